@@ -1,0 +1,24 @@
+"""The entry point: reads the settings once, and hands them to the command line."""
+
+import sys
+
+from pydantic import ValidationError
+
+from enrichment.cli.app import build
+from enrichment.settings import Settings
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "ENRICHMENT_" + "_".join(str(part) for part in problem["loc"]).upper()
+            sys.stderr.write(f"error: {name}: {problem['msg']}, found {problem['input']!r}\n")
+        sys.exit(2)
+    build()(obj=settings, prog_name="enrichment")
+
+
+if __name__ == "__main__":
+    main()

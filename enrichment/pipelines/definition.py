@@ -1,0 +1,255 @@
+"""The shape of a pipeline file: one frozen type per table, defaults where most streams agree."""
+
+from enum import Enum
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
+Field = Annotated[str, Meta(min_length=1, max_length=100)]
+PositiveMs = Annotated[int, Meta(gt=0)]
+SpanMs = Annotated[int, Meta(ge=0)]
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of a pipeline file. An unknown key is an error, not a shrug."""
+
+
+class Stream(_Table, frozen=True):
+    """`[stream]`: where id, key, time and amount stand in an event.
+
+    `time` is read as integer milliseconds since 1970 or as an RFC 3339 string.
+    """
+
+    name: Name
+    id: Field
+    key: Field
+    time: Field
+    amount: Field | None = None
+    # Minor units per unit of the amount field: 100 for currencies with cents.
+    amount_scale: Annotated[int, Meta(gt=0)] = 100
+    # Fields whose values are replaced by a keyed hash before they leave the enricher.
+    sensitive: tuple[Field, ...] = ()
+
+
+class Labels(_Table, frozen=True):
+    """`[labels]`: the field that later turns out to say whether an event was bad.
+
+    Without `positive_below` any true value is bad; with it, any number below that.
+    """
+
+    field: Field
+    positive_below: float | None = None
+
+
+class Entity(_Table, frozen=True):
+    """One role in an event: its field, and the kind it is cached under (else the role's name)."""
+
+    field: Field
+    kind: Name = ""
+
+
+class LinkDefinition(_Table, frozen=True, rename={"from_": "from"}):
+    """`[[links]]`: two accounts that share something (`between`, `via`), or a direct link."""
+
+    between: Name | None = None
+    via: Name | None = None
+    from_: Name | None = None
+    to: Name | None = None
+    # Attributes shared by more are hubs (a carrier's address, a payroll), and tie nobody.
+    degree_max: Annotated[int, Meta(gt=1)] = 30
+
+    @property
+    def direct(self) -> bool:
+        """Whether the link itself joins two nodes, without an attribute between them."""
+        return self.from_ is not None
+
+    @property
+    def roles(self) -> tuple[str, str]:
+        """The two roles whose entities appear together."""
+        return (self.from_ or self.between or "", self.to or self.via or "")
+
+    @property
+    def name(self) -> str:
+        """The link's key in digests."""
+        a, b = self.roles
+        return f"{a}>{b}" if self.direct else f"{a}~{b}"
+
+
+class AggregateDefinition(_Table, frozen=True):
+    """`[[aggregates]]`: count and mean of one field per entity, over a span that may lag behind.
+
+    `span_ms = 0` means the whole horizon. `delay_ms` hides younger values: a label
+    that is known only a week later may feed features only a week later.
+    """
+
+    name: Name
+    entity: Name
+    # A numeric field of the event, or "label": 1 for a bad event, else 0.
+    field: Field
+    span_ms: SpanMs = 0
+    delay_ms: SpanMs = 0
+
+
+class Window(_Table, frozen=True):
+    """`[window]`: panes, windows and the horizon, in event time."""
+
+    pane_ms: PositiveMs = 500
+    size_ms: PositiveMs = 2_000
+    events_max: Annotated[int, Meta(gt=0)] = 5_000
+    lateness_ms: SpanMs = 500
+    idle_close_ms: PositiveMs = 1_000
+    horizon_ms: PositiveMs = 21_600_000
+    # The field that says which shard an event belongs to; without it there is one shard.
+    shard: Field | None = None
+
+
+class ProblemDefinition(_Table, frozen=True):
+    """`[problem]`: what a candidate subgraph is turned into."""
+
+    kind: Name = "ring"
+    variables_max: Annotated[int, Meta(ge=3, le=20)] = 12
+    problems_max: Annotated[int, Meta(gt=0, le=1_000)] = 64
+
+
+class Sampling(_Table, frozen=True):
+    """`[sampling]`: who solves the problems, with which circuit, and by when."""
+
+    provider: Name = "qsim"
+    fallback: tuple[Name, ...] = ("exact", "annealing")
+    layers: Annotated[int, Meta(ge=1, le=3)] = 2
+    shots: Annotated[int, Meta(ge=50, le=100_000)] = 1_000
+    deadline_ms: PositiveMs = 10_000
+
+
+class Cases(_Table, frozen=True):
+    """`[cases]`: when a sampled subgraph becomes a case for somebody to work on."""
+
+    membership_min: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    members_min: Annotated[int, Meta(ge=2)] = 3
+    density_min: Annotated[float, Meta(ge=0, le=1)] = 0.3
+
+
+class Features(_Table, frozen=True):
+    """`[features]`: how long features count as fresh and as stale, by which clock."""
+
+    fresh_ms: PositiveMs = 30_000
+    stale_ms: PositiveMs = 86_400_000
+    half_life_ms: PositiveMs = 3_600_000
+    clock: Literal["wall", "event"] = "wall"
+    # How far two machines' clocks may differ before the promises about age stop holding.
+    skew_ms: SpanMs = 1_000
+
+
+class Transform(Enum):
+    """What a term does to its value before weighing it."""
+
+    IDENTITY = "identity"
+    LOG1P = "log1p"
+    ABOVE = "above"
+
+
+class Term(_Table, frozen=True):
+    """`[[score.terms]]`: one addend of the log-odds, `weight * transform(value / over)`.
+
+    `value` and `over` are `event.FIELD` or `ROLE.GROUP.FEATURE`. Where one is not known, `prior`
+    stands for the whole quotient. `above` is 1 where the quotient exceeds `threshold`, else 0.
+    """
+
+    name: Name
+    value: Field
+    weight: float
+    prior: float = 0.0
+    over: Field | None = None
+    transform: Transform = Transform.IDENTITY
+    threshold: float = 0.0
+    maximum: float = 1e6
+
+
+class Levels(_Table, frozen=True):
+    """`[score.levels]`: the least score of each level above normal, 0 to 100."""
+
+    elevated: Annotated[float, Meta(ge=0, le=100)] = 50.0
+    highest: Annotated[float, Meta(ge=0, le=100)] = 90.0
+
+
+class Decisions(_Table, frozen=True):
+    """`[score.decisions]`: what each level leads to."""
+
+    normal: Literal["approve", "review", "decline"] = "approve"
+    elevated: Literal["approve", "review", "decline"] = "review"
+    highest: Literal["approve", "review", "decline"] = "decline"
+    not_assessed: Literal["approve", "review", "decline"] = "review"
+
+
+class Score(_Table, frozen=True):
+    """`[score]`: the score table, versioned, as log-odds of a bad event."""
+
+    version: Field
+    bias: float
+    terms: Annotated[tuple[Term, ...], Meta(min_length=1)]
+    # The path that serves where its features are known; less follows when they are not.
+    serve: Literal["heuristic", "classical", "quantum"] = "classical"
+    levels: Levels = Levels()
+    decisions: Decisions = Decisions()
+
+
+class Replay(_Table, frozen=True):
+    """`[replay]`: how a file's columns become an event's fields."""
+
+    # Column in the file -> field of the event. Columns not named keep their names.
+    columns: dict[Field, Field] = {}
+    # "unix_s", "unix_ms", "rfc3339" or a strptime pattern, read as UTC.
+    time_format: Field = "rfc3339"
+
+
+class Limits(_Table, frozen=True):
+    """`[limits]`: what an event may be before it is a dead letter."""
+
+    size_bytes_max: Annotated[int, Meta(gt=0, le=900_000)] = 65_536
+    depth_max: Annotated[int, Meta(gt=0, le=100)] = 16
+    # An event later than the wall clock by more than this has an absurd time.
+    future_ms: SpanMs = 86_400_000
+    # The earliest event time that is not absurd: 2000-01-01.
+    earliest_ms: SpanMs = 946_684_800_000
+
+
+class Pipeline(_Table, frozen=True):
+    """One stream, as its file describes it."""
+
+    stream: Stream
+    entities: dict[Name, Field | Entity]
+    score: Score
+    labels: Labels | None = None
+    links: tuple[LinkDefinition, ...] = ()
+    aggregates: tuple[AggregateDefinition, ...] = ()
+    window: Window = Window()
+    problem: ProblemDefinition = ProblemDefinition()
+    sampling: Sampling = Sampling()
+    cases: Cases = Cases()
+    features: Features = Features()
+    replay: Replay = Replay()
+    limits: Limits = Limits()
+    # Hash of the file, set by the loader.
+    version: str = ""
+
+    @property
+    def name(self) -> str:
+        """The stream's name, which is the pipeline's."""
+        return self.stream.name
+
+    def field(self, role: str) -> str:
+        """The event's field that holds the role's entity id."""
+        entity = self.entities[role]
+        return entity if isinstance(entity, str) else entity.field
+
+    def kind(self, role: str) -> str:
+        """The kind under which the role's entity is cached."""
+        entity = self.entities[role]
+        return role if isinstance(entity, str) else entity.kind or role
+
+    @property
+    def node_kind(self) -> str | None:
+        """The kind of a problem's nodes, or None where the stream links nothing."""
+        return self.kind(self.links[0].roles[0]) if self.links else None

@@ -1,0 +1,81 @@
+"""What travels on the topics: one frozen record per file, from which schemas/ is generated.
+
+Imports nothing of ours. A field is added with a default or not at all: every released reader must
+be able to read what a newer writer wrote before it, and the other way round (BACKWARD).
+"""
+
+from typing import Final
+
+import msgspec
+
+from enrichment.records.case import Case, CaseMember, CaseStatus, Evidence
+from enrichment.records.control import Control, Withdrawal
+from enrichment.records.dead_letter import DeadLetter, DeadLetterReason
+from enrichment.records.digest import Aggregate, Digest, Link, Tally
+from enrichment.records.enriched import (
+    Decision,
+    Enriched,
+    FeatureUsed,
+    Level,
+    Origin,
+    Path,
+    Reason,
+    Scores,
+    Verdict,
+    VerdictName,
+)
+from enrichment.records.feature import FeatureUpdate, Source
+from enrichment.records.job import Job, JobEvent, JobState
+from enrichment.records.micro_batch import Cause, MicroBatch, Problem, Shared
+from enrichment.records.outcome import Outcome, OutcomeKind
+
+# Record name -> type. The name is the file in schemas/ and the middle of `ce_type`.
+RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
+    "case": Case,
+    "control": Control,
+    "dead-letter": DeadLetter,
+    "digest": Digest,
+    "enriched": Enriched,
+    "feature-update": FeatureUpdate,
+    "job": Job,
+    "job-event": JobEvent,
+    "micro-batch": MicroBatch,
+    "outcome": Outcome,
+}
+
+__all__ = [
+    "RECORDS",
+    "Aggregate",
+    "Case",
+    "CaseMember",
+    "CaseStatus",
+    "Cause",
+    "Control",
+    "DeadLetter",
+    "DeadLetterReason",
+    "Decision",
+    "Digest",
+    "Enriched",
+    "Evidence",
+    "FeatureUpdate",
+    "FeatureUsed",
+    "Job",
+    "JobEvent",
+    "JobState",
+    "Level",
+    "Link",
+    "MicroBatch",
+    "Origin",
+    "Outcome",
+    "OutcomeKind",
+    "Path",
+    "Problem",
+    "Reason",
+    "Scores",
+    "Shared",
+    "Source",
+    "Tally",
+    "Verdict",
+    "VerdictName",
+    "Withdrawal",
+]

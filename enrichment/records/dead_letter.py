@@ -1,0 +1,32 @@
+"""A dead letter: an input record that could not be enriched, with reason and whereabouts."""
+
+from enum import Enum
+
+import msgspec
+
+
+class DeadLetterReason(Enum):
+    """Why a record could not be enriched."""
+
+    NOT_JSON = "not_json"
+    INVALID_FIELD = "invalid_field"
+    NOT_A_NUMBER = "not_a_number"
+    ABSURD_TIME = "absurd_time"
+    TOO_LARGE = "too_large"
+    TOO_DEEP = "too_deep"
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One invalid input record; its payload only where nothing in the stream is sensitive."""
+
+    pipeline: str
+    reason: DeadLetterReason
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    failed_at_ms: int
+    size_bytes: int
+    # Base64 of the record's value, or null: then the origin's offset is the only copy.
+    payload: bytes | None = None
+    key: str | None = None

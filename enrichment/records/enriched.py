@@ -1,0 +1,108 @@
+"""An enriched event: the event, the features used, the scores of every path and the decision."""
+
+from enum import Enum
+
+import msgspec
+
+
+class VerdictName(Enum):
+    """How far a feature may be trusted now."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    FALLBACK = "fallback"
+    MISSING = "missing"
+
+
+class Path(Enum):
+    """Which computation a score rests on."""
+
+    HEURISTIC = "heuristic"
+    CLASSICAL = "classical"
+    QUANTUM = "quantum"
+
+
+class Level(Enum):
+    """How much attention an event asks for."""
+
+    NORMAL = "normal"
+    ELEVATED = "elevated"
+    HIGHEST = "highest"
+    NOT_ASSESSED = "not_assessed"
+
+
+class Decision(Enum):
+    """What the pipeline's decision table makes of a level."""
+
+    APPROVE = "approve"
+    REVIEW = "review"
+    DECLINE = "decline"
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """A verdict on age, and its reason."""
+
+    name: VerdictName
+    reason: str
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """The input record that this output answers."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class FeatureUsed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One group of one entity's features as the score saw it, decay already applied."""
+
+    # The event's name for the entity (`account`), its kind in the cache, and its id.
+    role: str
+    kind: str
+    id: str
+    group: str
+    verdict: Verdict
+    version: int = 0
+    age_ms: int = 0
+    subgraph: str = ""
+    job_id: str = ""
+    values: dict[str, float] = {}
+    estimates: dict[str, dict[str, float]] = {}
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """One term's part in the served score, in log-odds."""
+
+    term: str
+    contribution: float
+
+
+class Scores(msgspec.Struct, frozen=True, kw_only=True):
+    """The served score and what each path alone would have said, 0 to 100; null where unknown."""
+
+    served: float
+    heuristic: float
+    classical: float | None = None
+    quantum: float | None = None
+
+
+class Enriched(msgspec.Struct, frozen=True, kw_only=True):
+    """One event with its answer: enough to score it again from itself, byte for byte."""
+
+    event_id: str
+    pipeline: str
+    origin: Origin
+    occurred_at_ms: int
+    decided_at_ms: int
+    event: msgspec.Raw
+    verdict: Verdict
+    path: Path
+    scores: Scores
+    level: Level
+    decision: Decision
+    reasons: tuple[Reason, ...]
+    features: tuple[FeatureUsed, ...]
+    pipeline_version: str
+    score_version: str
+    correlation_id: str = ""

@@ -1,0 +1,70 @@
+"""A job: one micro-batch on its way through a provider, as the ledger knows it."""
+
+from enum import Enum
+
+import msgspec
+
+from enrichment.records.micro_batch import MicroBatch
+
+
+class JobState(Enum):
+    """Where a job stands."""
+
+    PENDING = "pending"
+    SUBMITTED = "submitted"
+    EXECUTING = "executing"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    FALLBACK_COMPLETE = "fallback_complete"
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One ledger entry. The payload stays in it until the job is terminal, and then leaves."""
+
+    job_id: str
+    pipeline: str
+    shard: str
+    micro_batch_id: str
+    state: JobState
+    attempt: int
+    created_ms: int
+    updated_ms: int
+    deadline_ms: int
+    provider: str = ""
+    provider_job_id: str = ""
+    problems: int = 0
+    shots: int = 0
+    seed: int = 0
+    cost_micro: int = 0
+    detail: str = ""
+    experiment_id: str = ""
+    correlation_id: str = ""
+    micro_batch: MicroBatch | None = None
+
+
+class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One transition of one job, kept in full on `sampling.job-events`."""
+
+    job_id: str
+    pipeline: str
+    shard: str
+    attempt: int
+    at_ms: int
+    event: str
+    state_before: JobState
+    state_after: JobState
+    provider: str = ""
+    provider_job_id: str = ""
+    detail: str = ""
+    # Stage -> milliseconds: queue, execution, retrieval, post_processing.
+    durations_ms: dict[str, float] = {}
+    # Hashes of what was run, and what the twins made of it, by problem.
+    circuit_hashes: tuple[str, ...] = ()
+    model_hashes: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    sdk_versions: dict[str, str] = {}
+    calibration_id: str = ""
+    # Problem id -> figure -> value: energy gap, mean |delta membership|, histogram distance.
+    differences: dict[str, dict[str, float]] = {}

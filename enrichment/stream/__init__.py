@@ -1,0 +1,1 @@
+"""Kafka plumbing: names of topics, headers, consumers and transactions. Knows no stage."""

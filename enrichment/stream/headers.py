@@ -1,0 +1,55 @@
+"""CloudEvents 1.0 headers of the Kafka protocol binding, binary mode, and what inputs may carry."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+SPECVERSION: Final = "1.0"
+CONTENT_TYPE: Final = "application/json"
+STRUCTURED: Final = "application/cloudevents+json"
+# Marks an input record that is no event but says: all events before this time have been sent.
+PROGRESS: Final = "enrichment-progress-ms"
+
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # UTC throughout; naive keeps isoformat bare
+
+Headers = list[tuple[str, bytes]]
+
+
+def cloud_event(kind: str, source: str, id_: str, time_ms: int) -> Headers:
+    """The headers of one record. `kind` is a record name, such as `digest`."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", b"enrichment.%s.v1" % kind.encode()),
+        ("ce_source", source.encode()),
+        ("ce_id", id_.encode()),
+        ("ce_time", rfc3339(time_ms)),
+        ("content-type", b"application/json"),
+    ]
+
+
+def rfc3339(time_ms: int) -> bytes:
+    """Milliseconds since 1970 as an RFC 3339 time in UTC.
+
+    Raises OverflowError outside the years 1 to 9999.
+    """
+    moment = _EPOCH + timedelta(milliseconds=time_ms)
+    return moment.isoformat(timespec="milliseconds").encode() + b"Z"
+
+
+class StructuredEvent(msgspec.Struct, frozen=True):
+    """A CloudEvent in structured mode: the event itself is `data`."""
+
+    specversion: str
+    data: msgspec.Raw
+    id: str = ""
+    traceparent: str | None = None
+
+
+def header(headers: Sequence[tuple[str, bytes | None]] | None, name: str) -> bytes | None:
+    """The first value of that header, or None."""
+    for key, value in headers or ():
+        if key == name:
+            return value
+    return None

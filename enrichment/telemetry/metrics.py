@@ -1,0 +1,15 @@
+"""The instruments that stages count on: the OpenTelemetry API alone, silent until wired."""
+
+from opentelemetry import metrics
+
+_meter = metrics.get_meter("enrichment")
+
+events = _meter.create_counter("enrichment.events", "{event}", "Events enriched, by verdict")
+dead_letters = _meter.create_counter("enrichment.dead_letters", "{record}", "Invalid records")
+batch_duration = _meter.create_histogram("enrichment.batch.duration", "ms", "One hot-path batch")
+read_failures = _meter.create_counter("enrichment.read.failures", "{read}", "Cache reads failed")
+windows = _meter.create_counter("enrichment.windows", "{window}", "Windows closed, by cause")
+late_digests = _meter.create_counter("enrichment.digests.late", "{digest}", "Digests come late")
+jobs = _meter.create_counter("enrichment.jobs", "{transition}", "Job transitions, by state")
+late_news = _meter.create_counter("enrichment.jobs.late_news", "{event}", "News of old attempts")
+projected = _meter.create_counter("enrichment.features.projected", "{feature}", "Cache writes")
