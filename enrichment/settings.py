@@ -24,24 +24,27 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ENRICHMENT_", frozen=True, extra="ignore")
 
     kafka_bootstrap: str = Field(
-        "127.0.0.1:19092", description="Kafka brokers, host:port, separated by commas"
+        default="127.0.0.1:19092", description="Kafka brokers, host:port, separated by commas"
     )
     redis_url: RedisUrl = Field(
-        AnyUrl("redis://127.0.0.1:16379/0"), description="The feature cache"
+        default=AnyUrl("redis://127.0.0.1:16379/0"), description="The feature cache"
     )
     state_dir: Path = Field(
-        Path(".state"), description="Where local servers and processes keep their state"
+        default=Path(".state"), description="Where local servers and processes keep their state"
     )
     pipelines_dir: Path | None = Field(
-        None, description="A folder with pipeline files of your own, before the shipped ones"
+        default=None,
+        description="A folder with pipeline files of your own, before the shipped ones",
     )
-    topics_dir: Path = Field(Path("topics"), description="The topic manifests")
-    delivery: Delivery = Field(Delivery.EXACTLY_ONCE, description="The hot path's promise")
-    batch_events_max: int = Field(2_000, gt=0, le=100_000, description="Events per batch")
-    batch_ms_max: int = Field(5, gt=0, le=1_000, description="How long a batch may fill")
-    read_timeout_ms: int = Field(20, gt=0, le=1_000, description="The cache read's timebox")
-    sampler_processes: int = Field(1, gt=0, le=64, description="Spawned processes for circuits")
-    log_text: bool = Field(False, description="Logs as text instead of JSON")
+    topics_dir: Path = Field(default=Path("topics"), description="The topic manifests")
+    delivery: Delivery = Field(default=Delivery.EXACTLY_ONCE, description="The hot path's promise")
+    batch_events_max: int = Field(default=2_000, gt=0, le=100_000, description="Events per batch")
+    batch_ms_max: int = Field(default=5, gt=0, le=1_000, description="How long a batch may fill")
+    read_timeout_ms: int = Field(default=20, gt=0, le=1_000, description="The cache read's timebox")
+    sampler_processes: int = Field(
+        default=1, gt=0, le=64, description="Spawned processes for circuits"
+    )
+    log_text: bool = Field(default=False, description="Logs as text instead of JSON")
     metrics_port: int | None = Field(
-        None, ge=1, le=65_535, description="Serve Prometheus metrics on this loopback port"
+        default=None, ge=1, le=65_535, description="Serve Prometheus metrics on this loopback port"
     )

@@ -39,7 +39,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         help="Enrich every event of a Kafka stream in milliseconds, and sample graph problems with "
         "quantum circuits off the critical path.",
-        epilog="Start with: [bold]enrichment demo[/bold]. Settings come from ENRICHMENT_* variables.",
+        epilog="Start with: [bold]enrichment demo[/bold]. Settings: ENRICHMENT_* variables.",
     )
 
     @app.callback(invoke_without_command=True)

@@ -49,8 +49,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 class MicroBatch(msgspec.Struct, frozen=True, kw_only=True):
     """One closed window [start, end) of one shard.
 
-    Its identity is (pipeline, shard, start, sequence). The record is also the log of closes: cause and input offsets are facts that a rebuild follows
-    and never decides again. Two contents under one identity are a conflict.
+    Its identity is (pipeline, shard, start, sequence). The record is also the log of closes: cause
+    and input offsets are facts that a rebuild follows and never decides again. Two contents under
+    one identity are a conflict.
     """
 
     micro_batch_id: str
