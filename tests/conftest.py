@@ -1,0 +1,45 @@
+"""What every test may ask for: real servers, started once or freshly."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from enrichment.lab.servers import LocalServers
+from tests.servers import running_servers
+
+
+def pytest_configure() -> None:
+    """SIGTERM, with which a CI job ends what takes too long, runs the finalizers as Ctrl-C does."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServers]:
+    """A Kafka (`.bootstrap`) and a Redis (`.redis_url`) that all tests of the session share.
+
+    Use names of your own for topics and keys; do not stop them: that is `fresh_servers`' part.
+    """
+    with running_servers(tmp_path_factory.mktemp("servers")) as shared:
+        yield shared
+
+
+@pytest.fixture
+def fresh_servers(tmp_path: Path) -> Iterator[Callable[[], LocalServers]]:
+    """A factory of servers that only this test knows: to stop, kill and start again.
+
+    `.kafka.process.kill()` crashes the broker, `.up()` brings it back with its data.
+    """
+    with contextlib.ExitStack() as stack:
+        started = 0
+
+        def start() -> LocalServers:
+            nonlocal started
+            started += 1
+            return stack.enter_context(running_servers(tmp_path / f"servers-{started}"))
+
+        yield start
