@@ -1,0 +1,85 @@
+# Everything that people and CI run. `make help` lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+UV := .tools/bin/uv
+BIN := .venv/bin
+# More arguments for pytest: make test TESTS="tests/lab -k ports"
+TESTS ?=
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: .venv/.done ## The environment in .venv, from pinned and hashed requirements
+
+.PHONY: demo
+demo: setup prerequisites ## A minute of payments through everything, on servers of its own
+	$(BIN)/enrichment demo
+
+.PHONY: test
+test: setup prerequisites ## All tests, on servers of their own (TESTS="tests/lab -k ports" for some)
+	$(BIN)/python -m pytest $(TESTS)
+
+.PHONY: faults
+faults: setup prerequisites ## The tests that kill stages and servers
+	$(BIN)/python -m pytest tests/faults $(TESTS)
+
+.PHONY: lint
+lint: setup ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.PHONY: format
+format: setup ## Put the format right, and what ruff can mend safely
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: types
+types: setup ## mypy, strictly
+	$(BIN)/mypy
+
+.PHONY: imports
+imports: setup ## The rooms' contracts: who may import whom
+	$(BIN)/lint-imports
+
+.PHONY: schemas
+schemas: setup ## Generated schemas equal the committed ones and stay BACKWARD compatible
+	$(BIN)/enrichment schemas check
+
+.PHONY: bench
+bench: setup prerequisites ## All benchmarks; tables here, JSON in bench-results/
+	mkdir -p bench-results
+	$(BIN)/enrichment bench all --json bench-results/
+
+.PHONY: prerequisites
+prerequisites: ## java, mvn and redis-server: installed where missing and allowed
+	@scripts/prerequisites servers
+
+.PHONY: requirements
+requirements: $(UV) ## Compile requirements/ anew from pyproject.toml
+	$(UV) pip compile --quiet pyproject.toml --extra all --group dev --universal \
+	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+	  --output-file requirements/all.txt
+
+.PHONY: clean
+clean: ## Remove caches and environments; servers' data in .state stay
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(UV): requirements/tools.txt
+	@scripts/prerequisites python
+	$(PYTHON) -m venv .tools
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  --requirement requirements/tools.txt
+	@touch $(UV)
+
+.venv/.done: $(UV) requirements/all.txt pyproject.toml
+	@test -x $(BIN)/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/all.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
