@@ -4,7 +4,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AnyUrl, Field, UrlConstraints
+from pydantic import AnyUrl, Field, SecretStr, UrlConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -39,10 +39,18 @@ class Settings(BaseSettings):
     topics_dir: Path = Field(default=Path("topics"), description="The topic manifests")
     delivery: Delivery = Field(default=Delivery.EXACTLY_ONCE, description="The hot path's promise")
     batch_events_max: int = Field(default=2_000, gt=0, le=100_000, description="Events per batch")
-    batch_ms_max: int = Field(default=5, gt=0, le=1_000, description="How long a batch may fill")
+    batch_ms_max: int = Field(default=10, gt=0, le=1_000, description="How long a batch may fill")
     read_timeout_ms: int = Field(default=20, gt=0, le=1_000, description="The cache read's timebox")
     sampler_processes: int = Field(
         default=1, gt=0, le=64, description="Spawned processes for circuits"
+    )
+    instance: str = Field(
+        default="0",
+        pattern=r"^[A-Za-z0-9_.-]{1,60}$",
+        description="This process among those of its stage: no two may bear the same name",
+    )
+    pseudonym_key: SecretStr | None = Field(
+        default=None, min_length=16, description="The key of sensitive values' pseudonyms"
     )
     log_text: bool = Field(default=False, description="Logs as text instead of JSON")
     metrics_port: int | None = Field(

@@ -1,5 +1,7 @@
 """The one place that opens clients, configures logging and builds the stages from settings."""
 
+import hashlib
+import hmac
 import random
 import signal
 import threading
@@ -10,12 +12,20 @@ from typing import Any
 import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from enrichment.settings import Settings
+from enrichment.pipelines import Pipeline
+from enrichment.settings import Delivery, Settings
+from enrichment.stream import topics
 from enrichment.telemetry.log import logger
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 10.0  # an operator who fixes the server should not wait longer for us to notice
+
+
+class ConfigurationError(ValueError):
+    """Settings that do not fit together, said in one line that tells what to change."""
 
 
 def kafka_config(settings: Settings, client_id: str) -> dict[str, Any]:
@@ -33,6 +43,7 @@ def open_redis(settings: Settings, timeout_s: float) -> redis.Redis:
         str(settings.redis_url),
         socket_timeout=timeout_s,
         socket_connect_timeout=max(timeout_s, 1.0),
+        retry=Retry(NoBackoff(), 0),  # whoever calls decides whether there is time to try again
     )
 
 
@@ -61,6 +72,17 @@ def await_redis(settings: Settings, stop: threading.Event) -> bool:
         client.close()
 
 
+def partition_count(settings: Settings, topic: str) -> int:
+    """How many partitions a topic has. Raises ConfigurationError where it does not exist."""
+    admin = AdminClient(kafka_config(settings, "enrichment-probe"))
+    found = admin.list_topics(topic, timeout=10).topics[topic]
+    if found.error is not None or not found.partitions:
+        raise ConfigurationError(
+            f"there is no topic {topic} at {settings.kafka_bootstrap}: `enrichment topics apply`"
+        )
+    return len(found.partitions)
+
+
 def _await(what: str, where: str, probe: Callable[[], object], stop: threading.Event) -> bool:
     """Probe with exponential backoff and jitter, saying once per attempt that nobody answers."""
     delay_s = BACKOFF_FIRST_S
@@ -84,3 +106,61 @@ def _await(what: str, where: str, probe: Callable[[], object], stop: threading.E
 def now_ms() -> int:
     """The wall clock, in milliseconds since 1970: handed to whoever needs the time."""
     return time.time_ns() // 1_000_000
+
+
+def run_enrich(settings: Settings, pipeline: Pipeline) -> None:
+    """Run the hot path until a signal ends it."""
+    from enrichment.enrich.batch import Enricher
+    from enrichment.enrich.lookup import Lookup
+    from enrichment.enrich.loop import Loop, LoopConfig
+
+    stop = stop_on_signals()
+    if not await_kafka(settings, stop):
+        return
+    config = LoopConfig(
+        stream=pipeline.name,
+        client=kafka_config(settings, "enrich"),
+        group_id=f"enrichment.enrich.{pipeline.name}",
+        instance=_instance(settings, "enrich", pipeline),
+        exactly_once=settings.delivery is Delivery.EXACTLY_ONCE,
+        batch_events_max=settings.batch_events_max,
+        batch_ms_max=settings.batch_ms_max,
+        digest_partitions=partition_count(settings, topics.DIGESTS),
+    )
+    cache = open_redis(settings, settings.read_timeout_ms / 1000)
+    lookup = Lookup(cache, pipeline.name, partition_count(settings, topics.FEATURES), now_ms)
+    pseudonym = _pseudonym(settings) if pipeline.stream.sensitive else None
+    Loop(Enricher(pipeline, lookup, now_ms, pseudonym), config, now_ms).run(stop)
+
+
+def run_project(settings: Settings, pipeline: Pipeline) -> None:
+    """Run the projector until a signal ends it."""
+    from enrichment.feature.projector import Projector, ProjectorConfig
+
+    stop = stop_on_signals()
+    if not (await_kafka(settings, stop) and await_redis(settings, stop)):
+        return
+    config = ProjectorConfig(
+        pipeline=pipeline.name,
+        client=kafka_config(settings, "project"),
+        group_id=f"enrichment.project.{pipeline.name}",
+        instance=_instance(settings, "project", pipeline),
+        ttl_ms=2 * pipeline.features.stale_ms,
+    )
+    Projector(open_redis(settings, 5.0), config).run(stop)
+
+
+def _instance(settings: Settings, stage: str, pipeline: Pipeline) -> str:
+    """A name that the next start of the same instance bears again."""
+    return f"enrichment.{stage}.{pipeline.name}.{settings.instance}"
+
+
+def _pseudonym(settings: Settings) -> Callable[[str], str]:
+    """The keyed hash that stands for sensitive values."""
+    if settings.pseudonym_key is None:
+        raise ConfigurationError(
+            "this pipeline has sensitive fields: set ENRICHMENT_PSEUDONYM_KEY to a secret of at "
+            "least 16 characters, the same for every process"
+        )
+    key = settings.pseudonym_key.get_secret_value().encode()
+    return lambda text: hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32]

@@ -1,0 +1,75 @@
+"""`enrichment enrich | window | sample | project`: one stage as one process; `run`: all of them."""
+
+from collections.abc import Callable
+from typing import Annotated, Final
+
+import typer
+
+from enrichment.cli.app import PipelineOption, fail, pipeline_or_fail, settings_of
+
+# Stage -> (function of the wiring, what it does). Also the order in which `run` starts them.
+STAGES: Final = {
+    "project": ("run_project", "Write feature updates to the Redis cache, versioned."),
+    "sample": ("run_sample", "Solve micro-batches with circuits and classical twins."),
+    "window": ("run_window", "Window digests into micro-batches and graph features (Faust)."),
+    "enrich": ("run_enrich", "Answer every event in milliseconds, exactly once: the hot path."),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the stages and `run`."""
+    for name, (function, summary) in STAGES.items():
+        app.command(name, help=_help(name, summary))(_stage(name, function))
+    app.command("run")(run)
+
+
+def _help(name: str, summary: str) -> str:
+    return (
+        f"{summary} Runs until SIGTERM or Ctrl-C; several processes share the partitions, each "
+        f"with its own ENRICHMENT_INSTANCE.\n\nExample: enrichment {name} --pipeline payments"
+    )
+
+
+def _stage(stage: str, function: str) -> Callable[[typer.Context, str], None]:
+    def command(context: typer.Context, pipeline: PipelineOption = "payments") -> None:
+        from enrichment import wiring
+        from enrichment.telemetry.log import configure
+
+        settings = settings_of(context)
+        definition = pipeline_or_fail(pipeline, settings)
+        configure(stage=stage, pipeline=definition.name, text=settings.log_text)
+        try:
+            getattr(wiring, function)(settings, definition)
+        except wiring.ConfigurationError as error:
+            fail(str(error), 2)
+
+    return command
+
+
+def run(
+    context: typer.Context,
+    pipeline: PipelineOption = "payments",
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="Start just this stage; may be given several times."),
+    ] = None,
+) -> None:
+    """Start every stage as its own process, restart one that dies, stop all on Ctrl-C or SIGTERM.
+
+    Example: enrichment run --pipeline payments
+    """
+    from enrichment.lab.processes import StageProcesses
+    from enrichment.telemetry.log import configure
+    from enrichment.wiring import stop_on_signals
+
+    settings = settings_of(context)
+    definition = pipeline_or_fail(pipeline, settings)
+    stages = list(STAGES) if only is None else only
+    for stage in stages:
+        if stage not in STAGES:
+            fail(f"there is no stage '{stage}'; stages: {', '.join(STAGES)}", 2)
+    configure(stage="run", pipeline=definition.name, text=settings.log_text)
+    stop = stop_on_signals()
+    with StageProcesses(stages, pipeline) as processes:
+        while not stop.wait(0.2):
+            processes.tend()

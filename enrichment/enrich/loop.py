@@ -1,0 +1,279 @@
+"""The loop of the hot path: consume a batch, answer it, and commit outputs and offsets as one.
+
+Exactly once: outputs, dead letters, digests and input offsets are one Kafka transaction. On any
+abortable error it is aborted and the batch is read again from the committed offsets; a fatal error
+ends the process, and whoever supervises it starts another.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+
+from enrichment.enrich.batch import Enricher, Output, Outputs, Record
+from enrichment.records import Digest
+from enrichment.stream.headers import PROGRESS, STRUCTURED, StructuredEvent, cloud_event, header
+from enrichment.stream.topics import DIGESTS, StreamTopics, partition_for, shard_key
+from enrichment.telemetry import metrics
+from enrichment.telemetry.log import logger
+from enrichment.telemetry.trace import valid_traceparent
+
+CALL_S: Final = 10.0  # the longest that one call to the broker may take before the batch is dropped
+FULL_S: Final = 30.0  # the longest that a full producer queue is waited for
+RETRIES_MAX: Final = 5  # of one retriable call: after that the batch is aborted and read again
+PROGRESS_MS: Final = 100  # how often a source's progress goes to shards that it showed nothing of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopConfig:
+    """How one enricher process consumes and produces."""
+
+    stream: str
+    # Client configuration common to consumer and producer.
+    client: dict[str, Any]
+    group_id: str
+    # Stable across restarts of the same instance, so that a new one fences the old one at once.
+    instance: str
+    exactly_once: bool
+    batch_events_max: int
+    batch_ms_max: int
+    digest_partitions: int
+
+
+class Loop:
+    """One enricher process, from subscription to its orderly end."""
+
+    def __init__(self, enricher: Enricher, config: LoopConfig, now_ms: Callable[[], int]) -> None:
+        self._enricher = enricher
+        self._config = config
+        self._now_ms = now_ms
+        self._topics = StreamTopics(config.stream)
+        self._encode = msgspec.json.Encoder().encode
+        self._source = f"/enrichment/{config.stream}"
+        self._progress_sent_ms: dict[int, int] = {}
+        self._failed: list[str] = []
+        self._consumer = Consumer(
+            config.client
+            | {
+                "group.id": config.group_id,
+                "group.instance.id": config.instance,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": 6_000,
+                "heartbeat.interval.ms": 1_500,
+                "fetch.wait.max.ms": 100,
+                "queued.min.messages": 10_000,
+            }
+        )
+        transactional = {"transactional.id": config.instance, "transaction.timeout.ms": 10_000}
+        self._producer = Producer(
+            config.client
+            | {
+                "enable.idempotence": True,
+                "linger.ms": 1,
+                "compression.type": "lz4",
+                "partitioner": "consistent",
+                "queue.buffering.max.messages": 200_000,
+            }
+            | (transactional if config.exactly_once else {})
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Answer records until told to stop. Raises KafkaException on what cannot be mended."""
+        try:
+            if self._config.exactly_once:
+                self._producer.init_transactions(CALL_S)
+            self._consumer.subscribe([self._topics.events])
+            logger().info("enriching", topic=self._topics.events)
+            while not stop.is_set():
+                self._iterate()
+        finally:
+            self._consumer.close()
+            self._producer.flush(CALL_S)
+
+    def _iterate(self) -> None:
+        """One batch. What could not be committed is read again."""
+        config = self._config
+        messages = self._consumer.consume(config.batch_events_max, config.batch_ms_max / 1000)
+        records = []
+        ends: dict[tuple[str, int], int] = {}
+        for message in messages:
+            if (error := message.error()) is not None:
+                self._complain(error)
+                continue
+            record = record_of(message)
+            ends[record.topic, record.partition] = record.offset + 1
+            records.append(record)
+        if not records:
+            self._producer.poll(0)
+            return
+        offsets = [TopicPartition(*where, end) for where, end in ends.items()]
+        started_ms = self._now_ms()
+        try:
+            outputs = self._commit(records, offsets)
+        except KafkaException as failure:
+            self._recover(failure.args[0])
+            return
+        metrics.batch_duration.record(self._now_ms() - started_ms)
+        for name, count in outputs.verdicts.items():
+            metrics.events.add(count, {"verdict": name})
+        if outputs.dead_letters:
+            metrics.dead_letters.add(len(outputs.dead_letters))
+
+    def _commit(self, records: list[Record], offsets: list[TopicPartition]) -> Outputs:
+        """Produce the answers and commit them with the offsets, by the promise that is set."""
+        if not self._config.exactly_once:
+            outputs = self._produce_all(self._enricher.process(records))
+            unsent = self._producer.flush(CALL_S)
+            if unsent or self._failed:
+                reason = self._failed.pop() if self._failed else f"{unsent} records not delivered"
+                self._failed.clear()
+                raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT, reason))  # noqa: SLF001
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+            return outputs
+        self._producer.begin_transaction()
+        outputs = self._produce_all(self._enricher.process(records))
+        # Without the flush the offsets wait behind linger, and back-to-back transactions crawl.
+        self._producer.flush(CALL_S)
+        metadata = self._consumer.consumer_group_metadata()
+        self._again(lambda: self._producer.send_offsets_to_transaction(offsets, metadata, CALL_S))
+        self._again(lambda: self._producer.commit_transaction(CALL_S))
+        return outputs
+
+    def _again(self, call: Callable[[], object]) -> None:
+        """Make a call, and repeat it where the client says that this may help."""
+        for attempt in range(RETRIES_MAX):
+            try:
+                call()
+            except KafkaException as failure:
+                if not failure.args[0].retriable() or attempt == RETRIES_MAX - 1:
+                    raise
+            else:
+                return
+
+    def _recover(self, error: KafkaError) -> None:
+        """Abort, forget the batch, and start again from what is committed."""
+        if error.fatal():
+            raise KafkaException(error)
+        logger().warning("batch dropped, reading it again", error=str(error))
+        if self._config.exactly_once:
+            self._again(lambda: self._producer.abort_transaction(CALL_S))
+        self._enricher.forget()
+        self._progress_sent_ms.clear()
+        assigned = self._consumer.assignment()
+        for position in self._consumer.committed(assigned, timeout=CALL_S) if assigned else []:
+            if position.offset == OFFSET_INVALID:
+                position.offset = OFFSET_BEGINNING
+            self._consumer.seek(position)
+
+    def _produce_all(self, outputs: Outputs) -> Outputs:
+        """Hand every output of the batch to the producer."""
+        for output in outputs.enriched:
+            self._produce(self._topics.enriched, output)
+        for output in outputs.dead_letters:
+            self._produce(self._topics.dead_letters, output)
+        count = self._config.digest_partitions
+        told: set[tuple[int, int]] = set()
+        for digest in outputs.digests:
+            target = partition_for(shard_key(digest.pipeline, digest.shard), count)
+            self._produce_digest(digest, target)
+            told.add((digest.source_partition, target))
+        self._produce_progress(outputs.progress, told, self._now_ms())
+        return outputs
+
+    def _produce_progress(
+        self, progress: Iterable[tuple[Digest, bool]], told: set[tuple[int, int]], now_ms: int
+    ) -> None:
+        """Tell the digest partitions that a source showed nothing of how far it has come.
+
+        What a source stated itself goes out at once, what is merely known of it now and then.
+        """
+        for digest, stated in progress:
+            source = digest.source_partition
+            if not stated and now_ms - self._progress_sent_ms.get(source, 0) < PROGRESS_MS:
+                continue
+            self._progress_sent_ms[source] = now_ms
+            for target in range(self._config.digest_partitions):
+                if (source, target) not in told:
+                    self._produce_digest(digest, target)
+
+    def _produce_digest(self, digest: Digest, partition: int) -> None:
+        id_ = f"{self._topics.events}/{digest.source_partition}/{digest.offset_last}"
+        if digest.shard:
+            id_ += f"/{digest.shard}/{digest.pane_start_ms}/{digest.part}"
+        headers = cloud_event("digest", self._source, id_, digest.progress_ms)
+        key = shard_key(digest.pipeline, digest.shard)
+        self._produce(DIGESTS, Output(key, self._encode(digest), headers), partition)
+
+    def _produce(self, topic: str, output: Output, partition: int = -1) -> None:
+        """Queue one record; when the queue is full, wait for room, since nothing may be lost."""
+        waited_s = 0.0
+        while True:
+            try:
+                self._producer.produce(
+                    topic,
+                    output.value,
+                    output.key,
+                    partition,
+                    headers=output.headers,
+                    on_delivery=None if self._config.exactly_once else self._delivered,
+                )
+            except BufferError:
+                if waited_s >= FULL_S:
+                    raise KafkaException(
+                        KafkaError(KafkaError._QUEUE_FULL, f"{topic}: full for {FULL_S} s")  # noqa: SLF001
+                    ) from None
+                self._producer.poll(0.05)
+                waited_s += 0.05
+            else:
+                return
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._failed.append(str(error))
+
+    def _complain(self, error: KafkaError) -> None:
+        """A consumer error that the client mends itself is logged; a fatal one ends the process."""
+        if error.fatal():
+            raise KafkaException(error)
+        logger().warning("the consumer reports", error=str(error))
+
+
+def record_of(message: Message) -> Record:
+    """What the hot path looks at of one message; a structured CloudEvent is unwrapped."""
+    value = message.value()
+    traceparent = progress_ms = None
+    if headers := message.headers():
+        traceparent = valid_traceparent(header(headers, "traceparent"))
+        if (stated := header(headers, PROGRESS)) is not None and stated.isdigit():
+            progress_ms = int(stated)
+        content_type = header(headers, "content-type") or b""
+        if value is not None and content_type.startswith(STRUCTURED.encode()):
+            try:
+                value = bytes(msgspec.json.decode(value, type=StructuredEvent).data)
+            except msgspec.DecodeError:
+                # Left as it is: the decoder says of it what it says of any record without fields.
+                logger().debug("not a structured CloudEvent", offset=message.offset())
+    return Record(
+        topic=message.topic(),
+        partition=message.partition(),
+        offset=message.offset(),
+        key=message.key(),
+        value=value,
+        traceparent=traceparent,
+        progress_ms=progress_ms,
+    )

@@ -1,0 +1,204 @@
+"""The projector: the compacted topic of feature updates, written to Redis, never an older version.
+
+Offsets are committed only after Redis has answered. A partition that Redis does not call `ready`
+(it was flushed, replaced or never filled) is projected again from its beginning.
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from enrichment.feature.store import (
+    GUARD,
+    READY,
+    REBUILDING,
+    WRITES_MAX,
+    feature_key_of,
+    partitions_key,
+    projection_key,
+)
+from enrichment.stream.topics import FEATURES
+from enrichment.telemetry import metrics
+from enrichment.telemetry.log import logger
+
+BATCH_MAX: Final = 2_000  # messages per round: some 5 ms of Redis in four script calls
+ROUND_S: Final = 0.02  # how long a round may wait for its first message
+CALL_S: Final = 10.0
+CHECK_ROUNDS: Final = 50  # how often Redis is asked whether it still has what we gave it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectorConfig:
+    """How one projector process consumes and writes."""
+
+    pipeline: str
+    client: dict[str, Any]
+    group_id: str
+    instance: str
+    # Values are kept twice as long as they may be called stale, so that old is not "never seen".
+    ttl_ms: int
+
+
+class Projector:
+    """One projector process, from subscription to its orderly end."""
+
+    def __init__(self, cache: redis.Redis, config: ProjectorConfig) -> None:
+        self._cache = cache
+        self._config = config
+        self._guard = cache.register_script(GUARD)
+        self._prefix = f"{config.pipeline}|".encode()
+        # Partition -> the end it had when we began to rebuild it; absent once it is ready.
+        self._rebuilding: dict[int, int] = {}
+        self._consumer = Consumer(
+            config.client
+            | {
+                "group.id": config.group_id,
+                "group.instance.id": config.instance,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "session.timeout.ms": 6_000,
+                "heartbeat.interval.ms": 1_500,
+                "fetch.wait.max.ms": 50,
+                # The end of a partition lies behind transaction markers, which carry no message.
+                "enable.partition.eof": True,
+            }
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Project until told to stop. A Redis that is away is waited for; nothing is skipped."""
+        self._consumer.subscribe([FEATURES], on_assign=self._assigned)
+        logger().info("projecting", topic=FEATURES)
+        rounds = 0
+        try:
+            while not stop.is_set():
+                messages = self._consumer.consume(BATCH_MAX, ROUND_S)
+                rounds += 1
+                try:
+                    self._project(messages)
+                    if rounds % CHECK_ROUNDS == 0:
+                        self._check()
+                except redis.RedisError as error:
+                    logger().warning("Redis does not take features, trying again", error=str(error))
+                    stop.wait(0.5)
+                    self._rewind(self._consumer.assignment())
+        finally:
+            self._consumer.close()
+
+    def _project(self, messages: list[Message]) -> None:
+        """Write one round of messages, then commit where they end."""
+        values: dict[str, bytes | None] = {}
+        ends: dict[int, int] = {}
+        for message in messages:
+            if (error := message.error()) is not None:
+                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # its public name
+                    ends[message.partition()] = message.offset()
+                elif error.fatal():
+                    raise KafkaException(error)
+                else:
+                    logger().warning("the consumer reports", error=str(error))
+                continue
+            ends[message.partition()] = message.offset() + 1
+            key = message.key()
+            if key is not None and key.startswith(self._prefix):
+                name = feature_key_of(key)
+                if name is not None:
+                    # A later update of the same key in this round stands for all of them.
+                    values.pop(name, None)
+                    values[name] = message.value()
+        self._write(values)
+        if ends:
+            offsets = [TopicPartition(FEATURES, *end) for end in ends.items()]
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+            self._note_rebuilt(ends)
+
+    def _write(self, values: dict[str, bytes | None]) -> None:
+        """Set what is newer, delete what was withdrawn by a tombstone."""
+        updates = [(key, value) for key, value in values.items() if value is not None]
+        for start in range(0, len(updates), WRITES_MAX):
+            chunk = updates[start : start + WRITES_MAX]
+            keys = [key for key, _ in chunk]
+            self._guard(keys=keys, args=[self._config.ttl_ms, *(value for _, value in chunk)])
+        if gone := [key for key, value in values.items() if value is None]:
+            self._cache.delete(*gone)
+        metrics.projected.add(len(values))
+
+    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Take over partitions: from their committed offsets, or rebuilt where Redis lacks them."""
+        try:
+            self._start(partitions)
+        except redis.RedisError as error:
+            # Nothing is ready until Redis says so: the first round finds it away, and rewinds.
+            logger().warning("Redis does not answer at assignment", error=str(error))
+            for partition in partitions:
+                partition.offset = OFFSET_BEGINNING
+                self._rebuilding[partition.partition] = self._end(partition)
+        self._consumer.assign(partitions)
+
+    def _start(self, partitions: list[TopicPartition]) -> None:
+        """Set each partition's first offset, and mark in Redis those that are being rebuilt."""
+        pipeline = self._config.pipeline
+        topic = self._consumer.list_topics(FEATURES, timeout=CALL_S).topics[FEATURES]
+        self._cache.set(partitions_key(pipeline), len(topic.partitions))
+        committed = self._consumer.committed(partitions, timeout=CALL_S)
+        for partition, position in zip(partitions, committed, strict=True):
+            number = partition.partition
+            marker = projection_key(pipeline, number)
+            self._rebuilding.pop(number, None)
+            if self._cache.get(marker) == READY and position.offset != OFFSET_INVALID:
+                partition.offset = position.offset
+                continue
+            partition.offset = OFFSET_BEGINNING
+            self._cache.set(marker, REBUILDING)
+            self._rebuilding[number] = self._end(partition)
+
+    def _rewind(self, partitions: list[TopicPartition]) -> None:
+        """Go back to where Redis is known to have everything before."""
+        try:
+            self._start(partitions)
+        except redis.RedisError as error:
+            logger().warning("Redis is still away", error=str(error))
+            return
+        for partition in partitions:
+            self._consumer.seek(partition)
+
+    def _check(self) -> None:
+        """Notice a Redis that was flushed or replaced, and fill it again."""
+        assigned = self._consumer.assignment()
+        keys = [projection_key(self._config.pipeline, tp.partition) for tp in assigned]
+        if not keys:
+            return
+        markers = self._cache.mget(keys)
+        lost = [
+            tp
+            for tp, marker in zip(assigned, markers, strict=True)
+            if marker is None and tp.partition not in self._rebuilding
+        ]
+        if lost:
+            numbers = [tp.partition for tp in lost]
+            logger().warning("Redis has lost its features, rebuilding", partitions=numbers)
+            self._rewind(lost)
+
+    def _end(self, partition: TopicPartition) -> int:
+        """The end of a partition that a committed reader can reach now."""
+        _, high = self._consumer.get_watermark_offsets(partition, timeout=CALL_S)
+        return int(high)
+
+    def _note_rebuilt(self, ends: dict[int, int]) -> None:
+        """Call those partitions ready that have been read to the end they had."""
+        for number, reached in ends.items():
+            if reached >= self._rebuilding.get(number, reached + 1):
+                del self._rebuilding[number]
+                self._cache.set(projection_key(self._config.pipeline, number), READY)
+                logger().info("partition projected", partition=number, offset=reached)
