@@ -50,6 +50,9 @@ transaction.state.log.num.partitions=8
 share.coordinator.state.topic.num.partitions=8
 
 group.initial.rebalance.delay.ms=0
+# A killed broker may register again only when its old session has run out: 9 s by default.
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=1000
 message.max.bytes=1048588
 
 # The cleaner's default of 128 MiB is a quarter of the heap.

@@ -19,6 +19,7 @@ from typing import Final
 
 POLL_S: Final = 0.1
 TAIL_LINES: Final = 15  # a broker's fatal line and the few lines that led to it
+FRAMES: Final = ("\tat ", "\t... ")  # fifty of them would push the one line that says why away
 STOP_S: Final = 30.0  # Kafka closes its logs on SIGTERM; killed, it has to recover them
 
 
@@ -136,12 +137,13 @@ class ServerProcess:
         _gone(found.pid, within_s=5.0)
 
     def log_tail(self) -> str:
-        """The last lines of the log, under its path."""
+        """The last lines of the log, under its path, without the frames of Java's traces."""
         try:
             lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             lines = []
-        shown = "\n".join(f"  | {line}" for line in lines[-TAIL_LINES:]) or "  | (nothing logged)"
+        said = [line for line in lines if not line.startswith(FRAMES)][-TAIL_LINES:]
+        shown = "\n".join(f"  | {line}" for line in said) or "  | (nothing logged)"
         return f"The end of {self.log_path}:\n{shown}"
 
 
