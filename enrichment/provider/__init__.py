@@ -1,0 +1,46 @@
+"""Whatever samples, behind one narrow contract: simulators, classical solvers, devices.
+
+What may enter: one file per provider and one line in ``PROVIDERS``; an adapter's own exceptions and
+types stay inside its file.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from enrichment.provider.contract import Provider
+    from enrichment.provider.pool import Pool
+
+PROVIDERS: Final[Mapping[str, str]] = {
+    "qsim": "enrichment.provider.qsim",
+    "exact": "enrichment.provider.exact",
+    "annealing": "enrichment.provider.annealing",
+    "random": "enrichment.provider.random",
+}
+"""Name -> module, imported when opened; its ``open_provider(pool, now_ms)`` is the factory."""
+
+
+def open_provider(name: str, pool: "Pool", *, now_ms: Callable[[], int]) -> "Provider":
+    """Return the named provider, its local work done in `pool`, its deadlines read from `now_ms`.
+
+    Raises ValueError that names the nearest known one where there is none of that name.
+    """
+    if name not in PROVIDERS:
+        near = difflib.get_close_matches(name, PROVIDERS, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        msg = f"unknown provider {name!r}{hint} (known: {', '.join(PROVIDERS)})"
+        raise ValueError(msg)
+    provider: Provider = import_module(PROVIDERS[name]).open_provider(pool, now_ms)
+    return provider
+
+
+def open_pool(*, workers: int) -> "Pool":
+    """Return a started pool of worker processes that warm up every local sampler; never blocks."""
+    from enrichment.provider.local import warm_up
+    from enrichment.provider.pool import Pool
+
+    pool = Pool(workers=workers, warm_up=warm_up)
+    pool.start()
+    return pool

@@ -1,0 +1,85 @@
+"""Requests for the providers' tests: small ring-like models, and functions a child can run."""
+
+import os
+import signal
+import time
+from dataclasses import replace
+from typing import Any
+
+import dimod
+import numpy as np
+
+from enrichment.circuit.template import QAOA, QAOA_VERSION
+from enrichment.provider.contract import Failure, Provider, Result, Running, SampleRequest
+
+NOW_MS = 1_700_000_000_000
+
+
+def now_ms() -> int:
+    """Return the tests' time, which stands still."""
+    return NOW_MS
+
+
+def model_of(size: int, seed: int, *, vartype: str = "BINARY") -> dimod.BinaryQuadraticModel:
+    """Return a model with fields whose labels are not in sorting order."""
+    random = np.random.default_rng(seed)
+    model = dimod.BinaryQuadraticModel(vartype)
+    labels = [f"v{(7 * k) % 67}" for k in range(size)]
+    for label in labels:
+        model.add_linear(label, float(random.normal()) / 4)
+    for j in range(size):
+        for i in range(j):
+            model.add_quadratic(labels[i], labels[j], float(random.normal()) / 2)
+    return model
+
+
+def request_of(job_id: str, **changes: Any) -> SampleRequest:
+    """Return a valid request of two models, with the given fields changed."""
+    request = SampleRequest(
+        job_id=job_id,
+        models=(model_of(5, 1), model_of(4, 2, vartype="SPIN")),
+        template=QAOA,
+        template_version=QAOA_VERSION,
+        layers=1,
+        shots=200,
+        seeds=(11, 12),
+        deadline_ms=NOW_MS + 60_000,
+    )
+    return replace(request, **changes)
+
+
+def answer_of(provider: Provider, job_id: str, *, within_s: float = 60.0) -> Result | Failure:
+    """Return the job's terminal answer, polled for."""
+    until = time.monotonic() + within_s
+    while isinstance(answer := provider.poll(job_id), Running):
+        assert time.monotonic() < until, f"job {job_id} still runs after {within_s} s"
+        time.sleep(0.01)
+    return answer
+
+
+def result_of(provider: Provider, request: SampleRequest) -> Result:
+    """Return the result of a request that has to succeed."""
+    accepted = provider.submit(request)
+    assert not isinstance(accepted, Failure), accepted
+    answer = answer_of(provider, request.job_id)
+    assert isinstance(answer, Result), answer
+    return answer
+
+
+def sleep(seconds: float) -> int:
+    """Occupy a child; return its process id."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def signal_self() -> str:
+    """Send this child what a Ctrl-C or a stop would, and return that it lives."""
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.05)
+    return "alive"
+
+
+def threads_of_blas() -> str:
+    """Return how many threads a child's BLAS was told to use."""
+    return os.environ["OPENBLAS_NUM_THREADS"]
