@@ -250,7 +250,7 @@ def _decide(
         at_ms = int(columns.at_ms[offset]) + int(delay_ms[0, offset])
         verdicts = [(is_fraud, at_ms)]
         if mistaken[offset]:
-            verdicts = [(not is_fraud, at_ms), (not is_fraud, at_ms + int(delay_ms[1, offset]))]
+            verdicts = [(not is_fraud, at_ms), (is_fraud, at_ms + int(delay_ms[1, offset]))]
         found[offset] = tuple(
             Outcome(
                 event_id=labels.event(first + offset),

@@ -106,8 +106,12 @@ def test_another_seed_is_another_stream(scenario: SimulationSettings) -> None:
 def test_ring_fraud_is_exactly_what_goes_from_ring_device_to_mule(
     scenario: SimulationSettings,
 ) -> None:
-    """A ring's payment is fraud if and only if device and beneficiary both are the ring's."""
+    """A ring's payment is fraud if and only if device and beneficiary both are the ring's.
+
+    And no member pays the ring's mule for other reasons.
+    """
     rings = {ring.ring_id: ring for ring in ground_truth(scenario).rings}
+    mules_of = {member: ring.beneficiaries for ring in rings.values() for member in ring.members}
     for one in simulate(scenario):
         if one.origin == "ring":
             ring = rings[one.group]
@@ -118,11 +122,14 @@ def test_ring_fraud_is_exactly_what_goes_from_ring_device_to_mule(
             assert one.is_fraud == both
         else:
             assert one.is_fraud == (one.origin in {"card_test", "takeover"})
+            assert one.payment.beneficiary_id not in mules_of.get(one.payment.account_id, ())
 
 
 def test_payments_arrive_at_the_rate_asked_for(demo: list[Simulated]) -> None:
-    """Counts per second are those of a Poisson process: the mean and about its variance."""
+    """Counts per second are a Poisson process's; order and ids hold across chunks, too."""
     assert len(demo) == pytest.approx(120_000, rel=0.01)
+    assert all(a.payment.occurred_at <= b.payment.occurred_at for a, b in pairwise(demo))
+    assert len({one.payment.event_id for one in demo}) == len(demo)
     per_s = Counter((one.payment.occurred_at - DEMO.start_ms) // 1000 for one in demo)
     counts = np.array([per_s[second] for second in range(60)])
     assert counts.mean() == pytest.approx(2000, rel=0.02)
