@@ -182,7 +182,7 @@ class TestProcess:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
-    @pytest.mark.parametrize("mark", ["other", "deeper/mark"])
+    @pytest.mark.parametrize("mark", ["other", "mark"])
     def test_a_stranger_under_our_pid_is_left_alone(self, tmp_path: Path, mark: str) -> None:
         """A pid file that names someone else's process, even one named alike, stops nothing."""
         stranger = subprocess.Popen([sys.executable, "-c", SLEEPER, f"/x{tmp_path / mark}"])

@@ -1,0 +1,87 @@
+"""`scripts/prerequisites`: it says precisely what to install where it may not install it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+SCRIPT: Final = Path(__file__).resolve().parents[2] / "scripts" / "prerequisites"
+TOOLS: Final = ("bash", "env", "id", "xargs", "sed", "cat", "grep", "tail", "echo")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A PATH with a shell's tools and neither apt-get nor anything that is asked for."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for tool in TOOLS:
+        found = shutil.which(tool)
+        assert found is not None
+        (folder / tool).symlink_to(found)
+    return folder
+
+
+def put(folder: Path, name: str, script: str) -> None:
+    """An executable shell script in the folder."""
+    (folder / name).write_text(f"#!{folder}/bash\n{script}\n", encoding="utf-8")
+    (folder / name).chmod(0o755)
+
+
+def run(path: Path, *groups: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The script with this PATH alone."""
+    return subprocess.run(
+        [str(path / "bash"), str(SCRIPT), *groups],
+        env={"PATH": str(path), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_all_there_is_silence(path: Path) -> None:
+    """With all three in place it says nothing and ends with 0."""
+    put(path, "java", "echo 'openjdk version \"17.0.15\"' >&2")
+    put(path, "mvn", "")
+    put(path, "redis-server", "")
+    done = run(path, "servers")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_what_is_missing_is_named_with_the_command(path: Path) -> None:
+    """Without the right or the means, it ends with 1 and the packages by their names."""
+    put(path, "mvn", "")
+    done = run(path, "servers")
+    assert done.returncode == 1
+    assert "Missing: java redis." in done.stderr
+    assert "no apt-get" in done.stderr
+    assert "apt-get install openjdk-17-jre-headless redis-server" in done.stderr
+    assert "maven" not in done.stderr.split("Fedora")[0]
+
+
+@pytest.mark.parametrize("version", ["1.8.0_402", "11.0.22"])
+def test_an_old_java_counts_as_missing(path: Path, version: str) -> None:
+    """One too old is missing, and the message says that it is there."""
+    put(path, "java", f"echo 'openjdk version \"{version}\"' >&2")
+    put(path, "mvn", "")
+    put(path, "redis-server", "")
+    done = run(path, "servers")
+    assert done.returncode == 1
+    assert "Missing: java." in done.stderr
+    assert "older than 17" in done.stderr
+
+
+def test_a_python_without_venv_is_told(path: Path) -> None:
+    """Debian's python3 has no ensurepip until python3-venv is there."""
+    put(path, "python3", "exit 1")
+    done = run(path, "python")
+    assert done.returncode == 1
+    assert "apt-get install python3 python3-venv" in done.stderr
+
+
+def test_an_unknown_group_names_the_known(path: Path) -> None:
+    """A slip is a message and exit code 2."""
+    done = run(path, "server")
+    assert done.returncode == 2
+    assert "unknown group 'server' (python, servers)" in done.stderr
