@@ -26,13 +26,13 @@ from enrichment.enrich.batch import Enricher, Output, Outputs, Record
 from enrichment.records import Digest
 from enrichment.stream.headers import PROGRESS, STRUCTURED, StructuredEvent, cloud_event, header
 from enrichment.stream.topics import DIGESTS, StreamTopics, partition_for, shard_key
+from enrichment.stream.transaction import Outcome, TransactionalProducer
 from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 from enrichment.telemetry.trace import valid_traceparent
 
 CALL_S: Final = 10.0  # the longest that one call to the broker may take before the batch is dropped
 FULL_S: Final = 30.0  # the longest that a full producer queue is waited for
-RETRIES_MAX: Final = 5  # of one retriable call: after that the batch is aborted and read again
 PROGRESS_MS: Final = 100  # how often a source's progress goes to shards that it showed nothing of
 
 
@@ -50,6 +50,10 @@ class LoopConfig:
     batch_events_max: int
     batch_ms_max: int
     digest_partitions: int
+
+
+class LostInstanceError(RuntimeError):
+    """This process can go no further; another start of it can."""
 
 
 class Loop:
@@ -79,24 +83,23 @@ class Loop:
                 "queued.min.messages": 10_000,
             }
         )
-        transactional = {"transactional.id": config.instance, "transaction.timeout.ms": 10_000}
-        self._producer = Producer(
-            config.client
-            | {
-                "enable.idempotence": True,
-                "linger.ms": 1,
-                "compression.type": "lz4",
-                "partitioner": "consistent",
-                "queue.buffering.max.messages": 200_000,
-            }
-            | (transactional if config.exactly_once else {})
-        )
+        producing = config.client | {
+            "enable.idempotence": True,
+            "linger.ms": 1,
+            "compression.type": "lz4",
+            "partitioner": "consistent",
+            "queue.buffering.max.messages": 200_000,
+        }
+        self._transactions: TransactionalProducer | None = None
+        if config.exactly_once:
+            self._transactions = TransactionalProducer.open(producing, config.instance)
+            self._producer = self._transactions.producer
+        else:
+            self._producer = Producer(producing)
 
     def run(self, stop: threading.Event) -> None:
         """Answer records until told to stop. Raises KafkaException on what cannot be mended."""
         try:
-            if self._config.exactly_once:
-                self._producer.init_transactions(CALL_S)
             self._consumer.subscribe([self._topics.events])
             logger().info("enriching", topic=self._topics.events)
             while not stop.is_set():
@@ -123,10 +126,9 @@ class Loop:
             return
         offsets = [TopicPartition(*where, end) for where, end in ends.items()]
         started_ms = self._now_ms()
-        try:
-            outputs = self._commit(records, offsets)
-        except KafkaException as failure:
-            self._recover(failure.args[0])
+        outputs = self._answer(records, offsets)
+        if outputs is None:
+            self._read_again()
             return
         metrics.batch_duration.record(self._now_ms() - started_ms)
         for name, count in outputs.verdicts.items():
@@ -134,48 +136,43 @@ class Loop:
         if outputs.dead_letters:
             metrics.dead_letters.add(len(outputs.dead_letters))
 
-    def _commit(self, records: list[Record], offsets: list[TopicPartition]) -> Outputs:
-        """Produce the answers and commit them with the offsets, by the promise that is set."""
-        if not self._config.exactly_once:
+    def _answer(self, records: list[Record], offsets: list[TopicPartition]) -> Outputs | None:
+        """Produce the answers and commit them with the offsets; None where they were not."""
+        if self._transactions is None:
             outputs = self._produce_all(self._enricher.process(records))
             unsent = self._producer.flush(CALL_S)
             if unsent or self._failed:
-                reason = self._failed.pop() if self._failed else f"{unsent} records not delivered"
+                logger().warning("not delivered", unsent=unsent, errors=self._failed[:1])
                 self._failed.clear()
-                raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT, reason))  # noqa: SLF001
+                return None
             self._consumer.commit(offsets=offsets, asynchronous=False)
             return outputs
-        self._producer.begin_transaction()
-        outputs = self._produce_all(self._enricher.process(records))
-        # Without the flush the offsets wait behind linger, and back-to-back transactions crawl.
-        self._producer.flush(CALL_S)
-        metadata = self._consumer.consumer_group_metadata()
-        self._again(lambda: self._producer.send_offsets_to_transaction(offsets, metadata, CALL_S))
-        self._again(lambda: self._producer.commit_transaction(CALL_S))
-        return outputs
+        self._transactions.begin()
+        try:
+            outputs = self._produce_all(self._enricher.process(records))
+        except KafkaException as failure:
+            if not failure.args[0].txn_requires_abort():
+                raise
+            logger().warning("transaction aborted", error=str(failure.args[0]))
+            outcome = self._transactions.abort()
+        else:
+            group = self._consumer.consumer_group_metadata()
+            outcome = self._transactions.commit(offsets, group)
+        if outcome is Outcome.LOST:
+            raise LostInstanceError(
+                f"another process runs as {self._config.instance}, or the broker lost our "
+                "transaction: starting again reads what was committed"
+            )
+        return outputs if outcome is Outcome.COMMITTED else None
 
-    def _again(self, call: Callable[[], object]) -> None:
-        """Make a call, and repeat it where the client says that this may help."""
-        for attempt in range(RETRIES_MAX):
-            try:
-                call()
-            except KafkaException as failure:
-                if not failure.args[0].retriable() or attempt == RETRIES_MAX - 1:
-                    raise
-            else:
-                return
-
-    def _recover(self, error: KafkaError) -> None:
-        """Abort, forget the batch, and start again from what is committed."""
-        if error.fatal():
-            raise KafkaException(error)
-        logger().warning("batch dropped, reading it again", error=str(error))
-        if self._config.exactly_once:
-            self._again(lambda: self._producer.abort_transaction(CALL_S))
+    def _read_again(self) -> None:
+        """Forget the batch, and go back to what is committed."""
         self._enricher.forget()
         self._progress_sent_ms.clear()
         assigned = self._consumer.assignment()
-        for position in self._consumer.committed(assigned, timeout=CALL_S) if assigned else []:
+        positions = self._consumer.committed(assigned, timeout=CALL_S) if assigned else []
+        logger().warning("batch dropped, reading it again", partitions=len(positions))
+        for position in positions:
             if position.offset == OFFSET_INVALID:
                 position.offset = OFFSET_BEGINNING
             self._consumer.seek(position)
@@ -234,9 +231,8 @@ class Loop:
                 )
             except BufferError:
                 if waited_s >= FULL_S:
-                    raise KafkaException(
-                        KafkaError(KafkaError._QUEUE_FULL, f"{topic}: full for {FULL_S} s")  # noqa: SLF001
-                    ) from None
+                    message = f"the producer's queue was full for {FULL_S} s: the broker is away"
+                    raise LostInstanceError(message) from None
                 self._producer.poll(0.05)
                 waited_s += 0.05
             else:
