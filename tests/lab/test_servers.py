@@ -185,8 +185,11 @@ class TestProcess:
     @pytest.mark.parametrize("mark", ["other", "mark"])
     def test_a_stranger_under_our_pid_is_left_alone(self, tmp_path: Path, mark: str) -> None:
         """A pid file that names someone else's process, even one named alike, stops nothing."""
-        stranger = subprocess.Popen([sys.executable, "-c", SLEEPER, f"/x{tmp_path / mark}"])
+        command = [sys.executable, "-c", SLEEPER, f"/x{tmp_path / mark}"]
+        stranger = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert stranger.stdout is not None
         try:
+            assert stranger.stdout.readline() == "awake\n"
             process = sleeper(tmp_path)
             process.pid_path.write_text(json.dumps({"pid": stranger.pid, "port": 7}))
             assert process.running() is None
@@ -194,7 +197,7 @@ class TestProcess:
             assert stranger.poll() is None
         finally:
             stranger.kill()
-            stranger.wait()
+            stranger.communicate()
 
     @pytest.mark.parametrize("text", ["", "{", "{}", "[1]", '{"pid": "x", "port": 1}'])
     def test_half_a_pid_file_is_no_process(self, tmp_path: Path, text: str) -> None:
