@@ -142,9 +142,7 @@ class Local:
             self._settle(job_id, job)
             if job.outcome is None:
                 return Running(job_id=job_id, queue_s=self._queue_s())
-            if not job.fetched:
-                job.fetched = True
-                self._forget_oldest()
+            self._fetch(job)
             return job.outcome
 
     def cancel(self, job_id: str) -> Failure | None:
@@ -158,6 +156,8 @@ class Local:
                 job.future.cancel()
                 job.future = None
                 job.outcome = Failure(kind=FailureKind.CANCELLED, detail="cancelled by us")
+                # Whoever gives a job up need not come back for it: it counts as fetched.
+                self._fetch(job)
             if isinstance(job.outcome, Result):
                 detail = f"job {job_id!r} has already succeeded"
                 return Failure(kind=FailureKind.VALIDATION, detail=detail)
@@ -232,8 +232,11 @@ class Local:
         detail = f"{waiting} jobs not fetched, at most {JOBS_MAX}"
         return Failure(kind=FailureKind.QUOTA, detail=detail)
 
-    def _forget_oldest(self) -> None:
-        """Drop the oldest fetched answers beyond KEPT_MAX."""
+    def _fetch(self, job: _Job) -> None:
+        """Count the job as fetched, and drop the oldest fetched answers beyond KEPT_MAX."""
+        if job.fetched:
+            return
+        job.fetched = True
         fetched = [job_id for job_id, job in self._jobs.items() if job.fetched]
         for job_id in fetched[:-KEPT_MAX]:
             del self._jobs[job_id]

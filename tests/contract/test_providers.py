@@ -259,6 +259,17 @@ def test_unfetched_jobs_are_bounded(
     assert pool.in_flight == 0
 
 
+def test_cancelled_jobs_do_not_fill_the_provider(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that gives jobs up and never comes back for them is still served."""
+    monkeypatch.setattr("enrichment.provider.local.JOBS_MAX", 2)
+    for name in ("a", "b", "c"):
+        assert isinstance(provider.submit(request_of(name)), Handle)
+        provider.cancel(name)
+    assert isinstance(result_of(provider, request_of("d")), Result)
+
+
 def test_unknown_provider_names_the_nearest(pool: Pool) -> None:
     """A misspelt provider is a ValueError with a suggestion."""
     with pytest.raises(ValueError, match="did you mean 'annealing'"):

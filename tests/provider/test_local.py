@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from itertools import product
+from types import ModuleType
 
 import dimod
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 from enrichment.circuit import circuit_hash, scaled_angles
 from enrichment.problem.ising import ising
-from enrichment.provider import exact, open_provider, qsim
+from enrichment.provider import annealing, exact, open_provider, qsim
 from enrichment.provider.answer import Drawn, Problem, sample_set
 from enrichment.provider.contract import Failure, FailureKind, Handle
 from enrichment.provider.local import Work, failure_of, solve
@@ -40,6 +41,14 @@ def test_exact_marginals_are_gibbs_at_the_stated_temperature() -> None:
     assert drawn.marginals == pytest.approx(wanted)
     assert drawn.optimum_energy == pytest.approx(energy.min())
     assert drawn.bits.mean(axis=0) == pytest.approx(wanted, abs=0.02)
+
+
+@pytest.mark.parametrize("sampler", [annealing, qsim])
+def test_samplers_find_the_proven_optimum(sampler: ModuleType) -> None:
+    """With columns in the model's order, 500 shots at 8 variables hold the exact optimum."""
+    problem = problem_of(model_of(8, 3))
+    best = sample_set(problem, "any", sampler.draw(problem)).summary.best_energy
+    assert best == pytest.approx(exact.draw(problem).optimum_energy)
 
 
 def test_qsim_says_which_circuit_it_ran() -> None:
