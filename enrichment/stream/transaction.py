@@ -1,0 +1,200 @@
+"""A transactional producer: outputs and input offsets in one Kafka transaction, or none of them.
+
+What went wrong comes back as one of three outcomes, since only three things can be done about it:
+go on, do it again, or let go. Anything else is a bug or a broken configuration, and raises.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, Self
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from enrichment.stream.headers import Headers
+
+CALL_S: Final = 3.0
+"""How long one call to the coordinator may take before it is tried again."""
+
+CALLS_MAX: Final = 3
+"""How often the same call is tried: beyond, whoever waits for us has noticed."""
+
+TRANSACTION_MS: Final = 10_000
+"""How long a dead producer's open transaction may stall committed readers."""
+
+MESSAGE_BYTES_MAX: Final = 4_194_304
+"""4 MiB, as the ledger's topic allows: a job carries its micro-batch."""
+
+FENCES: Final = frozenset(
+    {
+        KafkaError._FENCED,  # noqa: SLF001  # so named by librdkafka for its own errors
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+    }
+)
+
+
+class Outcome(Enum):
+    """What became of a transaction."""
+
+    COMMITTED = "committed"
+    # Nothing of it will be seen: the same may be written again, if the partitions are still ours.
+    ABORTED = "aborted"
+    # This producer is of no use any more: another has taken over its id, or nobody knows whether
+    # the commit went through. Let go of its partitions, and read from the topics what is true.
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One record to be produced; a value of None is a tombstone."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes | None
+    headers: Headers = field(default_factory=list)
+
+
+class TransactionalProducer:
+    """One producer with a transactional id, used by one thread.
+
+    `begin`, `produce`, `commit` are for who streams into a transaction; `write` does all of it for
+    who has the messages at hand.
+    """
+
+    def __init__(self, producer: Producer) -> None:
+        self.producer = producer
+
+    @classmethod
+    def open(
+        cls,
+        config: dict[str, Any],
+        transactional_id: str,
+        *,
+        timeout_s: float = 30.0,
+        timeout_ms: int = TRANSACTION_MS,
+    ) -> Self:
+        """A producer that has fenced every earlier one of its id, and aborted what they left open.
+
+        `timeout_ms` is the transaction's. Raises KafkaException where the coordinator does not
+        answer in `timeout_s`.
+        """
+        producer = Producer(
+            {
+                "linger.ms": 0,  # whoever uses transactions has batched already
+                "message.max.bytes": MESSAGE_BYTES_MAX,
+                "compression.type": "lz4",
+                **config,
+                "transactional.id": transactional_id,
+                "transaction.timeout.ms": timeout_ms,
+                # librdkafka wants it within the transaction's; the message dies with it anyway.
+                "message.timeout.ms": timeout_ms,
+            }
+        )
+        producer.init_transactions(timeout_s)
+        return cls(producer)
+
+    def begin(self) -> None:
+        """Open a transaction. What is produced from here on belongs to it."""
+        self.producer.begin_transaction()
+
+    def produce(self, message: Message) -> None:
+        """Queue a message; where the queue is full, wait until it is not."""
+        while True:
+            try:
+                self.producer.produce(
+                    message.topic,
+                    value=message.value,
+                    key=message.key,
+                    partition=message.partition,
+                    headers=message.headers,
+                )
+            except BufferError:
+                self.producer.poll(0.05)
+            else:
+                return
+
+    def commit(
+        self, offsets: Sequence[TopicPartition] = (), group: object | None = None
+    ) -> Outcome:
+        """Commit what was produced, together with input offsets where `group` is given.
+
+        `group` must be the consumer's metadata of now, since it fences by generation.
+        """
+        try:
+            # Without it, offsets sent right behind messages wait for a 100 ms retry (measured).
+            self.producer.flush(CALL_S)
+            if offsets and group is not None:
+                self._patiently(
+                    lambda: self.producer.send_offsets_to_transaction(offsets, group, CALL_S)
+                )
+            self._patiently(lambda: self.producer.commit_transaction(CALL_S))
+        except KafkaException as error:
+            return self._give_up(error)
+        return Outcome.COMMITTED
+
+    def write(
+        self,
+        messages: Iterable[Message],
+        offsets: Sequence[TopicPartition] = (),
+        group: object | None = None,
+    ) -> Outcome:
+        """One whole transaction."""
+        try:
+            self.begin()
+            for message in messages:
+                self.produce(message)
+        except KafkaException as error:
+            return self._give_up(error)
+        return self.commit(offsets, group)
+
+    def abort(self) -> Outcome:
+        """Abort the open transaction: ABORTED, or LOST where it is no longer ours to abort."""
+        try:
+            self._patiently(lambda: self.producer.abort_transaction(CALL_S))
+        except KafkaException as error:
+            if _lost(_error(error)):
+                return Outcome.LOST
+            raise
+        return Outcome.ABORTED
+
+    def close(self) -> None:
+        """Drop what is queued; an open transaction is aborted by the broker or by the next owner.
+
+        Does not wait: the producer may be that of a partition which is no longer ours.
+        """
+        self.producer.purge()
+        self.producer.flush(0)
+
+    def _give_up(self, error: KafkaException) -> Outcome:
+        """Abort where the error allows it, else say that we have lost it, else raise."""
+        cause = _error(error)
+        if cause.txn_requires_abort():
+            return self.abort()
+        if _lost(cause):
+            return Outcome.LOST
+        raise error
+
+    def _patiently(self, call: Callable[[], object]) -> None:
+        """Repeat a call whose failure says that the very same may be tried again."""
+        for left in reversed(range(CALLS_MAX)):
+            try:
+                call()
+            except KafkaException as error:
+                if not _error(error).retriable() or left == 0:
+                    raise
+            else:
+                return
+
+
+def _lost(error: KafkaError) -> bool:
+    """Whether the producer is fenced, or the fate of its transaction not known."""
+    return error.code() in FENCES or error.retriable()
+
+
+def _error(exception: KafkaException) -> KafkaError:
+    """The error inside the exception."""
+    error = exception.args[0]
+    assert isinstance(error, KafkaError)  # noqa: S101  # so documented
+    return error
