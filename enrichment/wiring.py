@@ -37,6 +37,17 @@ def kafka_config(settings: Settings, client_id: str) -> dict[str, Any]:
     }
 
 
+def serve_metrics(port: int) -> None:
+    """Let the counters be scraped by Prometheus, on loopback: /metrics at that port."""
+    from opentelemetry import metrics
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader
+    from opentelemetry.sdk.metrics import MeterProvider
+    from prometheus_client import start_http_server
+
+    metrics.set_meter_provider(MeterProvider(metric_readers=[PrometheusMetricReader()]))
+    start_http_server(port, addr="127.0.0.1")
+
+
 def open_redis(settings: Settings, timeout_s: float) -> redis.Redis:
     """A client of the feature cache whose every call ends within about `timeout_s`."""
     return redis.Redis.from_url(

@@ -38,6 +38,8 @@ def _stage(stage: str, function: str) -> Callable[[typer.Context, str], None]:
         settings = settings_of(context)
         definition = pipeline_or_fail(pipeline, settings)
         configure(stage=stage, pipeline=definition.name, text=settings.log_text)
+        if settings.metrics_port is not None:
+            wiring.serve_metrics(settings.metrics_port)
         try:
             getattr(wiring, function)(settings, definition)
         except wiring.ConfigurationError as error:

@@ -1,0 +1,1 @@
+"""The web page and HTTP API. A stage of its own: it meets the others at topics only."""

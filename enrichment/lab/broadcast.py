@@ -1,0 +1,99 @@
+"""The simulated stream on its way into Kafka: payments, malformed records and late outcomes."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import Producer
+
+from enrichment.lab.publish import Pace, Publisher, publishing
+from enrichment.lab.scenario import SimulationSettings
+from enrichment.lab.simulate import Outcome as SimulatedOutcome
+from enrichment.lab.simulate import Simulated, timeline
+from enrichment.lab.spoil import Spoiled
+from enrichment.records import Outcome, OutcomeKind
+from enrichment.stream.headers import cloud_event
+from enrichment.stream.topics import StreamTopics, partition_for, shard_key
+
+STREAM: Final = "payments"
+SOURCE: Final = "/enrichment/simulate"
+POLL_EVERY: Final = 200  # records between two looks at the pace and at the deliveries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broadcast:
+    """What was published."""
+
+    events: int
+    malformed: int
+    outcomes: int
+
+
+def broadcast(
+    client: dict[str, Any],
+    settings: SimulationSettings,
+    stop: threading.Event,
+    on_progress: Callable[[int], None],
+) -> Broadcast:
+    """Publish the stream as if it happened now: each record when it is due, by the wall clock.
+
+    Outcomes that fall due after the last payment go out at the end, at once. Raises PublishError.
+    """
+    producer = Producer(publishing(client))
+    publisher = Publisher(producer)
+    topics = StreamTopics(STREAM)
+    found = producer.list_topics(topics.outcomes, timeout=10).topics[topics.outcomes]
+    partitions = max(1, len(found.partitions))
+    shards: dict[str, str] = {}
+    pace = Pace(1000.0)  # one piece of work is a millisecond of the stream
+    end_ms = int(settings.seconds * 1000)
+    counts = {Simulated: 0, Spoiled: 0, SimulatedOutcome: 0}
+    for due_ms, what in timeline(settings):
+        since_ms = due_ms - settings.start_ms
+        if since_ms <= end_ms:
+            pace.wait(since_ms)
+        if stop.is_set():
+            break
+        counts[type(what)] += 1
+        match what:
+            case Simulated(payment=payment):
+                shards[payment.account_id] = payment.region
+                publisher.publish(topics.events, payment.account_id, msgspec.json.encode(payment))
+            case Spoiled():
+                publisher.publish(topics.events, what.key, what.value)
+            case SimulatedOutcome():
+                shard = shards[what.account_id]
+                key = shard_key(STREAM, shard)
+                headers = cloud_event("outcome", SOURCE, what.event_id, what.decided_at)
+                publisher.publish(
+                    topics.outcomes,
+                    key,
+                    msgspec.json.encode(_outcome(what, shard)),
+                    partition=partition_for(key, partitions),
+                    headers=headers,
+                )
+        if publisher.published % POLL_EVERY == 0:
+            producer.poll(0)
+            on_progress(counts[Simulated])
+    publisher.flush()
+    on_progress(counts[Simulated])
+    return Broadcast(
+        events=counts[Simulated],
+        malformed=counts[Spoiled],
+        outcomes=counts[SimulatedOutcome],
+    )
+
+
+def _outcome(simulated: SimulatedOutcome, shard: str) -> Outcome:
+    kind = OutcomeKind.CONFIRMED_FRAUD if simulated.is_fraud else OutcomeKind.CLEARED
+    return Outcome(
+        outcome_id=f"{simulated.event_id}/{simulated.decided_at}",
+        event_id=simulated.event_id,
+        entity="account",
+        id=simulated.account_id,
+        shard=shard,
+        kind=kind,
+        decided_at_ms=simulated.decided_at,
+    )

@@ -1,0 +1,1 @@
+"""Which path serves and which provider computes, and on what evidence."""
