@@ -83,6 +83,7 @@ def apply(
         if problem := copartition_problem(partitions_after(chosen, states)):
             _refuse([problem])
         admin.carry_out(found, {each.name: each for each in chosen}, done.append)
+        admin.await_in_step(chosen)
     except BrokerError as error:
         _print(done, as_json=as_json, nothing="nothing was changed")
         fail(str(error))

@@ -27,6 +27,8 @@ class Record:
     offset: int
     key: bytes | None
     value: bytes | None
+    # When it was published, in milliseconds; its answer bears the same.
+    timestamp_ms: int = 0
     traceparent: bytes | None = None
     # Set on a record that is no event but a source's word on how far it has come.
     progress_ms: int | None = None
@@ -39,6 +41,8 @@ class Output:
     key: str
     value: bytes
     headers: Headers
+    # The record's timestamp; 0 is the time of producing.
+    timestamp_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -142,7 +146,7 @@ class Enricher:
         headers = cloud_event("enriched", self._source, event.id, event.occurred_at_ms)
         if record.traceparent is not None:
             headers.append(("traceparent", record.traceparent))
-        outputs.enriched.append(Output(event.key, value, headers))
+        outputs.enriched.append(Output(event.key, value, headers, record.timestamp_ms))
         name = verdict.name.value
         outputs.verdicts[name] = outputs.verdicts.get(name, 0) + 1
         self._digests.add(record.partition, record.offset, event)
@@ -170,4 +174,4 @@ class Enricher:
         headers = cloud_event("dead-letter", self._source, origin, now_ms)
         if record.traceparent is not None:
             headers.append(("traceparent", record.traceparent))
-        return Output(key or origin, self._encode(letter), headers)
+        return Output(key or origin, self._encode(letter), headers, record.timestamp_ms)

@@ -227,6 +227,7 @@ class Loop:
                     output.key,
                     partition,
                     headers=output.headers,
+                    timestamp=output.timestamp_ms,
                     on_delivery=None if self._config.exactly_once else self._delivered,
                 )
             except BufferError:
@@ -270,6 +271,7 @@ def record_of(message: Message) -> Record:
         offset=message.offset(),
         key=message.key(),
         value=value,
+        timestamp_ms=max(0, message.timestamp()[1]),
         traceparent=traceparent,
         progress_ms=progress_ms,
     )

@@ -1,6 +1,7 @@
 """The simulated stream on its way into Kafka: payments, malformed records and late outcomes."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import Producer
 
-from enrichment.lab.publish import Pace, Publisher, publishing
+from enrichment.lab.publish import Publisher, publishing
 from enrichment.lab.scenario import SimulationSettings
 from enrichment.lab.simulate import Outcome as SimulatedOutcome
 from enrichment.lab.simulate import Simulated, timeline
@@ -19,7 +20,8 @@ from enrichment.stream.topics import StreamTopics, partition_for, shard_key
 
 STREAM: Final = "payments"
 SOURCE: Final = "/enrichment/simulate"
-POLL_EVERY: Final = 200  # records between two looks at the pace and at the deliveries
+POLL_EVERY: Final = 200  # records between two looks at the deliveries
+SLEEP_MIN_MS: Final = 2  # shorter waits cost more than they keep the pace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,8 @@ def broadcast(
 ) -> Broadcast:
     """Publish the stream as if it happened now: each record when it is due, by the wall clock.
 
-    Outcomes that fall due after the last payment go out at the end, at once. Raises PublishError.
+    Outcomes that fall due after the last payment go out at the end, at once. A start in the past
+    is taken for now. Raises PublishError.
     """
     producer = Producer(publishing(client))
     publisher = Publisher(producer)
@@ -47,13 +50,15 @@ def broadcast(
     found = producer.list_topics(topics.outcomes, timeout=10).topics[topics.outcomes]
     partitions = max(1, len(found.partitions))
     shards: dict[str, str] = {}
-    pace = Pace(1000.0)  # one piece of work is a millisecond of the stream
+    now_ms = time.time_ns() // 1_000_000
+    begin_ms = max(now_ms, settings.start_ms)
     end_ms = int(settings.seconds * 1000)
     counts = {Simulated: 0, Spoiled: 0, SimulatedOutcome: 0}
     for due_ms, what in timeline(settings):
         since_ms = due_ms - settings.start_ms
-        if since_ms <= end_ms:
-            pace.wait(since_ms)
+        ahead_ms = begin_ms + since_ms - time.time_ns() // 1_000_000
+        if ahead_ms > SLEEP_MIN_MS and since_ms <= end_ms:
+            stop.wait(ahead_ms / 1000)
         if stop.is_set():
             break
         counts[type(what)] += 1

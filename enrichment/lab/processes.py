@@ -59,6 +59,11 @@ class StageProcesses:
         process = self._running.get(stage)
         return None if process is None or process.poll() is not None else process.pid
 
+    def kill(self, stage: str) -> None:
+        """Kill -9 a running stage, as a crash would; `tend` starts it again."""
+        if (process := self._running.get(stage)) is not None:
+            process.kill()
+
     def tend(self) -> None:
         """Notice stages that died, and start them again after a growing delay."""
         now_s = time.monotonic()
