@@ -7,7 +7,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import redis
 from confluent_kafka import KafkaException
@@ -19,6 +20,10 @@ from enrichment.pipelines import Pipeline
 from enrichment.settings import Delivery, Settings
 from enrichment.stream import topics
 from enrichment.telemetry.log import logger
+
+if TYPE_CHECKING:
+    from enrichment.provider.contract import Provider
+    from enrichment.provider.pool import Pool
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 10.0  # an operator who fixes the server should not wait longer for us to notice
@@ -159,6 +164,70 @@ def run_project(settings: Settings, pipeline: Pipeline) -> None:
         ttl_ms=2 * pipeline.features.stale_ms,
     )
     Projector(open_redis(settings, 5.0), config).run(stop)
+
+
+def run_sample(settings: Settings, pipeline: Pipeline) -> None:
+    """Run the sampler until a signal ends it; its children end with it."""
+    from enrichment.provider import open_pool
+    from enrichment.provider.pool import Pool
+    from enrichment.sample import stage
+    from enrichment.sample.ledger import Ledger
+    from enrichment.sample.outbox import Addresses
+    from enrichment.sample.worker import Worker
+
+    stop = stop_on_signals()
+    # Circuits load while Kafka is awaited. Fallbacks have a process of their own, started when the
+    # first is needed: whatever keeps the chosen provider from answering must not keep them.
+    pool, spare = open_pool(workers=settings.sampler_processes), Pool(workers=1)
+    try:
+        if not await_kafka(settings, stop):
+            return
+        counts = {
+            topic: partition_count(settings, topic)
+            for topic in (
+                topics.MICRO_BATCHES,
+                topics.JOBS,
+                topics.CASES,
+                topics.FEATURES,
+                topics.JOB_EVENTS,
+            )
+        }
+        shared = {counts[topic] for topic in (topics.MICRO_BATCHES, topics.JOBS, topics.CASES)}
+        if len(shared) > 1:
+            raise ConfigurationError(
+                f"{topics.MICRO_BATCHES}, {topics.JOBS} and {topics.CASES} must have equally many "
+                "partitions: `enrichment topics diff`"
+            )
+        worker = Worker(
+            pipeline, _providers(pipeline, pool, spare), now_ms=now_ms, draw=random.random
+        )
+        while pool.in_flight and not stop.wait(0.02):
+            pass  # a job that waits for imports spends its deadline on them
+        ledger = Ledger(
+            kafka_config(settings, "sample"),
+            pipeline.name,
+            _instance(settings, "sample", pipeline),
+            on_assigned=worker.adopt,
+            on_revoked=worker.drop,
+            stopping=stop.is_set,
+        )
+        to = Addresses(pipeline=pipeline.name, partitions=counts)
+        stage.run(ledger, worker, to, stop.is_set)
+    finally:
+        pool.close()
+        spare.close()
+
+
+def _providers(pipeline: Pipeline, pool: "Pool", spare: "Pool") -> Callable[[str], "Provider"]:
+    """Each provider by name, opened once: the chosen one over `pool`, fallbacks over `spare`."""
+    from enrichment.provider import open_provider
+
+    @cache
+    def provider(name: str) -> "Provider":
+        chosen = name == pipeline.sampling.provider
+        return open_provider(name, pool if chosen else spare, now_ms=now_ms)
+
+    return provider
 
 
 def _instance(settings: Settings, stage: str, pipeline: Pipeline) -> str:

@@ -41,6 +41,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     experiment_id: str = ""
     correlation_id: str = ""
+    # The micro-batch's: another content under the same identity is a conflict, never solved.
+    content_hash: str = ""
     micro_batch: MicroBatch | None = None
 
 

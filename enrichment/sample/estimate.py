@@ -1,0 +1,276 @@
+"""From samples to features: what each path makes of every account, device and beneficiary.
+
+One estimand for all paths, so that they can be compared: `ring_membership`, the mean of x_i over
+the best fifth of the shots by energy. The paths differ only in whose shots they are: `quantum` the
+circuit's, `classical` the classical sampler's (independent Gibbs samples of the same model up to 16
+variables, simulated annealing above), `random` uniform strings. Beside it the classical path gives
+`gibbs_marginal`, the exact P(x_i = 1) over *all* strings at the solver's temperature: another
+estimand, never to be compared with the membership as if it were the same.
+
+None of these is a probability that somebody is in a ring.
+
+A shared device or beneficiary gets the mean of its two highest members' memberships: two accounts
+are what it takes to share, and a mean over all would let a crowd of innocent users hide the ring.
+Its interval is the mean of the two intervals, and not a joint one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+import numpy as np
+
+from enrichment.circuit.marginals import differences
+from enrichment.problem.ising import Floats
+from enrichment.problem.ring import WEIGHT_MAX
+from enrichment.provider.contract import Result, SampleSet
+from enrichment.records.feature import FeatureUpdate, Source
+from enrichment.records.micro_batch import MicroBatch, Problem
+
+GROUP: Final = "ring"
+QUANTUM: Final = "quantum"
+CLASSICAL: Final = "classical"
+RANDOM: Final = "random"
+
+CLASSICAL_SAMPLERS: Final = frozenset({"exact", "annealing"})
+"""Providers whose samples are the classical path's. Whatever else is no null is a circuit's."""
+
+TOP: Final = 2
+"""How many of its members speak for a shared device or beneficiary."""
+
+ENERGY_TOLERANCE: Final = 1e-6
+"""Energies are recomputed sums of at most 190 terms of order one; a proven optimum allows this."""
+
+ROUNDING: Final = 1e-9
+"""A mean of ones may come out as 1 + 2e-16: clipped, not refused."""
+
+Answers = Mapping[str, tuple[SampleSet, ...]]
+"""Path -> one sample set per problem, in the micro-batch's order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What all features of one job have in common: where they come from and when they were made."""
+
+    batch: MicroBatch
+    job_id: str
+    backend: str
+    calibration_id: str
+    computed_at_ms: int
+    # Minor units per unit of the stream's amount.
+    amount_scale: int
+
+
+def seed_of(job_id: str, problem_id: str = "") -> int:
+    """The seed of one problem of a job: 53 bits of SHA-256, exact wherever JSON is read."""
+    digest = sha256(f"{job_id}\n{problem_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 11
+
+
+def answers_of(result: Result) -> dict[str, tuple[SampleSet, ...]]:
+    """The result by path. What a classical sampler drew is never called quantum."""
+    if result.provider in CLASSICAL_SAMPLERS:
+        return {**result.twins, CLASSICAL: result.sets}
+    own = RANDOM if result.provider == RANDOM else QUANTUM
+    return {**result.twins, own: result.sets}
+
+
+def fault_of(problems: Sequence[Problem], answers: Answers) -> str:
+    """What is wrong with the answers, or "": what is wrong is a failure and never a feature."""
+    for path, sets in answers.items():
+        if len(sets) != len(problems):
+            return f"{path}: {len(sets)} sample sets for {len(problems)} problems"
+        for problem, answer in zip(problems, sets, strict=True):
+            fault = _set_fault(problem, answer)
+            if fault:
+                return f"{path}, {problem.problem_id}: {fault}"
+    return ""
+
+
+def _set_fault(problem: Problem, answer: SampleSet) -> str:
+    """What is wrong with one sample set, or ""."""
+    nodes = len(problem.nodes)
+    summary = answer.summary
+    if answer.variables != problem.nodes:
+        return "variables are not the problem's nodes in their order"
+    if answer.bits.ndim != 2 or answer.bits.shape[1] != nodes or not len(answer.bits):
+        return f"bits have shape {answer.bits.shape}, wanted (shots, {nodes})"
+    if answer.energies.shape != answer.bits.shape[:1] or not np.isfinite(answer.energies).all():
+        return "energies are not finite, or not one a shot"
+    shares = (summary.membership, summary.low, summary.high)
+    if any(share.shape != (nodes,) for share in shares):
+        return "not one membership a node"
+    # NaN fails every comparison, so "all within" and not "any beyond".
+    within = (bool(((share >= -ROUNDING) & (share <= 1.0 + ROUNDING)).all()) for share in shares)
+    if not all(within):
+        return "a membership is not within [0, 1]"
+    optimum = answer.optimum_energy
+    if optimum is not None and not optimum <= summary.best_energy + ENERGY_TOLERANCE:
+        return f"a sample of energy {summary.best_energy} beats the proven optimum {optimum}"
+    return ""
+
+
+def density(
+    count: int, weights: Sequence[tuple[int, int, int]], among: frozenset[int] | None = None
+) -> float:
+    """The mean clipped adjacency over all pairs of `count` nodes, or of those in `among`."""
+    size = count if among is None else len(among)
+    pairs = size * (size - 1) / 2
+    if not pairs:
+        return 0.0
+    inside = (w for i, j, w in weights if among is None or (i in among and j in among))
+    return sum(inside) / WEIGHT_MAX / pairs
+
+
+def memberships(problem_index: int, answers: Answers) -> dict[str, list[float]]:
+    """Path -> membership per node of that problem."""
+    return {path: _share(sets[problem_index].summary.membership) for path, sets in answers.items()}
+
+
+def features(origin: Provenance, answers: Answers) -> Iterator[FeatureUpdate]:
+    """One update of group `ring` for each account of each problem and for each shared attribute.
+
+    An attribute that ties accounts of several problems is described by the one where it ties most,
+    the first of equals: one entity has one value.
+    """
+    owners = shared_owners(origin.batch.problems)
+    for index, problem in enumerate(origin.batch.problems):
+        sets = {path: of_path[index] for path, of_path in answers.items()}
+        by_node = {path: _node_estimates(answer) for path, answer in sets.items()}
+        values = _values(problem, sets, origin.amount_scale)
+        source = _source(origin, problem, sets)
+        for position, node in enumerate(problem.nodes):
+            estimates = {path: nodes[position] for path, nodes in by_node.items()}
+            yield _update(origin, (problem.entity, node), problem, (values, estimates, source))
+        for shared in problem.shared:
+            if owners[shared.entity, shared.id] != index or not shared.members:
+                continue
+            estimates = {
+                path: _shared_estimate([nodes[member] for member in shared.members])
+                for path, nodes in by_node.items()
+            }
+            tied = {
+                **values,
+                "size": float(len(shared.members)),
+                "amount": shared.amount_minor / origin.amount_scale,
+            }
+            yield _update(origin, (shared.entity, shared.id), problem, (tied, estimates, source))
+
+
+def shared_owners(problems: Sequence[Problem]) -> dict[tuple[str, str], int]:
+    """(entity, id) of each shared attribute -> the index of the problem that describes it."""
+    best: dict[tuple[str, str], tuple[int, int]] = {}
+    for index, problem in enumerate(problems):
+        for shared in problem.shared:
+            key = (shared.entity, shared.id)
+            claim = (len(shared.members), -index)
+            best[key] = max(best.get(key, claim), claim)
+    return {key: -negative for key, (_, negative) in best.items()}
+
+
+def differences_of(problems: Sequence[Problem], answers: Answers) -> dict[str, dict[str, float]]:
+    """Problem id -> how far the quantum samples are from each twin's; {} without both."""
+    quantum = answers.get(QUANTUM)
+    if quantum is None:
+        return {}
+    found: dict[str, dict[str, float]] = {}
+    for index, (problem, ours) in enumerate(zip(problems, quantum, strict=True)):
+        figures: dict[str, float] = {}
+        for path, prefix in ((CLASSICAL, ""), (RANDOM, "random_")):
+            if path not in answers:
+                continue
+            twin = answers[path][index]
+            gap = differences(ours.summary, ours.energies, twin.summary, twin.energies)
+            figures[f"{prefix}energy_gap"] = gap.energy_gap
+            figures[f"{prefix}membership_gap"] = gap.membership_gap
+            figures[f"{prefix}histogram_distance"] = gap.histogram_distance
+            if path == CLASSICAL and twin.optimum_energy is not None:
+                figures["optimum_gap"] = ours.summary.best_energy - twin.optimum_energy
+        found[problem.problem_id] = figures
+    return found
+
+
+def _node_estimates(answer: SampleSet) -> list[dict[str, float]]:
+    """One path's figures for each node: the problem's own (entropy, energies) stand in each."""
+    summary = answer.summary
+    optimum = answer.optimum_energy
+    common = {
+        "entropy": summary.entropy_bits,
+        "optimum_energy": summary.best_energy if optimum is None else optimum,
+        "mean_energy": summary.mean_energy,
+        "near_optima": float(summary.near_optima),
+    }
+    columns = {
+        "membership": _share(summary.membership),
+        "membership_low": _share(summary.low),
+        "membership_high": _share(summary.high),
+        "in_best": summary.best.astype(float).tolist(),
+    }
+    if answer.marginals is not None:
+        columns["gibbs_marginal"] = _share(answer.marginals)
+    return [
+        {**{name: column[node] for name, column in columns.items()}, **common}
+        for node in range(len(answer.variables))
+    ]
+
+
+def _share(values: Floats) -> list[float]:
+    """Means of zeros and ones as a list, within [0, 1]."""
+    clipped: list[float] = np.clip(values, 0.0, 1.0).tolist()
+    return clipped
+
+
+def _shared_estimate(of_members: list[dict[str, float]]) -> dict[str, float]:
+    """One path's figures for an attribute: the mean over its two highest members."""
+    top = sorted(of_members, key=lambda estimate: -estimate["membership"])[:TOP]
+    return {name: sum(estimate[name] for estimate in top) / len(top) for name in top[0]}
+
+
+def _values(problem: Problem, sets: Mapping[str, SampleSet], amount_scale: int) -> dict[str, float]:
+    """Facts about the subgraph; `amount` in the stream's own unit."""
+    return {
+        "size": float(len(problem.nodes)),
+        "density": density(len(problem.nodes), problem.weights),
+        "energy_best": min(answer.summary.best_energy for answer in sets.values()),
+        "amount": problem.amount_minor / amount_scale,
+    }
+
+
+def _source(origin: Provenance, problem: Problem, sets: Mapping[str, SampleSet]) -> Source:
+    """How the problem's features came to be: by the chosen sampler, its twins beside it."""
+    ours = sets.get(QUANTUM) or sets[CLASSICAL]
+    return Source(
+        backend=origin.backend,
+        micro_batch_id=origin.batch.micro_batch_id,
+        job_id=origin.job_id,
+        problem_id=problem.problem_id,
+        circuit_hash=ours.circuit_hash,
+        shots=len(ours.bits),
+        seed=ours.seed,
+        calibration_id=origin.calibration_id,
+    )
+
+
+def _update(
+    origin: Provenance,
+    entity: tuple[str, str],
+    problem: Problem,
+    what: tuple[dict[str, float], dict[str, dict[str, float]], Source],
+) -> FeatureUpdate:
+    """The record of one entity."""
+    values, estimates, source = what
+    batch = origin.batch
+    return FeatureUpdate(
+        version=batch.version,
+        pipeline=batch.pipeline,
+        entity=entity[0],
+        id=entity[1],
+        group=GROUP,
+        subgraph=problem.subgraph,
+        event_time_ms=batch.window_end_ms,
+        computed_at_ms=origin.computed_at_ms,
+        values=values,
+        estimates=estimates,
+        source=source,
+    )

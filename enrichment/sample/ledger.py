@@ -1,0 +1,266 @@
+"""The ledger: the compacted topic of jobs, which is the stage's work list, and how it is owned.
+
+One `transactional.id` for each partition. Group metadata fences membership and not ownership, so on
+assignment, in this order: `init_transactions` fences the former owner and aborts what it left open;
+then the committed offset is asked for; then the ledger is read to its end; only then work resumes.
+
+One thread owns everything here, and must poll often: rebalances are told inside `poll`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka import (
+    Message as KafkaMessage,
+)
+
+from enrichment.records.case import Case
+from enrichment.records.job import Job
+from enrichment.records.micro_batch import MicroBatch
+from enrichment.stream.to_end import read_to_end
+from enrichment.stream.topics import CASES, JOBS, MICRO_BATCHES
+from enrichment.stream.transaction import Message, Outcome, TransactionalProducer
+from enrichment.telemetry.log import logger
+
+ARRIVALS_MAX: Final = 200
+"""Micro-batches a poll: at 100 KB each, their transaction stays at 20 MB."""
+
+SESSION_MS: Final = 6_000
+"""How long a crashed worker holds its partitions: the least that brokers allow by default."""
+
+READ_S: Final = 60.0
+"""A hundred thousand entries take less than a second; this is a broker that does not answer."""
+
+CALL_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One record of the micro-batch topic; None where it is another pipeline's, or unreadable."""
+
+    partition: int
+    offset: int
+    batch: MicroBatch | None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class LedgerState:
+    """What the topics say of one partition: each job's and each case's newest record."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    cases: dict[str, Case] = field(default_factory=dict)
+
+
+Assigned = Callable[[int, LedgerState], None]
+Revoked = Callable[[int], None]
+
+
+class Ledger:
+    """The partitions that this process owns: their micro-batches in, their transactions out."""
+
+    def __init__(
+        self,
+        kafka: Mapping[str, Any],
+        pipeline: str,
+        instance: str,
+        *,
+        on_assigned: Assigned,
+        on_revoked: Revoked,
+        stopping: Callable[[], bool],
+    ) -> None:
+        """Nothing is joined yet; `kafka` is what every client is told, `stopping` ends waits.
+
+        `instance` is the same at the next start of this process: it then gets its partitions back
+        at once, and not when the session of the one before has run out.
+        """
+        self._kafka = dict(kafka)
+        self._pipeline = pipeline
+        self._prefix = f"{pipeline}|".encode()
+        self._on_assigned = on_assigned
+        self._on_revoked = on_revoked
+        self._stopping = stopping
+        self._producers: dict[int, TransactionalProducer] = {}
+        self._held = False
+        self._decode_batch = msgspec.json.Decoder(MicroBatch)
+        self._decode_job = msgspec.json.Decoder(Job)
+        self._decode_case = msgspec.json.Decoder(Case)
+        self._consumer = Consumer(
+            {
+                **self._kafka,
+                "group.id": f"enrichment.sample.{pipeline}",
+                "group.instance.id": instance,
+                # The newer protocol takes 45 s after a crash, by broker default.
+                "group.protocol": "classic",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": SESSION_MS,
+                "heartbeat.interval.ms": SESSION_MS // 3,
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
+
+    @property
+    def owned(self) -> frozenset[int]:
+        """The partitions that are ours now."""
+        return frozenset(self._producers)
+
+    def join(self) -> None:
+        """Join the group: partitions come by `on_assigned`, inside a later `poll`."""
+        self._consumer.subscribe(
+            [MICRO_BATCHES],
+            on_assign=self._assigned,
+            on_revoke=self._revoked,
+            on_lost=self._revoked,
+        )
+
+    def poll(self, wait_s: float) -> list[Arrival]:
+        """What has come, after waiting at most `wait_s` for the first of it."""
+        first = self._consumer.poll(wait_s)
+        if first is None:
+            return []
+        records = [first, *self._consumer.consume(ARRIVALS_MAX - 1, timeout=0)]
+        return [arrival for record in records if (arrival := self._arrival(record)) is not None]
+
+    def commit(
+        self, partition: int, messages: Sequence[Message], next_offset: int | None
+    ) -> Outcome:
+        """Write one transaction of one partition. Once LOST, every partition is dropped.
+
+        ABORTED means: poll, and write the same again if the partition is still ours.
+        """
+        producer = self._producers[partition]
+        offsets = [] if next_offset is None else [_position(partition, next_offset)]
+        group = self._consumer.consumer_group_metadata() if offsets else None
+        outcome = producer.write(messages, offsets, group)
+        if outcome is Outcome.LOST:
+            logger().warning("lost a partition, joining the group anew", partition=partition)
+            self._rejoin()
+        return outcome
+
+    def hold(self, full: bool) -> None:
+        """Take no more micro-batches while full; keeps polling possible."""
+        if not full and not self._held:
+            return
+        partitions = [TopicPartition(MICRO_BATCHES, partition) for partition in self._producers]
+        if full:
+            self._consumer.pause(partitions)
+        else:
+            self._consumer.resume(partitions)
+        self._held = full
+
+    def close(self) -> None:
+        """Leave the group, so that others take over at once."""
+        self._consumer.close()
+        for partition in tuple(self._producers):
+            self._drop(partition)
+
+    def _rejoin(self) -> None:
+        """Leave and join again: the one state in which ownership and generation are both known."""
+        for partition in tuple(self._producers):
+            self._drop(partition)
+        self._consumer.unsubscribe()
+        self.join()
+
+    def _drop(self, partition: int) -> None:
+        """Forget a partition; its open transaction is aborted by whoever takes it over."""
+        producer = self._producers.pop(partition, None)
+        if producer is not None:
+            self._on_revoked(partition)
+            producer.close()
+
+    def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        for revoked in partitions:
+            self._drop(revoked.partition)
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Fence, ask for the offset, read the ledger, resume: in this order."""
+        numbers = [assigned.partition for assigned in partitions]
+        opened: dict[int, TransactionalProducer] = {}
+        for number in numbers:
+            producer = self._open(number)
+            if producer is None:  # told to stop
+                return
+            opened[number] = producer
+        offsets = consumer.committed([_position(number) for number in numbers], CALL_S)
+        states = self._read(numbers)
+        start = [
+            _position(found.partition, found.offset if found.offset >= 0 else OFFSET_BEGINNING)
+            for found in offsets
+        ]
+        consumer.incremental_assign(start)
+        self._producers.update(opened)
+        for number in numbers:
+            self._on_assigned(number, states[number])
+
+    def _open(self, partition: int) -> TransactionalProducer | None:
+        """The partition's producer, every former one fenced; None when told to stop meanwhile."""
+        name = f"enrichment.sample.{self._pipeline}.{partition}"
+        while not self._stopping():
+            try:
+                return TransactionalProducer.open(self._kafka, name, timeout_s=CALL_S)
+            except KafkaException as error:
+                if not error.args[0].retriable():
+                    raise
+                logger().warning("cannot fence the former owner yet", error=str(error))
+        return None
+
+    def _read(self, numbers: Sequence[int]) -> dict[int, LedgerState]:
+        """The newest record of each of our jobs and cases in these partitions."""
+        states = {number: LedgerState() for number in numbers}
+        wanted = [TopicPartition(topic, number) for topic in (JOBS, CASES) for number in numbers]
+        for record in read_to_end(self._kafka, wanted, READ_S):
+            key = record.key() or b""
+            if not key.startswith(self._prefix):
+                continue
+            state = states[record.partition() or 0]
+            name = key.decode()
+            if record.topic() == JOBS:
+                self._fold(record, state.jobs, name, self._decode_job)
+            else:
+                self._fold(record, state.cases, name, self._decode_case)
+        return states
+
+    def _fold(self, record: KafkaMessage, into: dict[str, Any], name: str, decoder: Any) -> None:
+        """Let the record replace the former one of its key. A record of ours always decodes."""
+        into.pop(name, None)  # so that the order is that of the newest records
+        value = record.value()
+        if value is not None:
+            into[name] = decoder.decode(value)
+
+    def _arrival(self, record: KafkaMessage) -> Arrival | None:
+        """The record as an arrival; None where its partition is not ours (any more)."""
+        error = record.error()
+        if error is not None:
+            if error.retriable():
+                return None
+            raise KafkaException(error)
+        partition, offset = record.partition() or 0, record.offset() or 0
+        if partition not in self._producers:
+            return None
+        batch: MicroBatch | None = None
+        key, value = record.key() or b"", record.value()
+        if key.startswith(self._prefix) and value is not None:
+            try:
+                batch = self._decode_batch.decode(value)
+            except msgspec.DecodeError as problem:
+                logger().error(
+                    "a micro-batch cannot be read and is left out",
+                    topic=MICRO_BATCHES,
+                    partition=partition,
+                    offset=offset,
+                    error=str(problem),
+                )
+        return Arrival(partition=partition, offset=offset, batch=batch)
+
+
+def _position(partition: int, offset: int = OFFSET_BEGINNING) -> TopicPartition:
+    return TopicPartition(MICRO_BATCHES, partition, offset)

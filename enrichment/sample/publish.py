@@ -1,0 +1,89 @@
+"""What a job that has its answer makes known: features, rings, and the record of how it went."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from enrichment.pipelines import Pipeline
+from enrichment.provider.contract import Result, SampleSet
+from enrichment.records.feature import FeatureUpdate
+from enrichment.records.job import Job
+from enrichment.records.micro_batch import MicroBatch
+from enrichment.sample.cases import Ring, ring_of
+from enrichment.sample.estimate import (
+    CLASSICAL,
+    QUANTUM,
+    Provenance,
+    differences_of,
+    features,
+    memberships,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """A provider's checked result, by path, and when it was asked for and received."""
+
+    result: Result
+    answers: Mapping[str, tuple[SampleSet, ...]]
+    submitted_ms: int
+    received_ms: int
+    sdk_versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Publication:
+    """What goes out with the job's last transition; `event` holds fields of its `JobEvent`."""
+
+    features: tuple[FeatureUpdate, ...]
+    rings: tuple[Ring, ...]
+    event: Mapping[str, Any]
+
+
+def publication(
+    pipeline: Pipeline, job: Job, batch: MicroBatch, answer: Answer, *, now_ms: int
+) -> Publication:
+    """All that the answer says. Cases follow the path that serves, where it has an answer."""
+    result, answers = answer.result, answer.answers
+    origin = Provenance(
+        batch=batch,
+        job_id=job.job_id,
+        backend=result.provider,
+        calibration_id=result.calibration_id,
+        computed_at_ms=now_ms,
+        amount_scale=pipeline.stream.amount_scale,
+    )
+    serves = QUANTUM if pipeline.score.serve == QUANTUM and QUANTUM in answers else CLASSICAL
+    rings = (
+        ring_of(problem, memberships(index, answers), serves, pipeline.cases)
+        for index, problem in enumerate(batch.problems)
+    )
+    return Publication(
+        features=tuple(features(origin, answers)),
+        rings=tuple(ring for ring in rings if ring is not None),
+        event=_event(job, batch, answer, now_ms),
+    )
+
+
+def _event(job: Job, batch: MicroBatch, answer: Answer, now_ms: int) -> dict[str, Any]:
+    """The fields of the last job event: times in milliseconds, hashes, seeds, differences."""
+    result = answer.result
+    return {
+        "durations_ms": {
+            "validation": float(answer.submitted_ms - job.created_ms),
+            "queue": result.queue_ms,
+            "execution": result.execution_ms,
+            "retrieval": max(
+                0.0,
+                answer.received_ms - answer.submitted_ms - result.queue_ms - result.execution_ms,
+            ),
+            # From the answer to its turn among the shard's jobs.
+            "post_processing": float(now_ms - answer.received_ms),
+        },
+        "circuit_hashes": tuple(s.circuit_hash for s in result.sets if s.circuit_hash),
+        "model_hashes": tuple(problem.subgraph for problem in batch.problems),
+        "seeds": tuple(s.seed for s in result.sets),
+        "sdk_versions": dict(answer.sdk_versions),
+        "calibration_id": result.calibration_id,
+        "differences": differences_of(batch.problems, answer.answers),
+    }

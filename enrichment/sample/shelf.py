@@ -1,0 +1,139 @@
+"""What is remembered of one partition: open jobs in order, what is done, what is to be said."""
+
+from bisect import insort
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from enrichment.records.job import Job, JobEvent, JobState
+from enrichment.records.micro_batch import MicroBatch
+from enrichment.sample.cases import CaseBook
+from enrichment.sample.flight import Flight
+from enrichment.sample.machine import TERMINAL
+from enrichment.sample.outbox import Outbox
+from enrichment.sample.publish import Answer
+from enrichment.telemetry import metrics
+
+DONE_MAX: Final = 50_000
+"""Finished jobs of a partition that are remembered, so that a repeated micro-batch is known."""
+
+CALM: Final = frozenset({JobState.SUBMITTED, JobState.EXECUTING})
+"""Nothing hangs on these two, and most jobs are over before anybody could read of them."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class OpenJob:
+    """One job that is not terminal, and what the ledger does not need to know of it."""
+
+    job: Job
+    batch: MicroBatch
+    partition: int
+    # The newest attempt that is in the ledger: only that may be submitted.
+    recorded_attempt: int
+    # When the present provider's time is over; `provider` is whose, and `tries` how often asked.
+    deadline_ms: int
+    provider: str
+    tries: int = 1
+    submit: bool = False
+    due_ms: int | None = None
+    flight: Flight | None = None
+    abandoned: list[tuple[int, Flight]] = field(default_factory=list)
+    answer: Answer | None = None
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Its place among the jobs of its shard."""
+        return (self.batch.version, self.job.job_id)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Shelf:
+    """One partition."""
+
+    partition: int
+    cases: CaseBook
+    jobs: dict[str, OpenJob] = field(default_factory=dict)
+    # Shard -> its open jobs, by window.
+    queues: dict[str, list[OpenJob]] = field(default_factory=dict)
+    # Job id -> content hash of the micro-batch, the oldest first.
+    done: dict[str, str] = field(default_factory=dict)
+    outbox: Outbox = field(default_factory=Outbox)
+
+    def open(self, job: Job, batch: MicroBatch, *, recorded_attempt: int) -> OpenJob:
+        """File a job that is not terminal."""
+        opened = OpenJob(
+            job=job,
+            batch=batch,
+            partition=self.partition,
+            recorded_attempt=recorded_attempt,
+            deadline_ms=job.deadline_ms,
+            provider=job.provider,
+        )
+        self.jobs[job.job_id] = opened
+        insort(self.queues.setdefault(job.shard, []), opened, key=lambda other: other.order)
+        return opened
+
+    def close(self, opened: OpenJob) -> None:
+        """Take a job that has become terminal off the shelf, and remember that it was."""
+        job = opened.job
+        del self.jobs[job.job_id]
+        queue = self.queues[job.shard]
+        queue.remove(opened)
+        if not queue:
+            del self.queues[job.shard]
+        self.remember(job)
+
+    def remember(self, job: Job) -> None:
+        """Note a terminal job, and forget the oldest where there are too many."""
+        self.done[job.job_id] = job.content_hash
+        if len(self.done) > DONE_MAX:
+            del self.done[next(iter(self.done))]
+
+    def former(self, job_id: str) -> str | None:
+        """The content hash under which the job is known already, or None."""
+        opened = self.jobs.get(job_id)
+        return self.done.get(job_id) if opened is None else opened.batch.content_hash
+
+    def turn(self) -> Iterator[OpenJob]:
+        """The jobs whose answer may be published: in each shard, up to the first without one."""
+        for queue in tuple(self.queues.values()):
+            while queue and queue[0].answer is not None:
+                yield queue[0]
+
+    def record(
+        self, before: Job, after: Job, event: str, extra: Mapping[str, Any] | None = None
+    ) -> None:
+        """Put a job's new state and the story of it into the outbox."""
+        self.outbox.jobs[after.job_id] = after
+        self.outbox.events.append(
+            JobEvent(
+                job_id=after.job_id,
+                pipeline=after.pipeline,
+                shard=after.shard,
+                attempt=after.attempt,
+                at_ms=after.updated_ms,
+                event=event,
+                state_before=before.state,
+                state_after=after.state,
+                provider=after.provider,
+                provider_job_id=after.provider_job_id,
+                detail=after.detail,
+                **(extra or {}),
+            )
+        )
+        self.outbox.touch(after.updated_ms, urgent=after.state not in CALM)
+        metrics.jobs.add(1, {"state": after.state.value})
+
+    def validate(self) -> None:
+        """Check what must hold between any two calls; AssertionError names what does not."""
+        for job_id, opened in self.jobs.items():
+            job = opened.job
+            assert job.job_id == job_id, f"{job_id}: filed under a wrong id"  # noqa: S101
+            assert job.state not in TERMINAL, f"{job_id}: open and {job.state}"  # noqa: S101
+            assert job_id not in self.done, f"{job_id}: open and done"  # noqa: S101
+            assert opened in self.queues[job.shard], f"{job_id}: in no queue"  # noqa: S101
+            ahead = opened.flight is not None and opened.recorded_attempt < job.attempt
+            assert not ahead, f"{job_id}: flies before the ledger has it"  # noqa: S101
+        for shard, queue in self.queues.items():
+            assert queue == sorted(queue, key=lambda o: o.order), f"{shard}: order"  # noqa: S101
+        assert sum(map(len, self.queues.values())) == len(self.jobs), "queued twice"  # noqa: S101

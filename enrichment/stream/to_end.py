@@ -1,0 +1,63 @@
+"""Topics read from their beginning to their end of now, transactions respected."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+CALL_S: Final = 10.0
+POLL_S: Final = 0.05
+
+
+def read_to_end(
+    kafka: Mapping[str, Any], partitions: Sequence[TopicPartition], timeout_s: float
+) -> list[Message]:
+    """Every committed record of these partitions up to their ends of now, in order by partition.
+
+    The end is an end-of-partition event at or past the committed high watermark: before that, an
+    open transaction hides records. Raises TimeoutError where that does not come within `timeout_s`.
+    """
+    reader = Consumer(
+        {
+            **kafka,
+            "group.id": "enrichment.reader",  # demanded by librdkafka; nothing is joined
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    try:
+        ends = {
+            (wanted.topic, wanted.partition): reader.get_watermark_offsets(wanted, CALL_S)[1]
+            for wanted in partitions
+        }
+        reader.assign([TopicPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions])
+        records: list[Message] = []
+        waited_s = 0.0
+        while ends:
+            found = reader.consume(1_000, timeout=POLL_S)
+            waited_s = 0.0 if found else waited_s + POLL_S
+            if waited_s > timeout_s:
+                raise TimeoutError(f"no end of {sorted(ends)} in {timeout_s} s")
+            for record in found:
+                error = record.error()
+                if error is None:
+                    records.append(record)
+                elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  # so named
+                    if not error.retriable():
+                        raise KafkaException(error)
+                else:
+                    where = (record.topic() or "", record.partition() or 0)
+                    if where in ends and (record.offset() or 0) >= ends[where]:
+                        del ends[where]
+        return records
+    finally:
+        reader.close()

@@ -1,0 +1,330 @@
+"""The sample stage as a process, on a real Kafka: in, out, killed, stopped, restarted."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from enrichment.lab.servers import LocalServers
+from enrichment.records import Case, FeatureUpdate, Job, JobEvent, JobState, MicroBatch
+from enrichment.sample.machine import TERMINAL
+from enrichment.stream.to_end import read_to_end
+from enrichment.stream.topics import (
+    CASES,
+    FEATURES,
+    JOB_EVENTS,
+    JOBS,
+    MICRO_BATCHES,
+    partition_for,
+    shard_key,
+)
+from tests.sample.streams import batch, problem
+
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
+
+PARTITIONS = 4
+SHARDS = ("eu", "us", "apac")
+TOPICS = {
+    MICRO_BATCHES: "delete",
+    JOBS: "compact",
+    JOB_EVENTS: "delete",
+    FEATURES: "compact",
+    CASES: "compact",
+}
+PIPELINE_TOML = """
+[stream]
+name = "{name}"
+id = "event_id"
+key = "account_id"
+time = "occurred_at"
+amount = "amount"
+
+[entities]
+account = "account_id"
+device = "device_id"
+
+[[links]]
+between = "account"
+via = "device"
+
+[sampling]
+provider = "qsim"
+shots = 200
+deadline_ms = {deadline_ms}
+
+[score]
+version = "test-1"
+serve = "quantum"
+bias = 0.0
+
+[[score.terms]]
+name = "ring"
+value = "account.ring.membership"
+weight = 1.0
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Stage:
+    """The stage for one pipeline of its own, with what it has been given."""
+
+    bootstrap: str
+    pipeline: str
+    toml: Path
+    sent: list[MicroBatch] = field(default_factory=list)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, instance: str = "one") -> subprocess.Popen[bytes]:
+        """A process of the stage."""
+        code = (
+            "import sys, pathlib\n"
+            "from enrichment.pipelines import load\n"
+            "from enrichment.settings import Settings\n"
+            "from enrichment.wiring import run_sample\n"
+            "run_sample(Settings(), load(sys.argv[1]))\n"
+        )
+        env = os.environ | {
+            "ENRICHMENT_KAFKA_BOOTSTRAP": self.bootstrap,
+            "ENRICHMENT_INSTANCE": instance,
+        }
+        process = subprocess.Popen([sys.executable, "-c", code, str(self.toml)], env=env)
+        self.processes.append(process)
+        return process
+
+    def send(self, *batches: MicroBatch) -> None:
+        """Publish micro-batches as the window stage does."""
+        producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 0})
+        for one in batches:
+            partition = partition_for(shard_key(one.pipeline, one.shard), PARTITIONS)
+            producer.produce(
+                MICRO_BATCHES,
+                key=one.micro_batch_id,
+                value=msgspec.json.encode(one),
+                partition=partition,
+            )
+        producer.flush(10)
+        self.sent.extend(batches)
+
+    def batches(self, windows: range, problems: int = 1) -> list[MicroBatch]:
+        """Micro-batches for every shard; the same accounts again and again in each."""
+        made = []
+        for window in windows:
+            for index, shard in enumerate(SHARDS):
+                rings = tuple(
+                    problem(k, seed=window, first=100_000 * index) for k in range(problems)
+                )
+                made.append(batch(window, rings, shard=shard, pipeline=self.pipeline))
+        return made
+
+    def read(self, topic: str) -> list[tuple[int, str, bytes | None]]:
+        """Every committed record of our pipeline: partition, key, value."""
+        everywhere = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        prefix = f"{self.pipeline}|".encode()
+        records = read_to_end({"bootstrap.servers": self.bootstrap}, everywhere, 20)
+        return [
+            (record.partition() or 0, (record.key() or b"").decode(), record.value())
+            for record in records
+            if (record.key() or b"").startswith(prefix)
+        ]
+
+    def jobs(self) -> dict[str, Job]:
+        """The newest state of each job."""
+        return {
+            key: msgspec.json.decode(value, type=Job)
+            for _, key, value in self.read(JOBS)
+            if value is not None
+        }
+
+    def all_done(self) -> bool:
+        """Whether everything that was sent has a terminal job."""
+        jobs = self.jobs()
+        return all(
+            one.micro_batch_id in jobs and jobs[one.micro_batch_id].state in TERMINAL
+            for one in self.sent
+        )
+
+
+def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
+    """Wait for something to become true; fail when it does not."""
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, f"not within {within_s} s"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def stage(servers: LocalServers, tmp_path: Path) -> Iterator[Stage]:
+    """A stage of a pipeline that only this test knows, with its topics there."""
+    admin = AdminClient({"bootstrap.servers": servers.bootstrap})
+    there = admin.list_topics(timeout=10).topics
+    missing = [
+        NewTopic(
+            name,
+            PARTITIONS,
+            1,
+            config={"cleanup.policy": policy, "max.message.bytes": "4194304"},
+        )
+        for name, policy in TOPICS.items()
+        if name not in there
+    ]
+    for created in (admin.create_topics(missing) if missing else {}).values():
+        created.result(20)
+    name = f"t{uuid.uuid4().hex[:8]}"
+    toml = tmp_path / f"{name}.toml"
+    toml.write_text(PIPELINE_TOML.format(name=name, deadline_ms=20_000))
+    one = Stage(bootstrap=servers.bootstrap, pipeline=name, toml=toml)
+    yield one
+    for process in one.processes:
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+
+
+def test_micro_batches_become_features_cases_and_terminal_jobs(stage: Stage) -> None:
+    """Each micro-batch gives one terminal job, features of all paths, a case and its history."""
+    stage.start()
+    stage.send(*stage.batches(range(3), problems=2))
+    stage.send(batch(3, shard="eu", pipeline=stage.pipeline))
+    until(stage.all_done)
+    jobs = stage.jobs()
+    assert {job.state for job in jobs.values()} == {JobState.SUCCEEDED}
+    assert all(job.micro_batch is None for job in jobs.values())
+    assert jobs[stage.sent[-1].micro_batch_id].detail == "nothing to solve"
+    where = {key: partition for partition, key, _ in stage.read(JOBS)}
+    for one in stage.sent:
+        expected = partition_for(shard_key(one.pipeline, one.shard), PARTITIONS)
+        assert where[one.micro_batch_id] == expected
+
+    updates = [
+        (partition, key, msgspec.json.decode(value or b"", type=FeatureUpdate))
+        for partition, key, value in stage.read(FEATURES)
+    ]
+    # 3 windows x 3 shards x 2 problems x (6 accounts, a device, a beneficiary)
+    assert len(updates) == 3 * 3 * 2 * 8
+    for partition, key, update in updates:
+        assert key == f"{stage.pipeline}|{update.entity}|{update.id}|ring"
+        assert partition == partition_for(key, PARTITIONS)
+        assert set(update.estimates) == {"quantum", "classical", "random"}
+        assert update.source is not None
+        assert update.source.backend == "qsim"
+        assert update.source.circuit_hash
+        assert update.source.shots == 200
+
+    cases = [
+        msgspec.json.decode(value, type=Case)
+        for _, _, value in stage.read(CASES)
+        if value is not None
+    ]
+    assert len({case.case_id for case in cases}) == 6
+    assert all(len(case.members) >= 3 for case in cases)
+
+    events = [
+        msgspec.json.decode(value or b"", type=JobEvent) for _, _, value in stage.read(JOB_EVENTS)
+    ]
+    last = [event for event in events if event.event == "SamplesReceived"]
+    assert len(last) == 9
+    for event in last:
+        assert event.state_after is JobState.SUCCEEDED
+        assert set(event.differences) == {"p0", "p1"}
+        assert len(event.circuit_hashes) == len(event.seeds) == 2
+        assert event.sdk_versions["qsimcirq"]
+
+
+def test_killed_in_the_middle_it_resumes_from_the_ledger(stage: Stage) -> None:
+    """After kill -9 and restart every job ends once, and no feature version goes back."""
+    first = stage.start()
+    stage.send(*stage.batches(range(40), problems=8))
+
+    def some_done() -> bool:
+        return sum(job.state in TERMINAL for job in stage.jobs().values()) >= 5
+
+    until(some_done)
+    first.kill()
+    first.wait(10)
+    left = [job for job in stage.jobs().values() if job.state not in TERMINAL]
+    assert left, "it was done before it was killed: give it more"
+    stage.start()
+    stage.send(*stage.batches(range(40, 42)))
+    until(stage.all_done)
+
+    ends: dict[str, int] = {}
+    for _, key, value in stage.read(JOBS):
+        job = msgspec.json.decode(value or b"", type=Job)
+        if job.state in TERMINAL:
+            ends[key] = ends.get(key, 0) + 1
+    assert ends == {one.micro_batch_id: 1 for one in stage.sent}
+    newest: dict[str, int] = {}
+    for _, key, value in stage.read(FEATURES):
+        version = msgspec.json.decode(value or b"", type=FeatureUpdate).version
+        assert version > newest.get(key, -1), key
+        newest[key] = version
+    assert {job.state for job in stage.jobs().values()} == {JobState.SUCCEEDED}
+
+
+def test_a_repeated_micro_batch_is_not_solved_again(stage: Stage) -> None:
+    """The same identity once more, even after a restart, gives no second job."""
+    process = stage.start()
+    batches = stage.batches(range(2))
+    stage.send(*batches, *batches)
+    until(stage.all_done)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    stage.start()
+    stage.send(*batches)
+    stage.send(batch(9, pipeline=stage.pipeline))
+    until(stage.all_done)
+    claimed = [
+        event.job_id
+        for _, _, value in stage.read(JOB_EVENTS)
+        if (event := msgspec.json.decode(value or b"", type=JobEvent)).event == "MicroBatchClaimed"
+    ]
+    assert sorted(claimed) == sorted({one.micro_batch_id for one in stage.sent})
+
+
+def test_sigterm_ends_it_and_its_children_within_five_seconds(stage: Stage) -> None:
+    """SIGTERM under load: exit code 0 in time, children gone; the next one finishes the work."""
+    process = stage.start()
+    stage.send(*stage.batches(range(20), problems=8))
+    until(lambda: len(stage.jobs()) > 0)
+    children = _children(process.pid)
+    assert children
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    assert time.monotonic() - begun < 5
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), 2)
+    stage.start()
+    until(stage.all_done)
+
+
+def test_two_workers_share_the_partitions_and_one_takes_over(stage: Stage) -> None:
+    """With a second instance each works on some; when one is killed, the other does it all."""
+    one = stage.start("one")
+    stage.send(*stage.batches(range(2)))
+    until(stage.all_done)
+    stage.start("two")
+    stage.send(*stage.batches(range(2, 30), problems=4))
+    time.sleep(4)
+    one.kill()
+    stage.send(*stage.batches(range(30, 40)))
+    until(stage.all_done)
+    ends: dict[str, int] = {}
+    for _, key, value in stage.read(JOBS):
+        if msgspec.json.decode(value or b"", type=Job).state in TERMINAL:
+            ends[key] = ends.get(key, 0) + 1
+    assert ends == {one.micro_batch_id: 1 for one in stage.sent}
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
