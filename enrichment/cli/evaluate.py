@@ -86,7 +86,7 @@ def _print(report: dict[str, Any]) -> None:
     table = Table("score", *figures.values(), title="value (95 % interval)", title_style="")
     for score, values in report["scores"].items():
         table.add_row(score, *(_interval(values[figure]) for figure in figures))
-    Console(width=110).print(table)
+    Console(width=130).print(table)
 
 
 def _interval(shown: dict[str, float | None]) -> str:

@@ -75,6 +75,9 @@ class Enricher:
         self._digests = DigestBuilder(pipeline)
         self._encode = msgspec.json.Encoder().encode
         self._source = f"/enrichment/{pipeline.name}"
+        # A source may say that the window of the latest possible event is complete, and no more:
+        # else one stray record would close every window to come.
+        self._ahead_ms = pipeline.limits.future_ms + pipeline.window.size_ms
 
     def process(self, records: list[Record]) -> Outputs:
         """Answer every record. The batch has one decision time, read after its features."""
@@ -82,10 +85,16 @@ class Enricher:
         now_ms = self._now_ms()
         events: list[tuple[Record, Event]] = []
         for record in records:
-            if record.progress_ms is not None:
+            if record.progress_ms is not None and record.progress_ms <= now_ms + self._ahead_ms:
                 self._digests.add_progress(record.partition, record.offset, record.progress_ms)
                 continue
-            event = self._decoder.decode(record.value, now_ms=now_ms)
+            event = (
+                self._decoder.decode(record.value, now_ms=now_ms)
+                if record.progress_ms is None
+                else Invalid(
+                    DeadLetterReason.ABSURD_TIME, f"progress to {record.progress_ms}, in the future"
+                )
+            )
             if isinstance(event, Invalid):
                 outputs.dead_letters.append(self._dead_letter(record, event, now_ms))
             else:

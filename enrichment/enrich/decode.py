@@ -118,6 +118,7 @@ class Decoder:
             raw = self._decoder.decode(value)
             if not value.isascii():
                 value.decode()  # fields that were skipped must be text too
+            payload = self._payload(value)
         except msgspec.ValidationError as error:
             return Invalid(DeadLetterReason.INVALID_FIELD, self._renamed(str(error)))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -131,9 +132,9 @@ class Decoder:
             if depth > self._limits.depth_max:
                 detail = f"nested {depth} deep, the limit is {self._limits.depth_max}"
                 return Invalid(DeadLetterReason.TOO_DEEP, detail)
-        return self._event(raw, value, now_ms)
+        return self._event(raw, payload, now_ms)
 
-    def _event(self, raw: Any, value: bytes, now_ms: int) -> Event | Invalid:
+    def _event(self, raw: Any, payload: bytes, now_ms: int) -> Event | Invalid:
         """The event behind a well-typed record, its numbers, times and ids checked."""
         position = self._position
         time = getattr(raw, position[self._time])
@@ -161,15 +162,15 @@ class Decoder:
         for role, field in self._roles:
             id_ = getattr(raw, position[field])
             if id_ is not None:
-                entities[role] = self._hidden(field, str(id_))
+                entities[role] = str(id_)
         event_id = str(getattr(raw, position[self._id]))
-        key = self._hidden(self._key, str(getattr(raw, position[self._key])))
+        key = str(getattr(raw, position[self._key]))
         shard = SINGLE_SHARD if self._shard is None else str(getattr(raw, position[self._shard]))
         for text in (event_id, key, shard, *entities.values()):
             if not 0 < len(text) <= ID_MAX:
                 detail = f"an id of {len(text)} characters, wanted 1 to {ID_MAX}"
                 return Invalid(DeadLetterReason.INVALID_FIELD, detail)
-        return Event(
+        event = Event(
             id=event_id,
             key=key,
             occurred_at_ms=occurred_at_ms,
@@ -178,8 +179,9 @@ class Decoder:
             entities=entities,
             numbers=numbers,
             label=self._labelled(raw),
-            payload=self._payload(value),
+            payload=payload,
         )
+        return self._concealed(event) if self._sensitive else event
 
     def _labelled(self, raw: Any) -> float | None:
         """The label as 1 or 0, or None."""
@@ -190,6 +192,18 @@ class Decoder:
             return None
         return float(bool(label) if self._label_below is None else label < self._label_below)
 
+    def _concealed(self, event: Event) -> Event:
+        """The event with pseudonyms for ids. Their lengths were checked: any pseudonym is good."""
+        event.key = self._hidden(self._key, event.key)
+        if self._shard is not None:
+            event.shard = self._hidden(self._shard, event.shard)
+        event.entities = {
+            role: self._hidden(field, event.entities[role])
+            for role, field in self._roles
+            if role in event.entities
+        }
+        return event
+
     def _hidden(self, field: str, text: str) -> str:
         """The text, or its pseudonym where the field is sensitive."""
         if self._pseudonym is not None and field in self._sensitive:
@@ -197,7 +211,11 @@ class Decoder:
         return text
 
     def _payload(self, value: bytes) -> bytes:
-        """The event's own bytes, or without its sensitive values where it has any."""
+        """The event's own bytes, or without its sensitive values where it has any.
+
+        Raises msgspec.DecodeError on numbers that fit no double, in fields that are otherwise
+        skipped: it has to read the whole event.
+        """
         if not self._sensitive or self._pseudonym is None:
             return value
         event = msgspec.json.decode(value)

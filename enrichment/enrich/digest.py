@@ -82,8 +82,9 @@ class DigestBuilder:
             self._progress_ms[partition] = progress_ms
 
     def _seen(self, partition: int, offset: int) -> None:
-        first, _ = self._offsets.get(partition, (offset, offset))
-        self._offsets[partition] = (first, offset)
+        # Statements are noted before the batch's events are counted: offsets come in any order.
+        first, last = self._offsets.get(partition, (offset, offset))
+        self._offsets[partition] = (min(first, offset), max(last, offset))
 
     def drain(self) -> Iterator[Digest]:
         """The digests of everything counted since the last call, largest shards split in parts.

@@ -1,11 +1,10 @@
 """From what the cache holds to the features that a score may use: judged, and decayed if stale."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from enrichment.enrich.decode import Event
 from enrichment.enrich.lookup import EntityGroup, Found
-from enrichment.feature.store import update_key
+from enrichment.feature.store import SHARD_KIND, update_key
 from enrichment.feature.verdict import (
     REBUILDING,
     UNAVAILABLE,
@@ -18,8 +17,6 @@ from enrichment.feature.verdict import (
 )
 from enrichment.pipelines import Pipeline
 from enrichment.records import FeatureUpdate, FeatureUsed, Verdict, VerdictName
-
-SHARD_KIND: Final = "shard"  # the heartbeat of a shard's window stage, cached like an entity
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +83,10 @@ class FeaturePlan:
     ) -> Judged:
         if found is None:
             return Judged(verdict=UNAVAILABLE)
-        if found.rebuilding(update_key(self._pipeline, wanted.kind, id_, wanted.group)):
-            return Judged(verdict=REBUILDING)
+        # A `ring` beside a `graph` that is still being replayed would be held against an old one.
+        for group in {wanted.group, "graph"}:
+            if found.rebuilding(update_key(self._pipeline, wanted.kind, id_, group)):
+                return Judged(verdict=REBUILDING)
         if wanted.group == "graph":
             return judge_graph(value, heard, self._rules, now_ms=at_ms)
         graph = found.get(wanted.kind, id_, "graph")

@@ -68,9 +68,13 @@ class Lookup:
             logger().warning("the feature cache does not answer", error=str(error))
             return None
         rebuilding = frozenset(number for number in range(self._partitions) if raw[number] != READY)
-        values = {
-            parts: self._decoder.decode(value)
-            for parts, value in zip(wanted, raw[self._partitions :], strict=True)
-            if value is not None
-        }
+        values: dict[EntityGroup, FeatureUpdate] = {}
+        for parts, value in zip(wanted, raw[self._partitions :], strict=True):
+            if value is not None:
+                try:
+                    values[parts] = self._decoder.decode(value)
+                except msgspec.DecodeError as error:
+                    # Somebody else wrote it. No event may go unanswered because of it.
+                    metrics.read_failures.add(1)
+                    logger().warning("not a feature", kind=parts[0], error=str(error))
         return Found(values, rebuilding, self._partitions)

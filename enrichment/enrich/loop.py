@@ -33,6 +33,7 @@ from enrichment.telemetry.trace import valid_traceparent
 
 CALL_S: Final = 10.0  # the longest that one call to the broker may take before the batch is dropped
 FULL_S: Final = 30.0  # the longest that a full producer queue is waited for
+PROGRESS_DIGITS_MAX: Final = 15  # milliseconds to the year 9999 and beyond; Python parses 4,300
 PROGRESS_MS: Final = 100  # how often a source's progress goes to shards that it showed nothing of
 
 
@@ -256,15 +257,20 @@ def record_of(message: Message) -> Record:
     traceparent = progress_ms = None
     if headers := message.headers():
         traceparent = valid_traceparent(header(headers, "traceparent"))
-        if (stated := header(headers, PROGRESS)) is not None and stated.isdigit():
+        stated = header(headers, PROGRESS)
+        if stated is not None and stated.isdigit() and len(stated) <= PROGRESS_DIGITS_MAX:
             progress_ms = int(stated)
         content_type = header(headers, "content-type") or b""
         if value is not None and content_type.startswith(STRUCTURED.encode()):
             try:
-                value = bytes(msgspec.json.decode(value, type=StructuredEvent).data)
-            except msgspec.DecodeError:
+                structured = msgspec.json.decode(value, type=StructuredEvent)
+            except (msgspec.DecodeError, RecursionError):
                 # Left as it is: the decoder says of it what it says of any record without fields.
                 logger().debug("not a structured CloudEvent", offset=message.offset())
+            else:
+                value = bytes(structured.data)
+                if traceparent is None and structured.traceparent is not None:
+                    traceparent = valid_traceparent(structured.traceparent.encode())
     return Record(
         topic=message.topic(),
         partition=message.partition(),
