@@ -95,8 +95,7 @@ class FeaturePlan:
     def _feature(
         self, wanted: _Wanted, id_: str, value: FeatureUpdate | None, judged: Judged
     ) -> FeatureUsed:
-        in_no_subgraph = judged.verdict.reason == "in_no_subgraph"
-        if value is None or not judged.usable or in_no_subgraph:
+        if value is None or not judged.usable:
             return FeatureUsed(
                 role=wanted.role, kind=wanted.kind, id=id_, group=wanted.group,
                 verdict=judged.verdict, age_ms=judged.age_ms,

@@ -25,6 +25,7 @@ from enrichment.feature.store import (
     REBUILDING,
     WRITES_MAX,
     feature_key_of,
+    is_versioned,
     partitions_key,
     projection_key,
 )
@@ -110,13 +111,17 @@ class Projector:
                     logger().warning("the consumer reports", error=str(error))
                 continue
             ends[message.partition()] = message.offset() + 1
-            key = message.key()
+            key, value = message.key(), message.value()
             if key is not None and key.startswith(self._prefix):
                 name = feature_key_of(key)
-                if name is not None:
-                    # A later update of the same key in this round stands for all of them.
-                    values.pop(name, None)
-                    values[name] = message.value()
+                if name is None or not (value is None or is_versioned(value)):
+                    # Waiting would not make a feature of it, and would hold up all the others.
+                    where = {"partition": message.partition(), "offset": message.offset()}
+                    logger().warning("not a feature update, skipped", **where)
+                    continue
+                # A later update of the same key in this round stands for all of them.
+                values.pop(name, None)
+                values[name] = value
         self._write(values)
         if ends:
             offsets = [TopicPartition(FEATURES, *end) for end in ends.items()]

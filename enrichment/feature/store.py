@@ -5,11 +5,13 @@
 `features:{pipeline}:projection:{partition}` says `ready` while that partition is fully projected.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 READY: Final = b"ready"
 REBUILDING: Final = b"rebuilding"
+SHARD_KIND: Final = "shard"  # the heartbeat of a shard's window stage, cached like an entity
 WRITES_MAX: Final = 500  # values per script call: Redis serves nobody else while a script runs
 
 # Sets each key whose stored version is lower, and returns how many were set. The version is read
@@ -28,6 +30,8 @@ for i, key in ipairs(KEYS) do
 end
 return written
 """
+
+_VERSIONED: Final = re.compile(rb'{"version":\d{1,16},')  # Lua counts in doubles: up to 2**53
 
 
 def feature_key(pipeline: str, kind: str, id_: str, group: str) -> str:
@@ -50,12 +54,20 @@ def update_key(pipeline: str, kind: str, id_: str, group: str) -> str:
     return f"{pipeline}|{kind}|{id_}|{group}"
 
 
+def is_versioned(value: bytes) -> bool:
+    """Whether the guard can read the value's version: without one it would refuse a whole batch."""
+    return _VERSIONED.match(value) is not None
+
+
 def feature_key_of(update: bytes) -> str | None:
     """The Redis key for a message key of `features.updates`; None where it is not one.
 
     An id may contain the separator, the other parts never do.
     """
-    parts: Sequence[str] = update.decode().split("|")
+    try:
+        parts: Sequence[str] = update.decode().split("|")
+    except UnicodeDecodeError:
+        return None
     if len(parts) < 4:
         return None
     return feature_key(parts[0], parts[1], "|".join(parts[2:-1]), parts[-1])

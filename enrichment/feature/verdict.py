@@ -61,11 +61,13 @@ class Judged:
 
     verdict: Verdict
     age_ms: int = 0
+    # The entity is known to lie in no subgraph: whatever was once computed of it is over.
+    void: bool = False
 
     @property
     def usable(self) -> bool:
         """Whether the value may enter a score at all."""
-        return self.verdict.name in USABLE
+        return self.verdict.name in USABLE and not self.void
 
 
 def judge_graph(
@@ -79,8 +81,10 @@ def judge_graph(
         return Judged(verdict=NEVER_SEEN)
     if rules.time_ms(graph) > now_ms + rules.skew_ms:
         return Judged(verdict=FROM_FUTURE)
-    # A shard that never spoke is as silent as its newest value is old.
-    silent_ms = max(0, now_ms - rules.time_ms(heard if heard is not None else graph))
+    # A shard that never spoke, or by a clock that is wrong, is as silent as this value is old.
+    if heard is None or rules.time_ms(heard) > now_ms + rules.skew_ms:
+        heard = graph
+    silent_ms = max(0, now_ms - rules.time_ms(heard))
     if silent_ms <= rules.fresh_ms:
         return Judged(verdict=HEARD)
     return _aged(SHARD_SILENT, silent_ms, rules)
@@ -105,7 +109,8 @@ def judge_ring(
     if shown.verdict is FROM_FUTURE:
         return shown
     if graph.subgraph == "":
-        return Judged(verdict=IN_NO_SUBGRAPH) if shown.verdict is HEARD else shown
+        verdict = IN_NO_SUBGRAPH if shown.verdict is HEARD else shown.verdict
+        return Judged(verdict=verdict, age_ms=shown.age_ms, void=True)
     if ring is None:
         return Judged(verdict=NOT_SAMPLED)
     if rules.time_ms(ring) > now_ms + rules.skew_ms:
