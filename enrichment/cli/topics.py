@@ -185,12 +185,14 @@ def _manifests(
 def _admin(settings: "Settings") -> "TopicAdmin":
     from confluent_kafka.admin import AdminClient
 
-    from enrichment.stream.topic_admin import TopicAdmin
+    from enrichment.stream import topic_admin
     from enrichment.wiring import kafka_config
 
     # An unreachable broker is one line of ours, not one per attempt of the client's.
     config = kafka_config(settings, "enrichment-topics") | {"log_level": 0}
-    return TopicAdmin(AdminClient(config), settings.kafka_bootstrap)
+    return topic_admin.TopicAdmin(
+        AdminClient(config), settings.kafka_bootstrap, topic_admin.TIMEOUT_S
+    )
 
 
 def _refuse(lines: "list[str] | tuple[str, ...]") -> NoReturn:

@@ -22,7 +22,7 @@ def record_schema(name: str) -> Schema:
     Readers skip fields they do not know; writers write no others than these.
     """
     record = RECORDS[name]
-    schema = msgspec.json.schema(record)
+    schema = json.loads(msgspec.json.encode(msgspec.json.schema(record)))
     definitions = {key: _cleaned(value) for key, value in sorted(schema["$defs"].items())}
     return {
         "$schema": DIALECT,

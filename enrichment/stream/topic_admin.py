@@ -1,5 +1,6 @@
 """A broker's topics, read and changed: the one module that acts on what a plan says."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
@@ -17,8 +18,9 @@ from confluent_kafka.admin import (
 )
 
 from enrichment.stream.manifests import TopicManifest
-from enrichment.stream.topic_plan import Change, Difference, TopicState
+from enrichment.stream.topic_plan import Change, Difference, TopicState, differences
 
+POLL_S: Final = 0.05
 TIMEOUT_S: Final = 10.0  # a reachable broker answers in milliseconds; an operator waits no longer
 
 
@@ -29,7 +31,7 @@ class BrokerError(RuntimeError):
 class TopicAdmin:
     """The topics of one Kafka, through one admin client."""
 
-    def __init__(self, admin: AdminClient, where: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, admin: AdminClient, where: str, timeout_s: float) -> None:
         self._admin = admin
         self._where = where
         self._timeout_s = timeout_s
@@ -90,6 +92,23 @@ class TopicAdmin:
         altered = [e for e in found if e.change in {Change.SET_CONFIG, Change.RESET_CONFIG}]
         for topic in dict.fromkeys(each.topic for each in altered):
             self._alter(topic, [each for each in altered if each.topic == topic], done)
+
+    def await_in_step(self, manifests: Sequence[TopicManifest]) -> None:
+        """Wait until the broker shows what was carried out. Raises BrokerError.
+
+        The controller answers first, and the brokers follow: whoever starts a stage right after
+        must find the topics.
+        """
+        until_s = time.monotonic() + self._timeout_s
+        while left := differences(manifests, self.states(each.name for each in manifests)):
+            if time.monotonic() > until_s:
+                first = left[0]
+                raise BrokerError(
+                    f"Kafka at {self._where} accepted every change and after "
+                    f"{self._timeout_s:.0f} s still shows {first.topic}: {first.key}: "
+                    f"{first.found or 'none'}; look at its log, and at `enrichment topics diff`"
+                )
+            time.sleep(POLL_S)
 
     def _create(
         self,
