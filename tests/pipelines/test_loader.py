@@ -1,0 +1,185 @@
+"""The loader of pipeline files: shipped ones, and what is said of wrong ones."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enrichment.pipelines import PipelineError, load, names
+from enrichment.pipelines.loader import parse
+
+SHIPPED = Path(__file__).resolve().parents[2] / "enrichment" / "pipelines"
+PAYMENTS = (SHIPPED / "payments.toml").read_text()
+
+
+def test_the_shipped_pipelines_are_found_by_name() -> None:
+    """Each loads, and is called what its file is called."""
+    assert names() == ["cards", "payments", "trust"]
+    assert [load(name).name for name in names()] == names()
+
+
+@pytest.mark.parametrize("name", ["cards", "payments", "trust"])
+def test_every_term_speaks_of_something(name: str) -> None:
+    """A shipped score table reads only roles, fields and aggregates that the file declares."""
+    pipeline = load(name)
+    aggregated = {each.name for each in pipeline.aggregates}
+    for term in pipeline.score.terms:
+        for reference in (term.value, term.over):
+            if reference is None or reference.startswith("event."):
+                continue
+            role, _, feature = reference.split(".")
+            assert role in pipeline.entities
+            for suffix in ("_mean", "_count"):
+                if feature.endswith(suffix) and feature not in {"core_mean"}:
+                    assert feature.removesuffix(suffix) in aggregated, reference
+
+
+def test_kinds_and_link_names() -> None:
+    """Roles share a kind where the file says so; a link's name tells shared from direct."""
+    trust, payments = load("trust"), load("payments")
+    assert (trust.kind("source"), trust.kind("target")) == ("user", "user")
+    assert [link.name for link in trust.links] == ["source>target"]
+    assert payments.kind("account") == "account"
+    assert [link.name for link in payments.links] == ["account~device", "account~beneficiary"]
+    assert (trust.node_kind, payments.node_kind) == ("user", "account")
+
+
+def test_the_version_is_the_files_hash() -> None:
+    """The same bytes give the same version, and any other bytes another."""
+    one = parse(PAYMENTS.encode(), "payments.toml")
+    assert one.version == load("payments").version
+    assert parse(PAYMENTS.encode() + b"# more\n", "payments.toml").version != one.version
+
+
+def test_a_file_of_ones_own_goes_first(tmp_path: Path) -> None:
+    """By its name in the folder, or by its path."""
+    own = PAYMENTS.replace("size_ms = 2_000", "size_ms = 4_000")
+    (tmp_path / "payments.toml").write_text(own)
+    (tmp_path / "logins.toml").write_text(PAYMENTS.replace('"payments"', '"logins"', 1))
+    assert load("payments").window.size_ms == 2_000
+    assert load("payments", tmp_path).window.size_ms == 4_000
+    assert load(str(tmp_path / "payments.toml")).window.size_ms == 4_000
+    assert load("logins", tmp_path).name == "logins"
+    assert names(tmp_path) == ["cards", "logins", "payments", "trust"]
+
+
+def test_an_unknown_pipeline_is_guessed(tmp_path: Path) -> None:
+    """The nearest name, or all of them, or that there is no such file."""
+    with pytest.raises(PipelineError, match="no pipeline 'paymets'; did you mean 'payments'"):
+        load("paymets")
+    with pytest.raises(PipelineError, match="known: cards, payments, trust"):
+        load("zzzzzz")
+    with pytest.raises(PipelineError, match=r"none\.toml: no such file"):
+        load(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("pane_ms = 500", "pane_ms = 0", "window.pane_ms: wanted int >= 1, found 0"),
+        ("pane_ms = 500", 'pane_ms = "x"', "window.pane_ms: wanted int, found 'x'"),
+        ("pane_ms = 500", "pane_ms = 300", "window.pane_ms: wanted a divisor of size_ms (2000)"),
+        ("pane_ms = 500", "pan_ms = 500", "window.pan_ms: there is no such key, did you mean"),
+        ("[window]", "[windows]", "windows: there is no such key, did you mean 'window'?"),
+        ('id = "event_id"\n', "", "stream.id: is missing"),
+        ('name = "payments"', 'name = "Pay ments"', "stream.name: wanted str matching regex"),
+        ("horizon_ms = 21_600_000", "horizon_ms = 1", "window.horizon_ms: wanted at least size_ms"),
+        ("variables_max = 12", "variables_max = 40", "problem.variables_max: wanted int <= 20"),
+        ("stale_ms = 86_400_000", "stale_ms = 1", "features.stale_ms: wanted at least fresh_ms"),
+        ('clock = "wall"', 'clock = "moon"', "features.clock: Invalid enum value 'moon'"),
+        ('between = "account"\nvia = "device"', 'between = "account"', "links[0]: wanted either"),
+        ('via = "device"', 'via = "devise"', "links[0]: wanted an entity (account, beneficiary"),
+        (
+            "account.graph.density",
+            "acount.graph.density",
+            "score.terms[1].value: there is no entity 'acount', meant 'account'?",
+        ),
+        (
+            "account.graph.density",
+            "account.density",
+            "score.terms[1].value: wanted event.FIELD or ROLE.graph|ring.FEATURE",
+        ),
+        ("elevated = 30.0", "elevated = 90.0", "score.levels.highest: wanted at least"),
+        ("sensitive = []", 'sensitive = ["amount"]', "stream.sensitive: 'amount' is needed as it"),
+        ("weight = 0.2", 'weight = "x"', "score.terms[0].weight: wanted float, found 'x'"),
+        ("weight = 0.2", "weigth = 0.2", "score.terms[0].weigth: there is no such key, did you"),
+        ("[stream]", 'version = "1"\n[stream]', "version: is the file's hash"),
+        ("[stream]", "[stream", "not TOML"),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_key(old: str, new: str, said: str) -> None:
+    """One line: the file, the key, what was wanted and what was found."""
+    assert old in PAYMENTS
+    with pytest.raises(PipelineError) as error:
+        parse(PAYMENTS.replace(old, new, 1).encode(), "own.toml")
+    assert str(error.value).startswith(f"own.toml: {said}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_label_may_not_be_scored() -> None:
+    """A term that reads the label's field would know the answer."""
+    labelled = PAYMENTS.replace("[entities]", '[labels]\nfield = "amount"\n\n[entities]', 1)
+    with pytest.raises(PipelineError, match=r"score\.terms\[0\]\.value: bears the label"):
+        parse(labelled.encode(), "own.toml")
+
+
+def test_an_aggregate_of_labels_needs_labels() -> None:
+    """And its entity must be one of the stream's."""
+    aggregate = '[[aggregates]]\nname = "risk"\nentity = "device"\nfield = "label"\n\n[window]'
+    with pytest.raises(PipelineError, match=r"aggregates\[0\]\.field: is 'label', but there are"):
+        parse(PAYMENTS.replace("[window]", aggregate, 1).encode(), "own.toml")
+    elsewhere = aggregate.replace("device", "devise").replace("label", "amount")
+    with pytest.raises(PipelineError, match=r"aggregates\[0\]\.entity: wanted an entity \(acc"):
+        parse(PAYMENTS.replace("[window]", elsewhere, 1).encode(), "own.toml")
+
+
+JSON = st.recursive(
+    st.one_of(
+        st.integers(-10, 10**12), st.booleans(), st.text('az._- "', max_size=5), st.floats(-9, 9)
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2), st.dictionaries(st.text("abc", max_size=3), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+def places(node: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Every place in nested tables and lists."""
+    inner: list[tuple[str | int, object]] = []
+    if isinstance(node, dict):
+        inner = list(node.items())
+    elif isinstance(node, list):
+        inner = list(enumerate(node))
+    return [each for key, value in inner for each in [(*path, key), *places(value, (*path, key))]]
+
+
+def inline(value: object) -> str:
+    """The value in TOML, on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {inline(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    return json.dumps(value)
+
+
+@given(data=st.data())
+def test_no_file_makes_the_loader_stumble(data: st.DataObject) -> None:
+    """Whatever stands in one place of a file: it loads, or the error names the file, in a line."""
+    tables = tomllib.loads(PAYMENTS)
+    path = data.draw(st.sampled_from(places(tables)))
+    place = tables
+    for key in path[:-1]:
+        place = place[key]  # type: ignore[index]  # a path that `places` found
+    place[path[-1]] = data.draw(JSON)  # type: ignore[index]
+    content = "\n".join(f"{json.dumps(key)} = {inline(value)}" for key, value in tables.items())
+    said = ""
+    try:
+        parse(content.encode(), "own.toml")
+    except PipelineError as error:
+        said = str(error)
+    assert said == "" or said.startswith("own.toml: ")
+    assert "\n" not in said

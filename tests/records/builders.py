@@ -1,0 +1,43 @@
+"""Any record: values of every type that the records are made of."""
+
+import types
+import typing
+from enum import Enum
+from typing import Any, Final, get_args, get_origin
+
+import msgspec
+from hypothesis import strategies as st
+
+# JSON keeps 64-bit integers exactly; beyond them readers differ.
+INTEGERS: Final = st.integers(-(2**63), 2**63 - 1)
+NUMBERS: Final = st.floats(allow_nan=False, allow_infinity=False)
+TEXTS: Final = st.text(max_size=8)
+RAW: Final = st.sampled_from([b"{}", b'{"a":1}', b"[1,2]", b"null", b'"x"']).map(msgspec.Raw)
+
+
+def any_record(record: type[Any]) -> st.SearchStrategy[Any]:
+    """Instances of that record with every field given."""
+    hints = typing.get_type_hints(record, include_extras=True)
+    return st.builds(record, **{name: any_value(hint) for name, hint in hints.items()})
+
+
+def any_value(hint: Any) -> st.SearchStrategy[Any]:
+    """Values of one type."""
+    simple = {int: INTEGERS, float: NUMBERS, str: TEXTS, bool: st.booleans(), msgspec.Raw: RAW}
+    simple |= {bytes: st.binary(max_size=8), type(None): st.none()}
+    if hint in simple:
+        return simple[hint]
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in {typing.Union, types.UnionType}:
+        return st.one_of([any_value(each) for each in arguments])
+    if origin is dict:
+        return st.dictionaries(any_value(arguments[0]), any_value(arguments[1]), max_size=2)
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return st.lists(any_value(arguments[0]), max_size=2).map(tuple)
+    if origin is tuple:
+        return st.tuples(*[any_value(each) for each in arguments])
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return st.sampled_from(hint)
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return any_record(hint)
+    raise TypeError(f"no values of {hint!r} are known here")
