@@ -112,7 +112,9 @@ def test_our_partitions_are_those_of_librdkafka(settings: Settings, servers: Loc
     name = change(settings, "trust.events", "partitions: 4", "partitions: 4")
     run("topics", "apply", name, settings=settings)
     went: dict[str, int] = {}
-    producer = Producer({"bootstrap.servers": servers.bootstrap, "partitioner": "consistent"})
+    producer = Producer(
+        {"bootstrap.servers": servers.bootstrap, "partitioner": "consistent", "log_level": 0}
+    )
     for number in range(50):
         producer.produce(
             name,
@@ -124,5 +126,5 @@ def test_our_partitions_are_those_of_librdkafka(settings: Settings, servers: Loc
         )
     assert producer.flush(30) == 0
     assert went == {f"key {number}": partition_for(f"key {number}", 4) for number in range(50)}
-    admin = AdminClient({"bootstrap.servers": servers.bootstrap})
+    admin = AdminClient({"bootstrap.servers": servers.bootstrap, "log_level": 0})
     assert len(admin.list_topics(name, timeout=10).topics[name].partitions) == 4
