@@ -1,0 +1,106 @@
+"""`enrichment bench NAME`: measurements with their peers beside, as a table and as JSON."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enrichment.cli.app import fail, settings_of
+
+if TYPE_CHECKING:
+    from enrichment.lab.bench.report import Report
+
+ALL = "all"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("bench")(bench)
+
+
+def bench(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(help="A benchmark, or 'all'. Without one: what there is.")
+    ] = None,
+    json_path: Annotated[
+        Path | None,
+        typer.Option("--json", help="Also write JSON: to a file, or for 'all' into a folder."),
+    ] = None,
+    events: Annotated[
+        int | None, typer.Option(help="Events per run; by default what suits the benchmark.", min=1)
+    ] = None,
+    runs: Annotated[int, typer.Option(help="Runs of each system, in ABBA order.", min=1)] = 3,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="One small run each: tries the benchmark, measures little."),
+    ] = False,
+) -> None:
+    """Measure, with the peers in the same run: on the same events, servers and machine.
+
+    Each benchmark starts servers of its own on free ports, runs its systems one after the other
+    in alternating order (ABBA), and prints the median of all runs with the lowest and the highest.
+    Compare the ratios: absolute figures belong to the machine, and need a quiet one.
+
+    The JSON is {"name", "machine", "rows"}; a row has "case", "system", "metric", "value", "unit",
+    "low", "high" and "runs".
+
+    Examples:
+      enrichment bench
+
+      enrichment bench hot-path --json hot-path.json
+
+      enrichment bench all --json bench-results/
+    """
+    from enrichment.lab.bench.catalogue import BENCHMARKS, BenchError, BenchOptions
+    from enrichment.lab.server_process import ServerError
+    from enrichment.stream.manifests import ManifestError, nearest
+    from enrichment.stream.topic_admin import BrokerError
+
+    if name is None:
+        for each, benchmark in BENCHMARKS.items():
+            typer.echo(f"{each:<12}  {benchmark.summary}")
+        return
+    if name not in (ALL, *BENCHMARKS):
+        fail(f"there is no benchmark '{name}'; {nearest(name, (ALL, *BENCHMARKS))}", 2)
+    if json_path is not None and name != ALL and json_path.is_dir():
+        fail(f"--json {json_path} is a folder: name a file in it", 2)
+    settings = settings_of(context)
+    options = BenchOptions(
+        events=events,
+        runs=runs,
+        quick=quick,
+        state_dir=settings.state_dir,
+        topics_dir=settings.topics_dir,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    for each in BENCHMARKS if name == ALL else (name,):
+        try:
+            report = BENCHMARKS[each].run(options)
+        except (BenchError, ServerError, ManifestError, BrokerError) as error:
+            fail(f"{each}: {error}")
+        _print(report)
+        if json_path is not None:
+            path = json_path / f"{each}.json" if name == ALL else json_path
+            report.write(path)
+            typer.echo(f"The same as JSON: {path}")
+
+
+def _print(report: "Report") -> None:
+    """The table for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{report.name}: the median, and the lowest and the highest run")
+    for column in ("case", "system", "metric"):
+        table.add_column(column)
+    for column in ("value", "low", "high"):
+        table.add_column(column, justify="right")
+    table.add_column("unit")
+    table.add_column("runs", justify="right")
+    for row in report.rows:
+        figures = (f"{figure:,.5g}" if figure < 1e5 else f"{figure:,.0f}"
+                   for figure in (row.value, row.low, row.high))  # fmt: skip
+        table.add_row(row.case, row.system, row.metric, *figures, row.unit, str(row.runs))
+    Console(width=110).print(table)
+    typer.echo(", ".join(f"{name} {value}" for name, value in report.machine.items()))
