@@ -263,6 +263,9 @@ NEWS: Final = (
     DeadlinePassed,
 )
 
+EVENTS: Final[tuple[type[Event], ...]] = (JobAdopted, NothingToSolve, ChainExhausted, *NEWS)
+"""Every kind of event that there is."""
+
 LATE: Final = frozenset((state, event) for state in TERMINAL for event in NEWS)
 """News of the last attempt of a job that is done: it may still arrive, and changes nothing."""
 
