@@ -103,7 +103,7 @@ class Shelf:
     def record(
         self, before: Job, after: Job, event: str, extra: Mapping[str, Any] | None = None
     ) -> None:
-        """Put a job's new state and the story of it into the outbox."""
+        """Put a new state and its story into the outbox; a new job is its own before."""
         self.outbox.jobs[after.job_id] = after
         self.outbox.events.append(
             JobEvent(
@@ -121,7 +121,8 @@ class Shelf:
                 **(extra or {}),
             )
         )
-        self.outbox.touch(after.updated_ms, urgent=after.state not in CALM)
+        news = after is before or (after.state, after.attempt) != (before.state, before.attempt)
+        self.outbox.touch(after.updated_ms, urgent=news and after.state not in CALM)
         metrics.jobs.add(1, {"state": after.state.value})
 
     def validate(self) -> None:

@@ -45,7 +45,16 @@ def result_of(request: SampleRequest, provider: str) -> Result:
     assert isinstance(done, Done), done
     sets = done.sets
     if provider not in {"exact", "annealing"}:
-        sets = tuple(replace(one, circuit_hash=f"circuit-{one.seed}") for one in sets)
+        sets = tuple(
+            replace(
+                one,
+                circuit_hash=f"circuit-{one.seed}",
+                marginals=None,
+                temperature=None,
+                optimum_energy=None,
+            )
+            for one in sets
+        )
     return Result(
         job_id=request.job_id,
         provider=provider,
@@ -236,6 +245,10 @@ class Bench:
         )
         self.read = self.topics.consumed
         self.worker.adopt(0, self.topics.state())
+
+    def full(self) -> bool:
+        """Whether the worker wants no more."""
+        return self.worker.full
 
     def send(self, *batches: MicroBatch) -> None:
         """Publish micro-batches."""

@@ -1,0 +1,236 @@
+"""Features say what the samples say: recomputed by brute force, one entity one value."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from enrichment.circuit.template import QAOA, QAOA_VERSION
+from enrichment.problem import KINDS
+from enrichment.provider.contract import Result, SampleRequest, SampleSet
+from enrichment.records import FeatureUpdate, MicroBatch, Problem, Shared
+from enrichment.sample.estimate import (
+    Provenance,
+    answers_of,
+    density,
+    differences_of,
+    fault_of,
+    features,
+    seed_of,
+    shared_owners,
+)
+from tests.sample.fakes import result_of
+from tests.sample.streams import batch, problem
+
+
+def sampled(problems: tuple[Problem, ...], provider: str = "qsim", shots: int = 203) -> Result:
+    """A true answer; 203 shots, so that the best fifth ends within a shot."""
+    classical = provider in {"exact", "annealing"}
+    request = SampleRequest(
+        job_id="job",
+        models=tuple(KINDS["ring"](p.nodes, p.weights, ()) for p in problems),
+        template=QAOA,
+        template_version=QAOA_VERSION,
+        layers=1,
+        shots=shots,
+        seeds=tuple(seed_of("job", p.problem_id) for p in problems),
+        deadline_ms=1,
+        twins=() if classical else ("classical", "random"),
+    )
+    return result_of(request, provider)
+
+
+def made_of(one: MicroBatch, result: Result) -> dict[tuple[str, str], FeatureUpdate]:
+    """The features of a micro-batch by entity; each entity once."""
+    origin = Provenance(
+        batch=one,
+        job_id="job",
+        backend=result.provider,
+        calibration_id="cal-1",
+        computed_at_ms=77,
+        amount_scale=100,
+    )
+    updates = list(features(origin, answers_of(result)))
+    by_entity = {(update.entity, update.id): update for update in updates}
+    assert len(by_entity) == len(updates), "an entity twice"
+    return by_entity
+
+
+def best_fifth(answer: SampleSet) -> list[float]:
+    """The mean of each bit over the best fifth, the slow way: shot by shot, ties shared."""
+    wanted = len(answer.energies) / 5
+    levels: dict[int, list[int]] = {}
+    for shot, energy in enumerate(answer.energies):
+        levels.setdefault(round(float(energy) * 1e9), []).append(shot)
+    total = np.zeros(answer.bits.shape[1])
+    left = wanted
+    for level in sorted(levels):
+        shots = levels[level]
+        weight = min(1.0, left / len(shots))
+        total += weight * answer.bits[shots].sum(axis=0)
+        left -= weight * len(shots)
+        if left <= 0:
+            break
+    return [float(value) for value in total / wanted]
+
+
+def test_membership_is_the_mean_over_the_best_fifth_on_every_path() -> None:
+    """Each account's membership equals the brute-force mean, for quantum, classical and random."""
+    one = batch(1, (problem(0), problem(1, size=8, ring=5, seed=3)))
+    result = sampled(one.problems)
+    made = made_of(one, result)
+    for path, sets in answers_of(result).items():
+        for index, subgraph in enumerate(one.problems):
+            expected = best_fifth(sets[index])
+            for node, share in zip(subgraph.nodes, expected, strict=True):
+                estimate = made["account", node].estimates[path]
+                assert estimate["membership"] == pytest.approx(share, abs=1e-9)
+                assert estimate["membership_low"] <= estimate["membership"] + 1e-9
+                assert estimate["membership_high"] >= estimate["membership"] - 1e-9
+
+
+def test_the_classical_path_knows_optimum_and_gibbs_marginals() -> None:
+    """Both equal sums over all strings of the model, at the solver's stated temperature."""
+    one = batch(1, (problem(0),))
+    subgraph = one.problems[0]
+    result = sampled(one.problems)
+    made = made_of(one, result)
+    model = KINDS["ring"](subgraph.nodes, subgraph.weights, ())
+    strings = list(product((0, 1), repeat=len(subgraph.nodes)))
+    energies = np.array(
+        [model.energy(dict(zip(subgraph.nodes, string, strict=True))) for string in strings]
+    )
+    temperature = result.twins["classical"][0].temperature
+    assert temperature is not None
+    weights = np.exp(-energies / temperature)
+    marginals = weights @ np.array(strings) / weights.sum()
+    for node, marginal in zip(subgraph.nodes, marginals, strict=True):
+        classical = made["account", node].estimates["classical"]
+        assert classical["optimum_energy"] == pytest.approx(energies.min())
+        assert classical["gibbs_marginal"] == pytest.approx(marginal)
+        assert "gibbs_marginal" not in made["account", node].estimates["quantum"]
+
+
+def test_a_shared_attribute_has_the_mean_of_its_two_highest_members() -> None:
+    """For the device that ties the ring, by each path and figure."""
+    one = batch(1, (problem(0, size=7, ring=4),))
+    subgraph = one.problems[0]
+    made = made_of(one, sampled(one.problems))
+    device = made["device", "dev-0"]
+    assert device.values["size"] == 4
+    assert device.values["amount"] == 900.0
+    for path in ("quantum", "classical", "random"):
+        members = [made["account", subgraph.nodes[i]].estimates[path] for i in range(4)]
+        top = sorted((member["membership"] for member in members), reverse=True)[:2]
+        assert device.estimates[path]["membership"] == pytest.approx(sum(top) / 2)
+
+
+def test_an_attribute_of_several_problems_is_described_where_it_ties_most() -> None:
+    """One entity has one value: that of the larger tie, the first of equals."""
+    tie = Shared(entity="device", id="x", members=(0, 1), events=1, amount_minor=1)
+    small = replace_shared(problem(0), (tie,))
+    large = replace_shared(problem(1), (replace_members(tie, (0, 1, 2)),))
+    equal = replace_shared(problem(2), (replace_members(tie, (1, 2, 3)),))
+    assert shared_owners((small, large, equal)) == {("device", "x"): 1}
+    one = batch(1, (small, large, equal))
+    assert made_of(one, sampled(one.problems))["device", "x"].subgraph == large.subgraph
+
+
+def replace_shared(one: Problem, shared: tuple[Shared, ...]) -> Problem:
+    """The problem with other ties."""
+    import msgspec
+
+    return msgspec.structs.replace(one, shared=shared)
+
+
+def replace_members(one: Shared, members: tuple[int, ...]) -> Shared:
+    """The tie with other members."""
+    import msgspec
+
+    return msgspec.structs.replace(one, members=members)
+
+
+def test_a_feature_says_where_it_comes_from() -> None:
+    """Version, times, subgraph and source are those of the micro-batch and of the circuit."""
+    one = batch(4, (problem(0),))
+    result = sampled(one.problems)
+    update = made_of(one, result)["account", one.problems[0].nodes[0]]
+    assert update.version == one.version
+    assert update.group == "ring"
+    assert update.subgraph == one.problems[0].subgraph
+    assert (update.event_time_ms, update.computed_at_ms) == (one.window_end_ms, 77)
+    source = update.source
+    assert source is not None
+    assert (source.backend, source.calibration_id) == ("qsim", "cal-1")
+    assert (source.micro_batch_id, source.job_id) == (one.micro_batch_id, "job")
+    assert (source.problem_id, source.shots) == ("p0", 203)
+    assert source.circuit_hash == result.sets[0].circuit_hash
+    assert source.seed == result.sets[0].seed == seed_of("job", "p0")
+    assert update.values["density"] == density(6, one.problems[0].weights)
+    assert update.values["amount"] == 1_200.0
+
+
+@pytest.mark.parametrize("provider", ["exact", "annealing"])
+def test_a_fallback_is_never_called_quantum(provider: str) -> None:
+    """What a classical sampler drew is the classical path, alone."""
+    one = batch(1, (problem(0),))
+    for update in made_of(one, sampled(one.problems, provider)).values():
+        assert set(update.estimates) == {"classical"}
+
+
+def test_differences_are_zero_between_equals_and_told_for_both_twins() -> None:
+    """A sampler has no gap to itself; the null's figures stand beside, with a prefix."""
+    problems = (problem(0),)
+    result = sampled(problems)
+    mirror = {"quantum": result.sets, "classical": result.sets}
+    figures = differences_of(problems, mirror)["p0"]
+    assert figures["energy_gap"] == figures["membership_gap"] == 0.0
+    assert figures["histogram_distance"] == 0.0
+    told = differences_of(problems, answers_of(result))["p0"]
+    assert told["random_membership_gap"] > 0.0
+    assert told["random_histogram_distance"] > 0.0
+    assert differences_of(problems, {"classical": result.sets}) == {}
+
+
+def broken(result: Result, **changes: object) -> Result:
+    """The result with something wrong in its first set."""
+    first = replace(result.sets[0], **changes)  # type: ignore[arg-type]
+    return replace(result, sets=(first, *result.sets[1:]))
+
+
+def test_what_is_no_answer_is_told_and_never_a_feature() -> None:
+    """NaN, wrong shapes, wrong order, missing sets, an impossible optimum: each has its words."""
+    problems = (problem(0), problem(1))
+    good = sampled(problems)
+    first = good.sets[0]
+    nan = np.full_like(first.energies, np.nan)
+    shares = np.full(6, np.nan)
+    cases = {
+        "energies": broken(good, energies=nan),
+        "bits": broken(good, bits=first.bits[:, :5]),
+        "order": broken(good, variables=tuple(reversed(first.variables))),
+        "sample sets": replace(good, sets=good.sets[:1]),
+        "within": broken(good, summary=replace(first.summary, membership=shares)),
+        "one membership": broken(good, summary=replace(first.summary, low=shares[:3])),
+        "optimum": broken(good, optimum_energy=first.summary.best_energy + 1),
+    }
+    assert fault_of(problems, answers_of(good)) == ""
+    for words, bad in cases.items():
+        assert words in fault_of(problems, answers_of(bad)), words
+
+
+def test_density_is_the_mean_over_all_pairs() -> None:
+    """Of all nodes, or of some of them; nothing for fewer than two."""
+    weights = ((0, 1, 16), (1, 2, 8), (2, 3, 4))
+    assert density(4, weights) == pytest.approx((1 + 0.5 + 0.25) / 6)
+    assert density(4, weights, frozenset({0, 1, 2})) == pytest.approx(0.5)
+    assert density(4, weights, frozenset({0})) == 0.0
+
+
+def test_seeds_differ_by_problem_and_stay_exact_in_json() -> None:
+    """Derived from the job and the problem, the same each time, below 2^53."""
+    seeds = {seed_of("job", f"p{number}") for number in range(1_000)}
+    assert len(seeds) == 1_000
+    assert max(seeds) < 2**53
+    assert seed_of("job", "p1") == seed_of("job", "p1") != seed_of("bob", "p1")
