@@ -7,8 +7,9 @@ record carries: scored again from itself, it gives the same bytes.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from enrichment.pipelines import Pipeline, Term
 from enrichment.pipelines.definition import Transform
@@ -24,11 +25,14 @@ ORDER: Final = {
     "heuristic": (),
 }
 
+RING: Final = "ring"  # the group whose features differ by path
+
+Numbers = Mapping[str, float]
 Features = Mapping[tuple[str, str], FeatureUsed]
+Operand = Callable[[Numbers, Features], float | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
+class Scored(msgspec.Struct, frozen=True, kw_only=True):
     """What the terms make of one event."""
 
     path: Path
@@ -38,71 +42,80 @@ class Scored:
     reasons: tuple[Reason, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Operand:
-    """`event.FIELD` or `ROLE.GROUP.FEATURE`, taken apart."""
+def _operand(reference: str, path: Path) -> Operand:
+    """`event.FIELD` or `ROLE.GROUP.FEATURE` as `path` sees it; None where it is not known."""
+    parts = reference.split(".")
+    if parts[0] == "event":
+        field = parts[1]
+        return lambda numbers, _: numbers.get(field)
+    key, feature = (parts[0], parts[1]), parts[2]
+    if key[1] != RING:
 
-    field: str = ""
-    role: str = ""
-    group: str = ""
-    feature: str = ""
+        def value(_: Numbers, features: Features) -> float | None:
+            used = features.get(key)
+            return None if used is None else used.values.get(feature)
 
-    @classmethod
-    def of(cls, reference: str) -> "_Operand":
-        parts = reference.split(".")
-        if parts[0] == "event":
-            return cls(field=parts[1])
-        return cls(role=parts[0], group=parts[1], feature=parts[2])
+        return value
+    if path is Path.HEURISTIC:
+        return lambda *_: None
+    estimator = path.value
 
-    def value(self, numbers: Mapping[str, float], features: Features, path: Path) -> float | None:
-        """The operand as `path` sees it, or None where it is not known."""
-        if self.field:
-            return numbers.get(self.field)
-        used = features.get((self.role, self.group))
-        if used is None:
+    def estimated(_: Numbers, features: Features) -> float | None:
+        used = features.get(key)
+        if used is None or (estimate := used.estimates.get(estimator)) is None:
             return None
-        if self.group == "ring":
-            if path is Path.HEURISTIC:
-                return None
-            estimate = used.estimates.get(path.value)
-            if estimate is None:
-                return None
-            if self.feature in estimate:
-                return estimate[self.feature]
-        return used.values.get(self.feature)
+        return estimate[feature] if feature in estimate else used.values.get(feature)
+
+    return estimated
 
 
-def _prepared(term: Term) -> Callable[[float], float]:
+def _contribution(term: Term) -> Callable[[float], float]:
     """The term's transform and weight as one function of its quotient."""
+    # Comparisons rather than min() and max(): this runs some ten times for every event.
     weight, threshold, maximum = term.weight, term.threshold, term.maximum
     match term.transform:
         case Transform.LOG1P:
-            return lambda x: weight * math.log1p(max(0.0, min(x, maximum)))
+
+            def log1p(x: float) -> float:
+                bounded = x if x < maximum else maximum
+                return weight * math.log1p(bounded) if bounded > 0.0 else 0.0
+
+            return log1p
         case Transform.ABOVE:
             return lambda x: weight if x > threshold else 0.0
         case Transform.IDENTITY:
-            return lambda x: weight * max(-maximum, min(x, maximum))
+
+            def identity(x: float) -> float:
+                bounded = x if x < maximum else maximum
+                return weight * (bounded if bounded > -maximum else -maximum)
+
+            return identity
 
 
-@dataclass(frozen=True, slots=True)
 class _Addend:
-    """One term, ready to be evaluated."""
+    """One term as one path sees it, ready to be evaluated."""
 
-    name: str
-    value: _Operand
-    over: _Operand | None
-    prior: float
-    contribution: Callable[[float], float]
+    __slots__ = ("_contribution", "_over", "_value", "at_prior", "name")
 
-    def quotient(self, numbers: Mapping[str, float], features: Features, path: Path) -> float:
-        """The quotient as `path` sees it; the prior where either is unknown or over is zero."""
-        value = self.value.value(numbers, features, path)
+    def __init__(self, term: Term, path: Path) -> None:
+        self.name = term.name
+        self._value = _operand(term.value, path)
+        self._over = None if term.over is None else _operand(term.over, path)
+        self._contribution = _contribution(term)
+        self.at_prior = self._contribution(term.prior)
+
+    def evaluate(self, numbers: Numbers, features: Features) -> tuple[float, bool]:
+        """The contribution, and whether the value is known.
+
+        The prior stands for the quotient where value or over is not known, or over is zero.
+        """
+        value = self._value(numbers, features)
         if value is None:
-            return self.prior
-        if self.over is None:
-            return value
-        over = self.over.value(numbers, features, path)
-        return value / over if over else self.prior
+            return self.at_prior, False
+        if self._over is None:
+            return self._contribution(value), True
+        over = self._over(numbers, features)
+        return (self._contribution(value / over) if over else self.at_prior), True
 
 
 class Scorer:
@@ -116,25 +129,22 @@ class Scorer:
         self._decisions = {
             level: Decision(getattr(score.decisions, level.value)) for level in Level
         }
-        addends = [
-            _Addend(
-                name=term.name,
-                value=_Operand.of(term.value),
-                over=None if term.over is None else _Operand.of(term.over),
-                prior=term.prior,
-                contribution=_prepared(term),
-            )
-            for term in score.terms
-        ]
         # Terms without a `ring` operand are the same for every path, and are evaluated once.
-        self._rings = [a for a in addends if "ring" in (a.value.group, a.over and a.over.group)]
-        self._common = [a for a in addends if a not in self._rings]
-        self._ring_roles = sorted({a.value.role for a in self._rings if a.value.role})
+        rings = [term for term in score.terms if RING in _groups(term)]
+        self._common = [_Addend(t, Path.HEURISTIC) for t in score.terms if t not in rings]
+        self._rings = {
+            path: [_Addend(term, path) for term in rings] for path in (Path.CLASSICAL, Path.QUANTUM)
+        }
+        # The heuristic knows no estimate: its ring terms stand at their priors.
+        self._priors = [(a.name, a.at_prior) for a in (_Addend(t, Path.HEURISTIC) for t in rings)]
+        self._ring_keys = sorted(
+            {(term.value.split(".")[0], RING) for term in rings if not _of_event(term.value)}
+        )
 
     @property
     def ring_roles(self) -> Sequence[str]:
         """The roles whose `ring` features enter the score."""
-        return self._ring_roles
+        return [role for role, _ in self._ring_keys]
 
     def score(self, numbers: Mapping[str, float], features: Features) -> Scored:
         """The score of an event with these numbers and usable features, by (role, group).
@@ -146,21 +156,20 @@ class Scorer:
         common = self._bias
         assessed = False
         for addend in self._common:
-            quotient = addend.quotient(numbers, features, Path.HEURISTIC)
-            contribution = addend.contribution(quotient)
+            contribution, known = addend.evaluate(numbers, features)
             common += contribution
             reasons.append((addend.name, contribution))
-            assessed = assessed or addend.value.value(numbers, features, Path.HEURISTIC) is not None
-        by_path = {Path.HEURISTIC: self._ring_terms(numbers, features, Path.HEURISTIC)}
-        for path in (Path.CLASSICAL, Path.QUANTUM):
+            assessed = assessed or known
+        parts = {Path.HEURISTIC: self._priors}
+        for path, addends in self._rings.items():
             if self._knows(features, path):
-                by_path[path] = self._ring_terms(numbers, features, path)
+                parts[path] = [(a.name, a.evaluate(numbers, features)[0]) for a in addends]
         scores = {
-            path: _score(common + math.fsum(contribution for _, contribution in terms))
-            for path, terms in by_path.items()
+            path: _score(common + math.fsum([part for _, part in terms]))
+            for path, terms in parts.items()
         }
         served = next((path for path in self._order if path in scores), Path.HEURISTIC)
-        reasons += by_path[served]
+        reasons += parts[served]
         reasons = [reason for reason in reasons if reason[1] != 0.0]
         reasons.sort(key=lambda reason: (-abs(reason[1]), reason[0]))
         level = self._level(scores[served]) if assessed else Level.NOT_ASSESSED
@@ -179,25 +188,26 @@ class Scorer:
 
     def _knows(self, features: Features, path: Path) -> bool:
         """Whether any entity of the event has an estimate by that path."""
-        for role in self._ring_roles:
-            used = features.get((role, "ring"))
+        for key in self._ring_keys:
+            used = features.get(key)
             if used is not None and path.value in used.estimates:
                 return True
         return False
-
-    def _ring_terms(
-        self, numbers: Mapping[str, float], features: Features, path: Path
-    ) -> list[tuple[str, float]]:
-        """(name, contribution) of the terms in which paths differ."""
-        return [
-            (addend.name, addend.contribution(addend.quotient(numbers, features, path)))
-            for addend in self._rings
-        ]
 
     def _level(self, score: float) -> Level:
         if score >= self._levels.highest:
             return Level.HIGHEST
         return Level.ELEVATED if score >= self._levels.elevated else Level.NORMAL
+
+
+def _of_event(reference: str) -> bool:
+    return reference.startswith("event.")
+
+
+def _groups(term: Term) -> set[str]:
+    """The feature groups that the term reads."""
+    references = [term.value] if term.over is None else [term.value, term.over]
+    return {reference.split(".")[1] for reference in references if not _of_event(reference)}
 
 
 def _score(log_odds: float) -> float:
