@@ -1,5 +1,6 @@
 """The sample stage as a process, on a real Kafka: in, out, killed, stopped, restarted."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,12 +13,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import typer
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from typer.testing import CliRunner, Result
 
+from enrichment.cli import jobs as jobs_cli
 from enrichment.lab.servers import LocalServers
 from enrichment.records import Case, FeatureUpdate, Job, JobEvent, JobState, MicroBatch
 from enrichment.sample.machine import TERMINAL
+from enrichment.settings import Settings
 from enrichment.stream.to_end import read_to_end
 from enrichment.stream.topics import (
     CASES,
@@ -238,6 +243,35 @@ def test_micro_batches_become_features_cases_and_terminal_jobs(stage: Stage) -> 
         assert set(event.differences) == {"p0", "p1"}
         assert len(event.circuit_hashes) == len(event.seeds) == 2
         assert event.sdk_versions["qsimcirq"]
+
+
+def test_jobs_can_be_listed_and_shown(stage: Stage) -> None:
+    """`enrichment jobs list` counts by state, `show` tells the story; an unknown id is told."""
+    app = typer.Typer()
+    jobs_cli.register(app)
+    settings = Settings(kafka_bootstrap=stage.bootstrap)
+    stage.start()
+    stage.send(*stage.batches(range(1)), batch(2, pipeline=stage.pipeline))
+    until(stage.all_done)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["jobs", *arguments], obj=settings)
+
+    listed = json.loads(run("list", "-p", stage.pipeline, "--json").output)
+    assert listed["counts"] == {"succeeded": 4}
+    assert {job["job_id"] for job in listed["jobs"]} == {one.micro_batch_id for one in stage.sent}
+    none = run("list", "-p", stage.pipeline, "--state", "failed")
+    assert none.output.strip() == "no jobs"
+    job_id = stage.sent[0].micro_batch_id
+    told = run("show", job_id)
+    assert "SamplesReceived" in told.output
+    assert "membership_gap" in told.output
+    events = json.loads(run("show", job_id, "--json").output)["events"]
+    assert events[0]["event"] == "MicroBatchClaimed"
+    unknown = run("show", job_id[:-1] + "7")
+    assert unknown.exit_code == 2
+    assert job_id in unknown.stderr
+    assert run("list", "--state", "done").exit_code == 2
 
 
 def test_killed_in_the_middle_it_resumes_from_the_ledger(stage: Stage) -> None:

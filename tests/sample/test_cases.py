@@ -106,6 +106,14 @@ def test_one_account_in_common_or_less_than_half_is_another_case() -> None:
     assert sorted(ids(case) for case in book.cases.values()) == ["abuv", "efxyz", "fgh"]
 
 
+def test_pairs_that_share_one_account_are_two_cases() -> None:
+    """Half of a pair is one account: not enough, whatever the share."""
+    book = CaseBook()
+    observe(book, 1, ring("ab"))
+    observe(book, 2, ring("bc"))
+    assert sorted(ids(case) for case in book.cases.values()) == ["ab", "bc"]
+
+
 def test_a_split_leaves_the_id_with_the_larger_part() -> None:
     """Both parts match; the larger goes on, the other begins anew, and nothing is merged."""
     book = CaseBook()
@@ -214,7 +222,6 @@ def test_the_oldest_cases_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(cases, "CASES_MAX", 3)
     book = CaseBook()
     for number in range(6):
-        observe(book, number, ring(f"{number}x{number}y{number}z"[0::2] + f"{number}ab"[:0]))
         observe(book, number, Ring(problem=problem(number), members=_members(problem(number))))
     assert len(book.cases) == 3
     assert "acc-000500" in {m.id for case in book.cases.values() for m in case.members}

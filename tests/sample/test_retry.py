@@ -52,6 +52,17 @@ def test_only_transient_and_quota_are_repeated() -> None:
     assert repeated == {FailureKind.TRANSIENT, FailureKind.QUOTA}
 
 
+def test_attempts_are_limited() -> None:
+    """The last attempt is followed by none, with all the time in the world."""
+    made = [
+        retry_at_ms(
+            FailureKind.TRANSIENT, attempt=attempt, now_ms=0, deadline_ms=10**9, draw=lambda: 0.0
+        )
+        for attempt in range(1, ATTEMPTS_MAX + 3)
+    ]
+    assert [due_ms is not None for due_ms in made] == [True] * (ATTEMPTS_MAX - 1) + [False] * 3
+
+
 @given(attempt=st.integers(1, 10_000), draw=draws)
 def test_the_wait_is_bounded(attempt: int, draw: float) -> None:
     """However many attempts: never longer than the cap, never negative."""

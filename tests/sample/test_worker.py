@@ -11,7 +11,7 @@ from enrichment.provider.contract import Failure, FailureKind, Result
 from enrichment.records import JobState
 from enrichment.sample import worker as worker_module
 from enrichment.sample.machine import TERMINAL
-from tests.sample.fakes import Bench
+from tests.sample.fakes import Bench, result_of
 from tests.sample.streams import batch, problem
 
 AWAY = Failure(kind=FailureKind.TRANSIENT, detail="away")
@@ -258,6 +258,23 @@ def test_more_problems_than_a_request_takes_are_several_requests_and_one_job() -
     assert states(bench)[-1] is JobState.SUCCEEDED
     assert len(bench.topics.features()) == 70 * 8
     assert len(bench.topics.events()[-1].differences) == 70
+
+
+def test_a_job_waits_for_the_last_of_its_requests() -> None:
+    """With one of two answered it is not done, and what was answered is not asked again."""
+    bench = Bench()
+    qsim = bench.providers["qsim"]
+    qsim.holds = True
+    bench.send(batch(1, tuple(problem(number) for number in range(65))))
+    bench.turns(3)
+    first, second = qsim.accepted
+    qsim.outcomes[first] = result_of(qsim.jobs[first], "qsim")
+    bench.turns(40)
+    assert states(bench)[-1] is JobState.SUBMITTED
+    qsim.outcomes[second] = result_of(qsim.jobs[second], "qsim")
+    bench.turns(3)
+    assert states(bench)[-1] is JobState.SUCCEEDED
+    assert len({update.id for _, update in bench.topics.features()}) == 65 * 8
 
 
 def test_only_so_many_attempts_are_at_the_provider_at_once(
