@@ -1,0 +1,184 @@
+"""Digests: what windowing adds up is exactly what was enriched, however it was batched or split."""
+
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enrichment.enrich import digest as digests
+from enrichment.enrich.decode import Decoder, Event
+from enrichment.enrich.digest import MICRO, DigestBuilder
+from enrichment.records import Digest
+from tests.enrich.streams import CARD, CARDS, PAYMENTS, RATING, TRUST, event, payment
+from tests.feature.cached import NOW_MS
+
+DECODER = Decoder(PAYMENTS)
+PANE_MS = PAYMENTS.window.pane_ms
+Sums = dict[tuple[str, ...], list[int]]
+
+
+def decoded(decoder: Decoder, value: bytes) -> Event:
+    """The event in a valid record."""
+    found = decoder.decode(value, now_ms=NOW_MS)
+    assert isinstance(found, Event)
+    return found
+
+
+EVENTS = st.builds(
+    lambda account, device, region, back_ms, amount: decoded(
+        DECODER,
+        payment(
+            account_id=account,
+            device_id=device,
+            region=region,
+            occurred_at=NOW_MS - back_ms,
+            amount=amount,
+        ),
+    ),
+    st.sampled_from(["a1", "a2", "a3"]),
+    st.sampled_from(["d1", "d2", None]),
+    st.sampled_from(["eu", "us"]),
+    st.integers(0, 3 * PANE_MS),
+    st.decimals(0, 1000, places=2).map(float),
+)
+
+
+def merged(found: list[Digest]) -> Sums:
+    """Everything that the digests count, added up by pane and shard as windowing does."""
+    sums: Sums = {}
+
+    def add(key: tuple[str, ...], counts: tuple[int, int, int]) -> None:
+        entry = sums.setdefault(key, [0, 0, 0])
+        entry[0] += counts[0]
+        entry[1] += counts[1]
+        entry[2] = max(entry[2], counts[2])
+
+    for each in found:
+        where = (each.shard, str(each.pane_start_ms))
+        for name, links in each.links.items():
+            for link in links:
+                add((*where, name, link.a, link.b), msgspec.structs.astuple(link)[2:])
+        for kind, tallies in each.tallies.items():
+            for tally in tallies:
+                add((*where, kind, tally.id), msgspec.structs.astuple(tally)[1:])
+    return sums
+
+
+def counted(events: list[Event]) -> Sums:
+    """The same, counted from the events without any digest."""
+    sums: Sums = {}
+    for each in events:
+        where = (each.shard, str(each.occurred_at_ms // PANE_MS * PANE_MS))
+        roles = each.entities
+        keys: list[tuple[str, ...]] = [(*where, kind, id_) for kind, id_ in roles.items()]
+        for a, b in (("account", "device"), ("account", "beneficiary")):
+            if a in roles and b in roles:
+                keys.append((*where, f"{a}~{b}", roles[a], roles[b]))
+        for key in keys:
+            entry = sums.setdefault(key, [0, 0, 0])
+            entry[0] += 1
+            entry[1] += each.amount_minor
+            entry[2] = max(entry[2], each.occurred_at_ms)
+    return sums
+
+
+@given(batches=st.lists(st.lists(st.tuples(st.integers(0, 2), EVENTS), max_size=8), max_size=4))
+def test_digests_add_up_to_the_events(batches: list[list[tuple[int, Event]]]) -> None:
+    """However events fall into batches and source partitions, no count and no cent is lost."""
+    builder = DigestBuilder(PAYMENTS)
+    found: list[Digest] = []
+    offset = 0
+    for batch in batches:
+        for partition, each in batch:
+            builder.add(partition, offset, each)
+            offset += 1
+        found += builder.drain()
+        list(builder.progress())
+    events = [each for batch in batches for _, each in batch]
+    assert merged(found) == counted(events)
+    assert sum(each.events for each in found) == len(events)
+    assert all(digest.pane_end_ms - digest.pane_start_ms == PANE_MS for digest in found)
+    assert all(digest.offset_first <= digest.offset_last for digest in found)
+
+
+@given(events=st.lists(EVENTS, min_size=1, max_size=12), tuples_max=st.integers(1, 5))
+def test_a_large_digest_is_split_without_loss(events: list[Event], tuples_max: int) -> None:
+    """Parts are numbered, none is larger than the limit, and events are counted in one of them."""
+    builder = DigestBuilder(PAYMENTS)
+    for offset, each in enumerate(events):
+        builder.add(0, offset, each)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digests, "TUPLES_MAX", tuples_max)
+        found = list(builder.drain())
+    assert merged(found) == counted(events)
+    assert sum(each.events for each in found) == len(events)
+    parts = Counter((digest.shard, digest.pane_start_ms) for digest in found)
+    for digest in found:
+        assert digest.parts == parts[digest.shard, digest.pane_start_ms]
+        assert 0 <= digest.part < digest.parts
+        tuples = [*digest.links.values(), *digest.tallies.values()]
+        assert 0 < sum(map(len, tuples)) <= tuples_max
+
+
+def test_a_label_is_an_aggregate_in_exact_millionths() -> None:
+    """Label and amount are summed as integers, so that merging is exact in any order."""
+    decoder, builder = Decoder(CARDS), DigestBuilder(CARDS)
+    for offset, fraud in enumerate([1, 0, 1, ...]):
+        builder.add(0, offset, decoded(decoder, event(CARD, is_fraud=fraud, amount=0.1)))
+    [found] = builder.drain()
+    [risk] = found.aggregates["risk_week"]
+    assert (risk.id, risk.count, risk.sum_micro) == ("13", 3, 2 * MICRO)
+    [amount] = found.aggregates["amount_week"]
+    assert (amount.count, amount.sum_micro) == (4, 400_000)
+
+
+def test_an_event_between_a_user_and_itself_counts_once() -> None:
+    """Two roles of one kind that are one user make one tally of one event."""
+    builder = DigestBuilder(TRUST)
+    builder.add(0, 0, decoded(Decoder(TRUST), event(RATING, source=6, target=6)))
+    [found] = builder.drain()
+    assert [(tally.id, tally.events) for tally in found.tallies["user"]] == [("6", 1)]
+
+
+def test_progress_is_the_newest_time_that_a_source_has_shown() -> None:
+    """It never goes back, is each source partition's own, and survives batches."""
+    builder = DigestBuilder(PAYMENTS)
+    builder.add(0, 0, decoded(DECODER, payment(occurred_at=NOW_MS)))
+    builder.add(1, 0, decoded(DECODER, payment(occurred_at=NOW_MS - 9_000)))
+    assert {d.source_partition: d.progress_ms for d in builder.drain()} == {
+        0: NOW_MS,
+        1: NOW_MS - 9_000,
+    }
+    list(builder.progress())
+    builder.add(0, 1, decoded(DECODER, payment(occurred_at=NOW_MS - 100)))
+    [late] = builder.drain()
+    assert late.progress_ms == NOW_MS
+    [(progress, stated)] = builder.progress()
+    assert (progress.source_partition, progress.progress_ms) == (0, NOW_MS)
+    assert (progress.shard, progress.events, stated) == ("", 0, False)
+
+
+def test_a_stated_progress_needs_no_event() -> None:
+    """A source that says how far it is moves the watermark past the lateness, and it is told."""
+    builder = DigestBuilder(PAYMENTS)
+    builder.add_progress(2, 5, NOW_MS)
+    assert list(builder.drain()) == []
+    [(progress, stated)] = builder.progress()
+    assert progress.progress_ms - PAYMENTS.window.lateness_ms == NOW_MS
+    assert (progress.source_partition, progress.offset_last, stated) == (2, 5, True)
+    assert progress.pane_start_ms <= progress.progress_ms < progress.pane_end_ms
+    assert list(builder.progress()) == []
+
+
+def test_what_was_aborted_is_not_counted_twice() -> None:
+    """After `forget`, the batch read again gives the digests that it gave at first."""
+    builder = DigestBuilder(PAYMENTS)
+    builder.add(0, 0, decoded(DECODER, payment()))
+    builder.forget()
+    assert list(builder.drain()) == []
+    assert list(builder.progress()) == []
+    builder.add(0, 0, decoded(DECODER, payment()))
+    [found] = builder.drain()
+    assert found.events == 1

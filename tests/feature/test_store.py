@@ -1,0 +1,129 @@
+"""The layout of the cache, and the guard in a real Redis: no version ever goes back."""
+
+import msgspec
+import pytest
+import redis
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from enrichment.feature.store import (
+    GUARD,
+    feature_key,
+    feature_key_of,
+    is_versioned,
+    update_key,
+)
+from enrichment.lab.servers import LocalServers
+from tests.feature.cached import update
+
+pytestmark = pytest.mark.servers
+
+VERSIONS_MAX = 2**53  # what Lua's numbers hold exactly
+TEXTS = st.text(st.characters(exclude_characters="|", exclude_categories=["Cs"]), min_size=1)
+
+
+@given(pipeline=TEXTS, kind=TEXTS, id_=st.text(min_size=1).filter(str.isprintable), group=TEXTS)
+@example(pipeline="payments", kind="account", id_="4|2:x", group="ring")
+def test_an_update_finds_its_key_in_redis(pipeline: str, kind: str, id_: str, group: str) -> None:
+    """Whatever an id is made of, separators included, both keys speak of the same features."""
+    on_topic = update_key(pipeline, kind, id_, group).encode()
+    assert feature_key_of(on_topic) == feature_key(pipeline, kind, id_, group)
+
+
+@pytest.mark.parametrize("key", [b"", b"payments", b"payments|account|1", b"payments|a|\xff|g"])
+def test_a_key_of_another_form_is_none_of_ours(key: bytes) -> None:
+    """Such a record is skipped: it names no features."""
+    assert feature_key_of(key) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "versioned"),
+    [
+        (msgspec.json.encode(update("account", "1", "ring", version=VERSIONS_MAX)), True),
+        (msgspec.json.encode(update("account", "1", "ring", version=0)), True),
+        (b'{"pipeline":"payments","version":1}', False),
+        (b'{"version":-1,"x":1}', False),
+        (b'{"version":"1","x":1}', False),
+        (b'{"version":' + b"9" * 17 + b',"x":1}', False),
+        (b"", False),
+        (b"null", False),
+    ],
+)
+def test_only_what_the_guard_can_read_is_a_value(value: bytes, versioned: bool) -> None:
+    """A value has its version in front, within what Lua counts exactly, as records encode it."""
+    assert is_versioned(value) is versioned
+
+
+@pytest.fixture
+def cache(servers: LocalServers) -> redis.Redis:
+    """A client of the shared Redis; keys of these tests begin with `guard:`."""
+    return redis.Redis.from_url(servers.redis_url)
+
+
+def held(cache: redis.Redis, key: str) -> int | None:
+    """The version that the cache holds."""
+    value = cache.get(key)
+    assert value is None or isinstance(value, bytes)
+    return None if value is None else int(msgspec.json.decode(value)["version"])
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    batches=st.lists(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["a", "b", "c"]),
+                st.integers(0, 20) | st.integers(VERSIONS_MAX - 20, VERSIONS_MAX),
+            ),
+            min_size=1,
+            max_size=6,
+            unique_by=lambda write: write[0],
+        ),
+        max_size=6,
+    )
+)
+@example(batches=[[("a", 9)], [("a", 10)]])  # compared as text, 10 would be the older one
+def test_versions_never_go_back(cache: redis.Redis, batches: list[list[tuple[str, int]]]) -> None:
+    """In whatever order writes come, repeated or not, each key holds its highest version."""
+    guard = cache.register_script(GUARD)
+    cache.delete("guard:a", "guard:b", "guard:c")
+    highest: dict[str, int] = {}
+    for batch in batches:
+        keys = [f"guard:{name}" for name, _ in batch]
+        values = [
+            msgspec.json.encode(update("account", name, "ring", version=version))
+            for name, version in batch
+        ]
+        written = sum(version > highest.get(name, -1) for name, version in batch)
+        assert guard(keys=keys, args=[60_000, *values]) == written
+        for name, version in batch:
+            highest[name] = max(highest.get(name, -1), version)
+            assert held(cache, f"guard:{name}") == highest[name]
+
+
+def test_a_value_that_is_none_of_ours_is_replaced(cache: redis.Redis) -> None:
+    """What stands under a key without a version is no feature, and keeps no feature out."""
+    cache.set("guard:x", b"junk")
+    value = msgspec.json.encode(update("account", "x", "ring", version=3))
+    cache.register_script(GUARD)(keys=["guard:x"], args=[60_000, value])
+    assert held(cache, "guard:x") == 3
+
+
+def test_a_written_value_expires(cache: redis.Redis) -> None:
+    """Redis forgets what nobody renews, and does not forget it early."""
+    value = msgspec.json.encode(update("account", "t", "ring", version=1))
+    cache.delete("guard:t")
+    cache.register_script(GUARD)(keys=["guard:t"], args=[60_000, value])
+    left_ms = cache.pttl("guard:t")
+    assert isinstance(left_ms, int)
+    assert 50_000 < left_ms <= 60_000
+
+
+def test_a_flushed_script_cache_is_no_trouble(cache: redis.Redis) -> None:
+    """A Redis that lost its scripts gets the guard again, and the write succeeds."""
+    guard = cache.register_script(GUARD)
+    for version in (1, 2):
+        cache.script_flush()
+        value = msgspec.json.encode(update("account", "f", "ring", version=version))
+        guard(keys=["guard:f"], args=[60_000, value])
+        assert held(cache, "guard:f") == version
