@@ -38,7 +38,7 @@ def kafka_config(settings: Settings, client_id: str) -> dict[str, Any]:
     return {
         "bootstrap.servers": settings.kafka_bootstrap,
         "client.id": client_id,
-        "log_level": 3,  # errors: unreachable brokers are reported by us, in one line
+        "log_level": 2,  # what goes wrong on the way is reported by us, in our own form
     }
 
 
@@ -147,6 +147,29 @@ def run_enrich(settings: Settings, pipeline: Pipeline) -> None:
     lookup = Lookup(cache, pipeline.name, partition_count(settings, topics.FEATURES), now_ms)
     pseudonym = _pseudonym(settings) if pipeline.stream.sensitive else None
     Loop(Enricher(pipeline, lookup, now_ms, pseudonym), config, now_ms).run(stop)
+
+
+def run_window(settings: Settings, pipeline: Pipeline) -> None:
+    """Run the window stage until a signal ends it. Exits the process."""
+    from enrichment.window.agents import WindowConfig, run
+
+    stop = stop_on_signals()
+    if not await_kafka(settings, stop):
+        return
+    streams = topics.StreamTopics(pipeline.name)
+    digests = partition_count(settings, topics.DIGESTS)
+    for other in (topics.MICRO_BATCHES, streams.outcomes):
+        if (found := partition_count(settings, other)) != digests:
+            raise ConfigurationError(
+                f"{other} has {found} partitions and {topics.DIGESTS} has {digests}: a shard keeps "
+                "its partition number, so make them equal"
+            )
+    config = WindowConfig(
+        bootstrap=settings.kafka_bootstrap,
+        feature_partitions=partition_count(settings, topics.FEATURES),
+        source_partitions=partition_count(settings, streams.events),
+    )
+    run(pipeline, config, now_ms)
 
 
 def run_project(settings: Settings, pipeline: Pipeline) -> None:

@@ -9,6 +9,9 @@ dead_letters = _meter.create_counter("enrichment.dead_letters", "{record}", "Inv
 batch_duration = _meter.create_histogram("enrichment.batch.duration", "ms", "One hot-path batch")
 read_failures = _meter.create_counter("enrichment.read.failures", "{read}", "Cache reads failed")
 windows = _meter.create_counter("enrichment.windows", "{window}", "Windows closed, by cause")
+window_conflicts = _meter.create_counter(
+    "enrichment.windows.conflicts", "{window}", "Logged closes that digests no longer give"
+)
 late_digests = _meter.create_counter("enrichment.digests.late", "{digest}", "Digests come late")
 jobs = _meter.create_counter("enrichment.jobs", "{transition}", "Job transitions, by state")
 late_news = _meter.create_counter("enrichment.jobs.late_news", "{event}", "News of old attempts")

@@ -1,0 +1,355 @@
+"""The Faust application: agents that read digests and outcomes, and publish what closes.
+
+At a close the features go out first and are awaited, then the micro-batch is: whoever sees the
+micro-batch finds its features in their topic. Nothing is committed before both are acknowledged,
+and after a crash the log of closes says what was published, so that nothing is published twice.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import faust
+import msgspec
+from faust.types import TP
+from mode.supervisors import CrashingSupervisor
+
+from enrichment.pipelines import Pipeline
+from enrichment.records import Digest, FeatureUpdate, MicroBatch, Outcome
+from enrichment.stream.headers import Headers, cloud_event
+from enrichment.stream.topics import (
+    DIGESTS,
+    FEATURES,
+    MICRO_BATCHES,
+    StreamTopics,
+    partition_for,
+    shard_key,
+)
+from enrichment.telemetry import metrics
+from enrichment.telemetry.log import logger
+from enrichment.window.close_log import read_to_end
+from enrichment.window.driver import MESSAGE_BYTES_MAX, App, Consumer
+from enrichment.window.partition import Log, Partition
+from enrichment.window.shard import Close
+
+TICK_S: Final = 0.01  # what waits for nothing but quiet waits at most two of these
+SESSION_S: Final = 6  # after a crash, another worker takes over within about this
+STOP_S: Final = 4.0  # after this a stop no longer waits for a broker that does not answer
+HEARTBEAT_MIN_MS: Final = 1_000
+HEARTBEAT_MAX_MS: Final = 10_000
+# Upper bounds of the classes by which late digests are counted.
+LATE_CLASSES: Final = ((1_000, "1s"), (60_000, "1m"), (3_600_000, "1h"), (86_400_000, "1d"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowConfig:
+    """What the window stage is told of its surroundings. Counts are of partitions."""
+
+    bootstrap: str
+    feature_partitions: int
+    # Of the stream's events topic; 0 where that is not known.
+    source_partitions: int = 0
+    client_id: str = "window"
+
+
+class WindowStage:
+    """The state of one worker: the partitions it holds, and how it publishes. It keeps the books.
+
+    Everything runs in one event loop; the lock keeps a close and its publication in one piece.
+    """
+
+    def __init__(self, pipeline: Pipeline, config: WindowConfig, now_ms: Callable[[], int]) -> None:
+        self._pipeline = pipeline
+        self._config = config
+        self._now_ms = now_ms
+        self._prefix = shard_key(pipeline.name, "").encode()
+        self._outcomes_topic = StreamTopics(pipeline.name).outcomes
+        fresh_ms = pipeline.features.fresh_ms
+        self._beat_ms = min(max(fresh_ms // 3, HEARTBEAT_MIN_MS), HEARTBEAT_MAX_MS)
+        self._partitions: dict[int, Partition] = {}
+        self._outcomes_next: dict[int, int] = {}
+        self._generation = -1
+        self._seen: dict[int, int] = {}
+        self._lock = asyncio.Lock()
+        self._digests = msgspec.json.Decoder(Digest)
+        self._outcomes = msgspec.json.Decoder(Outcome)
+        self._micro_batches = msgspec.json.Decoder(MicroBatch)
+        self._encode = msgspec.json.Encoder().encode
+        self._source = f"/enrichment/window/{pipeline.name}"
+        self.app = self._new_app()
+        self.app.install(self, self._leave_in_time)
+        self._declare()
+
+    def _new_app(self) -> App:
+        hosts = self._config.bootstrap.replace(" ", "").split(",")
+        return App(
+            f"enrichment.window.{self._pipeline.name}",
+            broker=";".join(f"kafka://{host}" for host in hosts),
+            broker_client_id=self._config.client_id,
+            broker_session_timeout=SESSION_S,
+            broker_heartbeat_interval=1,
+            broker_commit_interval=1.0,
+            # aiokafka gives up a request after this, and then tries again.
+            broker_request_timeout=60,
+            consumer_auto_offset_reset="earliest",
+            consumer_max_fetch_size=MESSAGE_BYTES_MAX,
+            producer_max_request_size=MESSAGE_BYTES_MAX,
+            producer_max_batch_size=256 * 1024,
+            producer_acks=-1,
+            agent_supervisor=CrashingSupervisor,
+            # Faust makes this folder although nothing here is kept in it.
+            datadir=Path(tempfile.gettempdir()) / "enrichment-window",
+            store="memory://",
+            stream_wait_empty=False,
+            table_standby_replicas=0,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            web_enabled=False,
+        )
+
+    def _declare(self) -> None:
+        """Tell Faust of the topics, agents and the clock."""
+        raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw"}
+        digests = self.app.topic(DIGESTS, value_serializer="raw", **raw)
+        outcomes = self.app.topic(self._outcomes_topic, value_serializer="raw", **raw)
+
+        async def window(stream: Any) -> None:
+            async for event in stream.noack().events():
+                await self._on_digest(event)
+
+        async def judge(stream: Any) -> None:
+            async for event in stream.noack().events():
+                self._on_outcome(event)
+
+        self.app.agent(digests, name="window")(window)
+        self.app.agent(outcomes, name="judge")(judge)
+        self.app.task(self._clock)
+
+    async def _on_digest(self, event: Any) -> None:
+        """Take in one record of the digests topic, and publish what closes by it."""
+        message = event.message
+        async with self._lock:
+            partition = self._partitions.get(message.partition)
+            if partition is None:
+                return  # lost since it was fetched
+            if not (message.key or b"").startswith(self._prefix):
+                partition.skip(message.offset)
+                return
+            try:
+                digest = self._digests.decode(message.value)
+            except msgspec.MsgspecError as error:
+                logger().error(
+                    "digest passed over: it cannot be read",
+                    partition=message.partition,
+                    offset=message.offset,
+                    error=str(error),
+                )
+                partition.skip(message.offset)
+                return
+            partition.receive(
+                digest,
+                message.offset,
+                written_ms=round(message.timestamp * 1000),
+                now_ms=self._now_ms(),
+            )
+            await self._publish_due(partition)
+            self._report(partition)
+
+    def _on_outcome(self, event: Any) -> None:
+        message = event.message
+        partition = self._partitions.get(message.partition)
+        if partition is None or message.offset < self._outcomes_next.get(message.partition, 0):
+            return
+        self._outcomes_next[message.partition] = message.offset + 1
+        self._judge(partition, message.value, message.offset)
+
+    def _judge(self, partition: Partition, value: bytes, offset: int) -> None:
+        try:
+            outcome = self._outcomes.decode(value)
+        except msgspec.MsgspecError as error:
+            logger().error(
+                "outcome passed over: it cannot be read",
+                partition=partition.number,
+                offset=offset,
+                error=str(error),
+            )
+        else:
+            partition.judge(outcome, now_ms=self._now_ms())
+
+    async def _clock(self) -> None:
+        """What only time brings: settled progress, idle shards, heartbeats."""
+        try:
+            while not self.app.should_stop:
+                await asyncio.sleep(TICK_S)
+                if not self.app.rebalancing:
+                    async with self._lock:
+                        await self._tick()
+        except Exception as error:  # noqa: BLE001  # Faust hangs on what a task raises
+            logger().exception("the window stage's clock failed")
+            await self.app.crash(error)
+
+    async def _tick(self) -> None:
+        for number, partition in self._partitions.items():
+            if self._seen.get(number) == partition.next_offset:
+                partition.settle()
+            self._seen[number] = partition.next_offset
+            await self._publish_due(partition)
+            if beats := partition.heartbeats(self._beat_ms, self._now_ms()):
+                await self._publish_features(beats)
+
+    async def _publish_due(self, partition: Partition) -> None:
+        for close in partition.due(self._now_ms()):
+            await self._publish_features(close.features)
+            await self._publish_micro_batch(partition, close)
+            metrics.windows.add(1, {"cause": close.micro_batch.cause.value})
+
+    async def _publish_features(self, updates: Iterable[FeatureUpdate]) -> None:
+        """Publish feature updates, and wait until all are acknowledged."""
+        name = self._pipeline.name
+        acks = []
+        for update in updates:
+            key = f"{name}|{update.entity}|{update.id}|{update.group}"
+            headers = cloud_event(
+                "feature-update", self._source, f"{key}|{update.version}", update.computed_at_ms
+            )
+            number = partition_for(key, self._config.feature_partitions)
+            acks.append(await self._send(FEATURES, number, key, self._encode(update), headers))
+        await asyncio.gather(*acks)
+
+    async def _publish_micro_batch(self, partition: Partition, close: Close) -> None:
+        batch = close.micro_batch
+        key = shard_key(batch.pipeline, batch.shard)
+        id_ = batch.micro_batch_id
+        headers = cloud_event("micro-batch", self._source, id_, batch.closed_at_ms)
+        ack = await self._send(MICRO_BATCHES, partition.number, key, self._encode(batch), headers)
+        partition.published(close, (await ack).offset)
+
+    async def _send(
+        self, topic: str, partition: int, key: str, value: bytes, headers: Headers
+    ) -> Any:
+        return await self.app.producer.send(
+            topic, key.encode(), value, partition, timestamp=None, headers=headers
+        )
+
+    def _report(self, partition: Partition) -> None:
+        """Count what the partition has to say, and say it."""
+        for late_ms in partition.counts.late_ms:
+            lateness = next((name for most, name in LATE_CLASSES if late_ms <= most), "more")
+            metrics.late_digests.add(1, {"late": lateness})
+        for id_ in partition.counts.conflicts:
+            logger().error("a logged close is not what its digests give", micro_batch_id=id_)
+            metrics.window_conflicts.add(1)
+        partition.counts.late_ms.clear()
+        partition.counts.conflicts.clear()
+
+    def safe(self) -> dict[TP, tuple[int, str]]:
+        """Per digest partition the oldest offset that a rebuild needs, and where its log starts."""
+        books = {}
+        for number, partition in self._partitions.items():
+            offset, log_start = partition.safe()
+            note = {"log": log_start, "watermark_ms": partition.watermark_ms}
+            books[TP(DIGESTS, number)] = (offset, self._encode(note).decode())
+        return books
+
+    def _leave_in_time(self) -> None:
+        """See to it that a stop ends, even if the broker does not answer.
+
+        What was acknowledged is in the log, and the rest is read again: leaving is always safe.
+        """
+        timer = threading.Timer(STOP_S, lambda: os._exit(1 if self.app.crashed else 0))
+        timer.daemon = True
+        timer.start()
+
+    async def on_seek(self, consumer: Consumer) -> None:
+        """Go on with partitions that we held all along, and rebuild the others."""
+        async with self._lock:
+            generation = self.app.consumer_generation_id
+            # Held in the generation before, and so by nobody else meanwhile.
+            unbroken = generation in (self._generation, self._generation + 1)
+            self._generation = generation
+            numbers = {tp.partition for tp in consumer.assignment() if tp.topic == DIGESTS}
+            self._partitions = {
+                number: partition
+                for number, partition in self._partitions.items()
+                if unbroken and number in numbers
+            }
+            for number in sorted(numbers - self._partitions.keys()):
+                self._partitions[number] = await self._rebuilt(consumer, number)
+            await consumer.seek_wait(dict(self._positions(consumer.assignment())))
+
+    def _positions(self, assigned: Iterable[TP]) -> Iterable[tuple[TP, int]]:
+        """From where to read each assigned partition."""
+        for tp in assigned:
+            if tp.partition in self._partitions:
+                if tp.topic == DIGESTS:
+                    yield tp, self._partitions[tp.partition].next_offset
+                else:
+                    yield tp, self._outcomes_next[tp.partition]
+
+    async def _rebuilt(self, consumer: Consumer, number: int) -> Partition:
+        """A partition as outcomes and the log of closes leave it, before digests are read."""
+        tp = TP(DIGESTS, number)
+        committed = (await consumer.committed([tp])).get(tp)
+        start, note = 0, _Note()
+        if committed is not None and committed.offset >= 0:
+            start = committed.offset
+            if committed.metadata:
+                note = msgspec.json.decode(committed.metadata, type=_Note)
+        earliest = (await consumer.earliest_offsets(tp))[tp]
+        partition = Partition(
+            self._pipeline,
+            number,
+            start=max(start, earliest),
+            sources=self._config.source_partitions,
+        )
+        bootstrap = self._config.bootstrap
+        outcomes, outcomes_end = await read_to_end(bootstrap, self._outcomes_topic, number)
+        for record in outcomes:
+            self._judge(partition, record.value, record.offset)
+        self._outcomes_next[number] = outcomes_end
+        records, end = await read_to_end(bootstrap, MICRO_BATCHES, number, start=note.log)
+        closes = tuple(
+            (record.offset, self._micro_batches.decode(record.value))
+            for record in records
+            if (record.key or b"").startswith(self._prefix)
+        )
+        log = Log(closes=closes, end=end, watermark_ms=note.watermark_ms)
+        partition.follow(log, now_ms=self._now_ms())
+        logger().info(
+            "digest partition taken over",
+            partition=number,
+            start=partition.next_offset,
+            logged_closes=len(closes),
+            outcomes=len(outcomes),
+        )
+        return partition
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """What stands beside a committed offset: where the log of closes is to be read from."""
+
+    log: int = 0
+    watermark_ms: int | None = None
+
+
+def run(pipeline: Pipeline, config: WindowConfig, now_ms: Callable[[], int]) -> None:
+    """Run one worker until a signal ends it. Exits the process: with 0 if it was told to."""
+    # The horizon is millions of small objects that live long: the collector must not walk them all
+    # whenever a few have come.
+    gc.set_threshold(100_000, 20, 100)
+    stage = WindowStage(pipeline, config, now_ms)
+    worker = faust.Worker(
+        stage.app,
+        loglevel=logging.WARNING,
+        redirect_stdouts=False,
+        console_port=0,
+        quiet=True,
+    )
+    worker.execute_from_commandline()

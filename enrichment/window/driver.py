@@ -1,0 +1,136 @@
+"""Faust's Kafka transport, with the bookkeeping taken out of its hands.
+
+Faust's own acknowledgements lose held events and stall behind transaction markers. So nothing is
+ever acknowledged: streams are read with `noack()`, and what gets committed is what the books call
+safe, with a note in the commit's metadata. Consumers read committed records only, producers are
+idempotent, and partitions of equal numbers go to one worker.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Protocol
+
+import faust
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import TopicPartition as BrokerPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from enrichment.telemetry.log import logger
+
+# How long the broker may hold a fetch open. aiokafka has one fetch under way per broker, and what
+# another partition gets meanwhile waits for it: this is that wait.
+FETCH_WAIT_MS: Final = 20
+MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024  # as the topics allow
+
+
+class Books(Protocol):
+    """What the application knows of its input: how far it is safe, and what to note with that."""
+
+    def safe(self) -> dict[TP, tuple[int, str]]:
+        """Per partition the offset from which a restart must read, and a note of at most 4 kB."""
+
+    async def on_seek(self, consumer: "Consumer") -> None:
+        """Called with partitions assigned and flow suspended, perhaps twice."""
+
+
+class Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is not typed
+    """The thread in which aiokafka's consumer lives."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust reads committed records only together with its own exactly-once.
+        consumer._isolation_level = "read_committed"  # noqa: SLF001  # no setting reaches it
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001  # Faust says 1,500
+        # Round robin would part a shard's digests from its outcomes.
+        consumer._partition_assignment_strategy = [RangePartitionAssignor]  # noqa: SLF001
+        return consumer
+
+    async def committed(self, tps: Iterable[TP]) -> dict[TP, OffsetAndMetadata]:
+        """What is committed for those partitions, notes included."""
+        consumer = self._ensure_consumer()
+        partitions = [BrokerPartition(tp.topic, tp.partition) for tp in tps]
+        fetch = consumer._coordinator.fetch_committed_offsets  # noqa: SLF001  # keeps the note
+        found = await self.call_thread(fetch, partitions)
+        return {TP(tp.topic, tp.partition): entry for tp, entry in found.items()}
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        consumer = self._ensure_consumer()
+        safe = self.app.books.safe()
+        assigned = self.assignment()
+        commit = {
+            BrokerPartition(tp.topic, tp.partition): OffsetAndMetadata(*safe[tp])
+            for tp in offsets
+            if tp in assigned and tp in safe
+        }
+        try:
+            if commit:
+                await consumer.commit(commit)
+        except (CommitFailedError, IllegalStateError, KafkaError) as error:
+            # The partition is somebody else's by now, or the broker is away: what was not
+            # committed is read again, and nothing is published twice for it.
+            logger().warning("offsets not committed", error=repr(error))
+            return False
+        return True
+
+
+class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust is not typed
+    """The consumer that commits what the books call safe."""
+
+    def _new_consumer_thread(self) -> Thread:
+        return Thread(self, loop=self.loop, beacon=self.beacon)
+
+    async def committed(self, tps: Iterable[TP]) -> dict[TP, OffsetAndMetadata]:
+        """What is committed for those partitions, notes included."""
+        found: dict[TP, OffsetAndMetadata] = await self._thread.committed(tps)
+        return found
+
+    async def _add_gap(self, *args: Any) -> None:
+        """Nothing: gaps matter to acknowledgements alone."""
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> list[TP]:  # noqa: ARG002
+        return list(self.app.books.safe())
+
+    def _new_offset(self, tp: TP) -> int | None:
+        found = self.app.books.safe().get(tp)
+        return None if found is None else int(found[0])
+
+    async def perform_seek(self) -> None:
+        """The last step before flow resumes after a rebalance."""
+        await super().perform_seek()
+        await self.app.books.on_seek(self)
+
+
+class Producer(driver.Producer):  # type: ignore[misc]  # Faust is not typed
+    """A producer that no retry makes say a thing twice."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+
+class Transport(driver.Transport):  # type: ignore[misc]  # Faust is not typed
+    """The transport made of them."""
+
+    Consumer = Consumer
+    Producer = Producer
+
+
+class App(faust.App):  # type: ignore[misc]  # Faust is not typed
+    """A Faust application whose commits follow its books."""
+
+    books: Books
+    # Called as soon as the application is to stop.
+    leaving: Callable[[], None]
+
+    def install(self, books: Books, leaving: Callable[[], None]) -> None:
+        """Set the books and the transport: before the first topic is named."""
+        self.books = books
+        self.leaving = leaving
+        self.transport = Transport(self.conf.broker_consumer, self)
+        self.producer_transport = Transport(self.conf.broker_producer, self)
+
+    async def on_stop(self) -> None:
+        """Say so, and stop as Faust does."""
+        self.leaving()
+        await super().on_stop()

@@ -1,0 +1,252 @@
+"""The horizon: a sliding graph of who shared what, in plain dictionaries.
+
+Accounts are tied to attributes (devices, beneficiaries: any entity that a shared link goes `via`)
+and, by direct links, to each other. What a pane contributed leaves when the pane is a horizon old,
+at a cost in proportion to what leaves. Memory is bounded by a number of ties and of entities: when
+it is passed, the oldest panes leave early, so that what was seen least lately goes first.
+"""
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from enrichment.pipelines import Pipeline
+from enrichment.window.aggregate import Running
+from enrichment.window.pane import Entry, Pane
+
+EDGES_MAX: Final = 2_000_000  # some 1.2 GB with an average of two panes a tie
+NODES_MAX: Final = 2_000_000  # some .5 GB of tallies
+
+DIRECT: Final = ">"  # stands where a shared link's attribute kind would
+
+
+class Entity(NamedTuple):
+    """One entity as the cache names it."""
+
+    kind: str
+    id: str
+
+
+class TieKey(NamedTuple):
+    """Account and attribute of that kind, or with kind `>` source and target of a direct link."""
+
+    kind: str
+    a: str
+    b: str
+
+
+@dataclass(slots=True)
+class Tie:
+    """One link over the horizon. Times are event times in milliseconds."""
+
+    events: int = 0
+    amount_minor: int = 0
+    newest_ms: int = 0
+    # Start of each pane that still counts -> (events, amount).
+    panes: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def first_ms(self) -> int:
+        """The start of the oldest pane that still counts."""
+        return min(self.panes)
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """What one pane contributed, so that it can be taken out again."""
+
+    end_ms: int
+    ties: dict[TieKey, None] = field(default_factory=dict)
+    tallies: dict[Entity, Entry] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Changes:
+    """What moving on in time did: whose last ties or events went, whose statistics changed."""
+
+    untied: set[Entity] = field(default_factory=set)
+    restated: set[Entity] = field(default_factory=set)
+
+
+class Horizon:
+    """The graph, tallies and aggregates of one shard within `horizon_ms` of its event time."""
+
+    def __init__(
+        self, pipeline: Pipeline, *, edges_max: int = EDGES_MAX, nodes_max: int = NODES_MAX
+    ) -> None:
+        self.node_kind = pipeline.node_kind or ""
+        self._horizon_ms = pipeline.window.horizon_ms
+        self._edges_max = edges_max
+        self._nodes_max = nodes_max
+        # Link name -> the attribute's kind, or `>`.
+        self._kind_of = {
+            link.name: DIRECT if link.direct else pipeline.kind(link.roles[1])
+            for link in pipeline.links
+        }
+        self.aggregates = tuple(
+            Running(aggregate, pipeline.kind(aggregate.entity), self._horizon_ms)
+            for aggregate in pipeline.aggregates
+        )
+        self._retention_ms = max(
+            self._horizon_ms, *(running.retention_ms for running in self.aggregates), 0
+        )
+        self.now_ms = 0
+        self.newest_ms = 0
+        self.evicted_panes = 0
+        self.ties: dict[TieKey, Tie] = {}
+        # Account -> attribute -> tie, and attribute -> account -> tie.
+        self.attributes: dict[str, dict[Entity, Tie]] = {}
+        self.members: dict[Entity, dict[str, Tie]] = {}
+        # Account -> account -> tie, along direct links and against them.
+        self.outgoing: dict[str, dict[str, Tie]] = {}
+        self.incoming: dict[str, dict[str, Tie]] = {}
+        # Entity -> [events, amount].
+        self.tallies: dict[Entity, Entry] = {}
+        self._buckets: dict[int, _Bucket] = {}
+        self._oldest: list[int] = []
+        # Pane start -> (its end, least offset of a digest in it), while anything of it is needed.
+        self._offsets: dict[int, tuple[int, int]] = {}
+        self._oldest_offsets: list[int] = []
+
+    def fold(self, pane: Pane, offset: int) -> Changes:
+        """Take in one pane, or more of it; `offset` is the least of the digests it came from.
+
+        What a bound pushes out is among the changes.
+        """
+        changes = Changes()
+        self.newest_ms = max(self.newest_ms, pane.newest_ms)
+        for running in self.aggregates:
+            if values := pane.aggregates.get(running.name):
+                running.fold(pane.end_ms, values)
+        if pane.end_ms + self._retention_ms <= self.now_ms:
+            return changes
+        if pane.start_ms not in self._offsets:
+            heapq.heappush(self._oldest_offsets, pane.start_ms)
+        _, known = self._offsets.get(pane.start_ms, (0, offset))
+        self._offsets[pane.start_ms] = (pane.end_ms, min(known, offset))
+        if pane.end_ms + self._horizon_ms <= self.now_ms:
+            return changes
+        bucket = self._buckets.get(pane.start_ms)
+        if bucket is None:
+            bucket = self._buckets[pane.start_ms] = _Bucket(pane.end_ms)
+            heapq.heappush(self._oldest, pane.start_ms)
+        self._add(pane, bucket)
+        while self._oldest and self._over():
+            self.evicted_panes += 1
+            self._expire(heapq.heappop(self._oldest), changes)
+        return changes
+
+    def advance(self, now_ms: int) -> Changes:
+        """Move on to that event time: what is a horizon old leaves, what has matured enters."""
+        changes = Changes()
+        self.now_ms = max(self.now_ms, now_ms)
+        while self._oldest and (
+            self._buckets[self._oldest[0]].end_ms + self._horizon_ms <= self.now_ms
+        ):
+            self._expire(heapq.heappop(self._oldest), changes)
+        while self._oldest_offsets and (
+            self._offsets[self._oldest_offsets[0]][0] + self._retention_ms <= self.now_ms
+        ):
+            del self._offsets[heapq.heappop(self._oldest_offsets)]
+        for running in self.aggregates:
+            changed = running.advance(self.now_ms)
+            changes.restated.update(Entity(running.kind, id_) for id_ in changed)
+        return changes
+
+    def oldest_offset(self) -> int | None:
+        """The least offset of a digest that a rebuild would still need."""
+        return min((offset for _, offset in self._offsets.values()), default=None)
+
+    def direct_degree(self, account: str) -> int:
+        """How many others the account has direct links with, in either direction."""
+        outgoing, incoming = self.outgoing.get(account, {}), self.incoming.get(account, {})
+        if not outgoing or not incoming:
+            return len(outgoing) + len(incoming)
+        return len(outgoing.keys() | incoming.keys())
+
+    def __contains__(self, account: str) -> bool:
+        return account in self.attributes or account in self.outgoing or account in self.incoming
+
+    def _over(self) -> bool:
+        return len(self.ties) > self._edges_max or len(self.tallies) > self._nodes_max
+
+    def _add(self, pane: Pane, bucket: _Bucket) -> None:
+        for name, links in pane.links.items():
+            kind = self._kind_of.get(name)
+            if kind is None:
+                continue  # a link that the pipeline file no longer names
+            for (a, b), (events, amount_minor, newest_ms) in links.items():
+                if kind == DIRECT and a == b:
+                    continue  # an account tied to itself ties nobody
+                key = TieKey(kind, a, b)
+                tie = self.ties.get(key)
+                if tie is None:
+                    tie = self.ties[key] = Tie()
+                    self._connect(key, tie)
+                tie.events += events
+                tie.amount_minor += amount_minor
+                tie.newest_ms = max(tie.newest_ms, newest_ms)
+                before = tie.panes.get(pane.start_ms, (0, 0))
+                tie.panes[pane.start_ms] = (before[0] + events, before[1] + amount_minor)
+                bucket.ties[key] = None
+        for kind, tallies in pane.tallies.items():
+            for id_, (events, amount_minor, _) in tallies.items():
+                entity = Entity(kind, id_)
+                _add(self.tallies, entity, events, amount_minor)
+                _add(bucket.tallies, entity, events, amount_minor)
+
+    def _connect(self, key: TieKey, tie: Tie) -> None:
+        if key.kind == DIRECT:
+            self.outgoing.setdefault(key.a, {})[key.b] = tie
+            self.incoming.setdefault(key.b, {})[key.a] = tie
+        else:
+            attribute = Entity(key.kind, key.b)
+            self.attributes.setdefault(key.a, {})[attribute] = tie
+            self.members.setdefault(attribute, {})[key.a] = tie
+
+    def _expire(self, start_ms: int, changes: Changes) -> None:
+        """Take one pane's contributions out."""
+        bucket = self._buckets.pop(start_ms)
+        for key in bucket.ties:
+            tie = self.ties[key]
+            events, amount_minor = tie.panes.pop(start_ms)
+            tie.events -= events
+            tie.amount_minor -= amount_minor
+            if not tie.panes:
+                del self.ties[key]
+                changes.untied.update(self._disconnect(key))
+        for entity, (events, amount_minor) in bucket.tallies.items():
+            entry = self.tallies[entity]
+            entry[0] -= events
+            entry[1] -= amount_minor
+            if entry[0] <= 0:
+                del self.tallies[entity]
+                changes.untied.add(entity)
+
+    def _disconnect(self, key: TieKey) -> Iterable[Entity]:
+        """Take the tie out of the adjacency; its two ends."""
+        if key.kind == DIRECT:
+            _drop(self.outgoing, key.a, key.b)
+            _drop(self.incoming, key.b, key.a)
+            return (Entity(self.node_kind, key.a), Entity(self.node_kind, key.b))
+        attribute = Entity(key.kind, key.b)
+        _drop(self.attributes, key.a, attribute)
+        _drop(self.members, attribute, key.a)
+        return (Entity(self.node_kind, key.a), attribute)
+
+
+def _add(entries: dict[Entity, Entry], entity: Entity, events: int, amount_minor: int) -> None:
+    entry = entries.get(entity)
+    if entry is None:
+        entries[entity] = [events, amount_minor]
+    else:
+        entry[0] += events
+        entry[1] += amount_minor
+
+
+def _drop(table: dict[Any, dict[Any, Tie]], outer: str | Entity, inner: str | Entity) -> None:
+    row = table[outer]
+    del row[inner]
+    if not row:
+        del table[outer]

@@ -1,0 +1,94 @@
+"""What a shard remembers of its candidate subgraphs: who lies in which, and what was solved."""
+
+from collections.abc import Iterable
+
+from enrichment.records import Problem
+from enrichment.window.candidates import Candidate
+from enrichment.window.classical import Placement
+from enrichment.window.horizon import Entity
+
+
+class Memory:
+    """The last placement of every entity, as it was published, and the last problem it was in.
+
+    Bounded by the horizon: an entity is forgotten when it leaves that.
+    """
+
+    __slots__ = ("_members", "_since_ms", "_solved", "_subgraphs", "placed")
+
+    def __init__(self) -> None:
+        self.placed: dict[Entity, Placement] = {}
+        # Entity -> hash of its candidate subgraph, and the way back. "" is left out.
+        self._subgraphs: dict[Entity, str] = {}
+        self._members: dict[str, set[Entity]] = {}
+        self._since_ms: dict[Entity, int] = {}
+        # Entity -> hash of the subgraph of the last problem that it was part of.
+        self._solved: dict[Entity, str] = {}
+
+    def place(self, entity: Entity, placement: Placement, now_ms: int) -> bool:
+        """Note where the entity lies now; whether that is news."""
+        news = self.placed.get(entity) != placement
+        self.placed[entity] = placement
+        before = self._subgraphs.get(entity, "")
+        if entity not in self._since_ms or before != placement.subgraph:
+            self._since_ms[entity] = now_ms
+            self._assign(entity, before, placement.subgraph)
+        return news
+
+    def since_ms(self, entity: Entity) -> int:
+        """When the entity's subgraph last changed."""
+        return self._since_ms[entity]
+
+    def subgraph(self, entity: Entity) -> str:
+        """The hash of the candidate subgraph that the entity lies in, or ""."""
+        return self._subgraphs.get(entity, "")
+
+    def orphans(self, placements: dict[Entity, Placement]) -> set[Entity]:
+        """Who lay in a subgraph that the new placements break up, and got no place by them."""
+        kept = {placement.subgraph for placement in placements.values()}
+        broken = {self._subgraphs.get(entity, "") for entity in placements} - kept - {""}
+        return {
+            entity
+            for subgraph in broken
+            for entity in self._members[subgraph]
+            if entity not in placements
+        }
+
+    def solved(self, piece: Candidate, node_kind: str) -> bool:
+        """Whether this very subgraph is the last that was solved for each of its entities."""
+        return all(
+            self._solved.get(entity) == piece.subgraph for entity in _entities(piece, node_kind)
+        )
+
+    def note_solved(self, problem: Problem, *, placed: bool = False) -> None:
+        """Note a problem that was published; with `placed`, also that its entities lie in it."""
+        entities = [Entity(problem.entity, node) for node in problem.nodes]
+        entities += [Entity(shared.entity, shared.id) for shared in problem.shared]
+        for entity in entities:
+            self._solved[entity] = problem.subgraph
+            if placed:
+                self._assign(entity, self._subgraphs.get(entity, ""), problem.subgraph)
+
+    def forget(self, entities: Iterable[Entity]) -> None:
+        """Drop entities that have left the horizon."""
+        for entity in entities:
+            self.placed.pop(entity, None)
+            self._solved.pop(entity, None)
+            self._since_ms.pop(entity, None)
+            self._assign(entity, self._subgraphs.get(entity, ""), "")
+
+    def _assign(self, entity: Entity, before: str, after: str) -> None:
+        if before:
+            members = self._members[before]
+            members.discard(entity)
+            if not members:
+                del self._members[before]
+            del self._subgraphs[entity]
+        if after:
+            self._subgraphs[entity] = after
+            self._members.setdefault(after, set()).add(entity)
+
+
+def _entities(piece: Candidate, node_kind: str) -> Iterable[Entity]:
+    yield from (Entity(node_kind, node) for node in piece.nodes)
+    yield from piece.shared
