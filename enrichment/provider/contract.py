@@ -136,7 +136,7 @@ class Handle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A job that is neither done nor failed; `queue_s` estimates what is still before it."""
+    """A job that is neither done nor failed; `queue_s` estimates its wait, 0 once it runs."""
 
     job_id: str
     queue_s: float = 0.0

@@ -141,7 +141,8 @@ class Local:
                 return self._no_such(job_id)
             self._settle(job_id, job)
             if job.outcome is None:
-                return Running(job_id=job_id, queue_s=self._queue_s())
+                begun = job.future is not None and job.future.running()
+                return Running(job_id=job_id, queue_s=0.0 if begun else self._queue_s())
             self._fetch(job)
             return job.outcome
 
