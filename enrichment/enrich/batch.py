@@ -18,8 +18,7 @@ from enrichment.stream.headers import Headers, cloud_event
 OUTPUT_BYTES_MAX: Final = 950_000  # below Kafka's default message limit of 1 MiB, headers included
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One input record, as far as the hot path looks at it."""
 
     topic: str
@@ -34,8 +33,7 @@ class Record:
     progress_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True):
     """One record to produce."""
 
     key: str

@@ -83,10 +83,11 @@ class FeaturePlan:
     ) -> Judged:
         if found is None:
             return Judged(verdict=UNAVAILABLE)
-        # A `ring` beside a `graph` that is still being replayed would be held against an old one.
-        for group in {wanted.group, "graph"}:
-            if found.rebuilding(update_key(self._pipeline, wanted.kind, id_, group)):
-                return Judged(verdict=REBUILDING)
+        if not found.complete:
+            # A `ring` beside a `graph` that is still replayed would be held against an old one.
+            for group in {wanted.group, "graph"}:
+                if found.rebuilding(update_key(self._pipeline, wanted.kind, id_, group)):
+                    return Judged(verdict=REBUILDING)
         if wanted.group == "graph":
             return judge_graph(value, heard, self._rules, now_ms=at_ms)
         graph = found.get(wanted.kind, id_, "graph")
@@ -120,6 +121,8 @@ class FeaturePlan:
 
     def _kept(self, values: dict[str, float], wanted: _Wanted, age_ms: int) -> dict[str, float]:
         """The features that terms read, on their way to their priors where they are stale."""
+        if age_ms == 0:
+            return {name: values[name] for name in wanted.priors if name in values}
         half_life_ms = self._rules.half_life_ms
         return {
             name: decayed(values[name], prior, age_ms, half_life_ms)

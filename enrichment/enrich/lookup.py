@@ -32,6 +32,11 @@ class Found:
         """The value, or None where the cache has none."""
         return self._values.get((kind, id_, group))
 
+    @property
+    def complete(self) -> bool:
+        """Whether every partition is projected."""
+        return not self._rebuilding
+
     def rebuilding(self, update_key: str) -> bool:
         """Whether the partition that this key travels in is still being projected."""
         if not self._rebuilding:

@@ -18,12 +18,14 @@ from enrichment.records import Decision, FeatureUsed, Level, Path, Reason, Score
 REASONS_MAX: Final = 5  # what an analyst reads before looking at the features themselves
 LOG_ODDS_MAX: Final = 35.0  # beyond it a double cannot tell the score from 0 or 100
 
-# The path that serves, and what it falls back to where its estimates are not known.
+# The path that serves, and what it falls back to where its estimates are not known. By name: an
+# enum's hash is a call of Python code, and the hot path looks paths up ten times for every event.
 ORDER: Final = {
-    "quantum": (Path.QUANTUM, Path.CLASSICAL),
-    "classical": (Path.CLASSICAL,),
-    "heuristic": (),
+    "quantum": ("quantum", "classical", "heuristic"),
+    "classical": ("classical", "heuristic"),
+    "heuristic": ("heuristic",),
 }
+PATHS: Final = {path.value: path for path in Path}
 
 RING: Final = "ring"  # the group whose features differ by path
 
@@ -126,14 +128,16 @@ class Scorer:
         self._bias = score.bias
         self._order = ORDER[score.serve]
         self._levels = score.levels
-        self._decisions = {
-            level: Decision(getattr(score.decisions, level.value)) for level in Level
-        }
+        self._normal, self._elevated, self._highest, self._not_assessed = (
+            (level, Decision(getattr(score.decisions, level.value)))
+            for level in (Level.NORMAL, Level.ELEVATED, Level.HIGHEST, Level.NOT_ASSESSED)
+        )
         # Terms without a `ring` operand are the same for every path, and are evaluated once.
         rings = [term for term in score.terms if RING in _groups(term)]
         self._common = [_Addend(t, Path.HEURISTIC) for t in score.terms if t not in rings]
         self._rings = {
-            path: [_Addend(term, path) for term in rings] for path in (Path.CLASSICAL, Path.QUANTUM)
+            path.value: [_Addend(term, path) for term in rings]
+            for path in (Path.CLASSICAL, Path.QUANTUM)
         }
         # The heuristic knows no estimate: its ring terms stand at their priors.
         self._priors = [(a.name, a.at_prior) for a in (_Addend(t, Path.HEURISTIC) for t in rings)]
@@ -160,7 +164,7 @@ class Scorer:
             common += contribution
             reasons.append((addend.name, contribution))
             assessed = assessed or known
-        parts = {Path.HEURISTIC: self._priors}
+        parts = {"heuristic": self._priors}
         for path, addends in self._rings.items():
             if self._knows(features, path):
                 parts[path] = [(a.name, a.evaluate(numbers, features)[0]) for a in addends]
@@ -168,36 +172,36 @@ class Scorer:
             path: _score(common + math.fsum([part for _, part in terms]))
             for path, terms in parts.items()
         }
-        served = next((path for path in self._order if path in scores), Path.HEURISTIC)
+        served = next(path for path in self._order if path in scores)
         reasons += parts[served]
         reasons = [reason for reason in reasons if reason[1] != 0.0]
         reasons.sort(key=lambda reason: (-abs(reason[1]), reason[0]))
-        level = self._level(scores[served]) if assessed else Level.NOT_ASSESSED
+        level, decision = self._level(scores[served]) if assessed else self._not_assessed
         return Scored(
-            path=served,
+            path=PATHS[served],
             scores=Scores(
                 served=scores[served],
-                heuristic=scores[Path.HEURISTIC],
-                classical=scores.get(Path.CLASSICAL),
-                quantum=scores.get(Path.QUANTUM),
+                heuristic=scores["heuristic"],
+                classical=scores.get("classical"),
+                quantum=scores.get("quantum"),
             ),
             level=level,
-            decision=self._decisions[level],
+            decision=decision,
             reasons=tuple(Reason(name, round(part, 6)) for name, part in reasons[:REASONS_MAX]),
         )
 
-    def _knows(self, features: Features, path: Path) -> bool:
+    def _knows(self, features: Features, path: str) -> bool:
         """Whether any entity of the event has an estimate by that path."""
         for key in self._ring_keys:
             used = features.get(key)
-            if used is not None and path.value in used.estimates:
+            if used is not None and path in used.estimates:
                 return True
         return False
 
-    def _level(self, score: float) -> Level:
+    def _level(self, score: float) -> tuple[Level, Decision]:
         if score >= self._levels.highest:
-            return Level.HIGHEST
-        return Level.ELEVATED if score >= self._levels.elevated else Level.NORMAL
+            return self._highest
+        return self._elevated if score >= self._levels.elevated else self._normal
 
 
 def _of_event(reference: str) -> bool:
