@@ -34,7 +34,8 @@ def clients(bootstrap: str, group: str, *, exactly_once: bool) -> tuple[Consumer
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
             "fetch.wait.max.ms": 100,
-            "queued.min.messages": 10_000,
+            # As ours: a full queue is looked at again at once, and not after a second.
+            "fetch.queue.backoff.ms": 5,
         }
     )
     producing: dict[str, Any] = client | {
