@@ -33,6 +33,7 @@ from enrichment.stream.topics import (
     partition_for,
     shard_key,
 )
+from enrichment.stream.transaction import TransactionalProducer
 from tests.sample.streams import batch, problem
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
@@ -149,6 +150,14 @@ class Stage:
             for _, key, value in self.read(JOBS)
             if value is not None
         }
+
+    def ends(self) -> dict[str, int]:
+        """How often each job has become terminal."""
+        found: dict[str, int] = {}
+        for _, key, value in self.read(JOBS):
+            if msgspec.json.decode(value or b"", type=Job).state in TERMINAL:
+                found[key] = found.get(key, 0) + 1
+        return found
 
     def all_done(self) -> bool:
         """Whether everything that was sent has a terminal job."""
@@ -291,12 +300,7 @@ def test_killed_in_the_middle_it_resumes_from_the_ledger(stage: Stage) -> None:
     stage.send(*stage.batches(range(40, 42)))
     until(stage.all_done)
 
-    ends: dict[str, int] = {}
-    for _, key, value in stage.read(JOBS):
-        job = msgspec.json.decode(value or b"", type=Job)
-        if job.state in TERMINAL:
-            ends[key] = ends.get(key, 0) + 1
-    assert ends == {one.micro_batch_id: 1 for one in stage.sent}
+    assert stage.ends() == {one.micro_batch_id: 1 for one in stage.sent}
     newest: dict[str, int] = {}
     for _, key, value in stage.read(FEATURES):
         version = msgspec.json.decode(value or b"", type=FeatureUpdate).version
@@ -352,11 +356,51 @@ def test_two_workers_share_the_partitions_and_one_takes_over(stage: Stage) -> No
     one.kill()
     stage.send(*stage.batches(range(30, 40)))
     until(stage.all_done)
-    ends: dict[str, int] = {}
-    for _, key, value in stage.read(JOBS):
-        if msgspec.json.decode(value or b"", type=Job).state in TERMINAL:
-            ends[key] = ends.get(key, 0) + 1
-    assert ends == {one.micro_batch_id: 1 for one in stage.sent}
+    assert stage.ends() == {one.micro_batch_id: 1 for one in stage.sent}
+
+
+def test_fenced_by_another_it_joins_anew_and_goes_on(stage: Stage) -> None:
+    """A producer that takes over every transactional id: nothing lost, nothing done twice."""
+    process = stage.start()
+    stage.send(*stage.batches(range(2)))
+    until(stage.all_done)
+    for number in range(PARTITIONS):
+        name = f"enrichment.sample.{stage.pipeline}.{number}"
+        TransactionalProducer.open({"bootstrap.servers": stage.bootstrap}, name).close()
+    stage.send(*stage.batches(range(2, 5)))
+    until(stage.all_done)
+    assert process.poll() is None, "it ended, and somebody had to start it again"
+    assert stage.ends() == {one.micro_batch_id: 1 for one in stage.sent}
+
+
+def test_a_killed_child_is_replaced_and_its_jobs_are_tried_again(stage: Stage) -> None:
+    """Kill -9 of the process that runs circuits: every job still ends with its quantum estimate."""
+    process = stage.start()
+    stage.send(*stage.batches(range(30), problems=16))
+    until(lambda: stage.ends() != {})
+    (child,) = (
+        pid
+        for pid in _children(process.pid)
+        if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+    os.kill(child, signal.SIGKILL)
+    until(stage.all_done)
+    assert {job.state for job in stage.jobs().values()} == {JobState.SUCCEEDED}
+    assert max(job.attempt for job in stage.jobs().values()) > 1, "it was done before the kill"
+
+
+def test_past_its_deadline_a_job_ends_with_the_classical_estimate_alone(stage: Stage) -> None:
+    """With a deadline that no circuit can keep: fallback_complete, and nothing called quantum."""
+    stage.toml.write_text(PIPELINE_TOML.format(name=stage.pipeline, deadline_ms=1))
+    stage.start()
+    stage.send(*stage.batches(range(2), problems=2))
+    until(stage.all_done)
+    jobs = stage.jobs().values()
+    assert {job.state for job in jobs} == {JobState.FALLBACK_COMPLETE}
+    assert {job.provider for job in jobs} == {"exact"}
+    for _, _, value in stage.read(FEATURES):
+        update = msgspec.json.decode(value or b"", type=FeatureUpdate)
+        assert set(update.estimates) == {"classical"}
 
 
 def _children(pid: int) -> list[int]:
