@@ -55,7 +55,7 @@ def servers(options: BenchOptions) -> Iterator[LocalServers]:
     try:
         running.up()
         wanted = manifests(options)
-        admin = AdminClient({"bootstrap.servers": running.bootstrap, "log_level": 3})
+        admin = AdminClient({"bootstrap.servers": running.bootstrap, "log_level": 0})
         topics = TopicAdmin(admin, running.bootstrap, TOPICS_S)
         found = differences(wanted, topics.states(m.name for m in wanted))
         topics.carry_out(found, {m.name: m for m in wanted}, lambda _: None)
@@ -74,7 +74,7 @@ def scenario(events: int, now_ms: int) -> SimulationSettings:
 
 def published(settings: SimulationSettings, events: int, bootstrap: str) -> list[Payment]:
     """The first `events` payments of the scenario, on the stream's topic when this returns."""
-    client = {"bootstrap.servers": bootstrap, "log_level": 3}
+    client = {"bootstrap.servers": bootstrap, "log_level": 0}
     publisher = Publisher(Producer(publishing(client)))
     topic = StreamTopics(STREAM).events
     encode = msgspec.json.Encoder().encode

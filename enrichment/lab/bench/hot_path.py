@@ -133,7 +133,7 @@ class HotPath:
         self._servers = servers
         self._options = options
         self._events = events
-        self._admin = AdminClient({"bootstrap.servers": servers.bootstrap, "log_level": 3})
+        self._admin = AdminClient({"bootstrap.servers": servers.bootstrap, "log_level": 0})
         self._cache = ground.Cache.open(servers.redis_url, options)
         self._topics = StreamTopics(ground.STREAM)
         self._shards: set[str] = set()
@@ -244,7 +244,7 @@ class HotPath:
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "isolation.level": "read_committed",
-                "log_level": 3,
+                "log_level": 0,
             }
         )
 

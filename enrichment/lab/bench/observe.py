@@ -18,7 +18,16 @@ LOOK_S: Final = 0.01  # how often offsets are asked for: a small load, the same 
 START_S: Final = 60.0  # to be imported, join its group and commit something
 STALL_S: Final = 30.0  # without progress for so long, it will not make any
 STOP_S: Final = 15.0
+CALL_S: Final = 30.0
 GONE_S: Final = 30.0  # a static member is given up after its session's 6 s
+# What a broker answers for a group while it is still reading the topic that holds the offsets.
+COORDINATOR_MOVES: Final = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
 # Warm-up and the last stragglers are left out of a rate.
 FROM_SHARE, TO_SHARE = 0.1, 0.9
 
@@ -90,23 +99,30 @@ class Group:
     def committed(self) -> int:
         """Events committed on all partitions. Offsets start at 0 and have no gaps."""
         wanted = [ConsumerGroupTopicPartitions(self.name)]
-        future = self._admin.list_consumer_group_offsets(wanted)[self.name]
-        return sum(max(0, each.offset) for each in future.result(10).topic_partitions)
+        try:
+            found = self._admin.list_consumer_group_offsets(wanted)[self.name].result(CALL_S)
+        except KafkaException as error:
+            if error.args[0].code() in COORDINATOR_MOVES:
+                return 0
+            raise
+        return sum(max(0, each.offset) for each in found.topic_partitions)
 
     def forget(self) -> None:
         """Delete the group, so that whoever joins it next begins at the beginning.
 
-        Waits for a static member that has ended to be given up by the broker.
+        Waits for a static member that has ended to be given up by the broker, and for a broker
+        that has just come up to know its groups.
         """
         give_up_s = time.monotonic() + GONE_S
         while True:
             try:
-                self._admin.delete_consumer_groups([self.name])[self.name].result(10)
+                self._admin.delete_consumer_groups([self.name])[self.name].result(CALL_S)
             except KafkaException as error:
                 code = error.args[0].code()
                 if code == KafkaError.GROUP_ID_NOT_FOUND:
                     return
-                if code != KafkaError.NON_EMPTY_GROUP or time.monotonic() > give_up_s:
+                wait = code == KafkaError.NON_EMPTY_GROUP or code in COORDINATOR_MOVES
+                if not wait or time.monotonic() > give_up_s:
                     raise
                 time.sleep(0.2)
             else:

@@ -1,0 +1,96 @@
+"""How a rate is taken from looks at a running process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enrichment.lab.bench.catalogue import BenchError
+from enrichment.lab.bench.hot_path import OURS, PASSING, SYSTEMS, Run, rows
+from enrichment.lab.bench.observe import Look, Rate, cpu_s, memory_peak_mib, process, rate, watch
+from enrichment.settings import Delivery
+
+
+def test_a_rate_leaves_out_the_warm_up_and_the_stragglers() -> None:
+    """Ten slow seconds before the first tenth and behind the last do not count."""
+    looks = [
+        Look(0.0, 0, 0.0),
+        Look(10.0, 100, 5.0),
+        Look(11.0, 500, 6.0),
+        Look(12.0, 900, 7.0),
+        Look(30.0, 1_000, 9.0),
+    ]
+    found = rate(looks, 1_000, 80.0)
+    assert found.events_per_s == pytest.approx(400.0)
+    assert found.cpu_s_per_million == pytest.approx(2_500.0)
+    assert found.memory_peak_mib == 80.0
+
+
+def test_looks_that_are_far_apart_make_a_run_seem_slower_and_never_faster() -> None:
+    """A run that jumps over its tenth is timed from the last look before that."""
+    sparse = [Look(0.0, 0, 0.0), Look(1.0, 0, 0.0), Look(2.0, 950, 1.0), Look(2.1, 1_000, 1.0)]
+    assert rate(sparse, 1_000, 0.0).events_per_s == pytest.approx(950.0)
+
+
+def test_cpu_and_memory_are_those_of_the_process() -> None:
+    """Work moves the CPU seconds, and memory is a plausible number of MiB."""
+    before = cpu_s(os.getpid())
+    sum(i * i for i in range(3_000_000))
+    assert cpu_s(os.getpid()) > before
+    assert 5 < memory_peak_mib(os.getpid()) < 100_000
+
+
+class _NothingCommitted:
+    """A group that never gets anywhere."""
+
+    name = "nobody"
+
+    def committed(self) -> int:
+        """Events committed: none."""
+        return 0
+
+
+def test_a_process_that_dies_is_an_error_with_its_last_words(tmp_path: Path) -> None:
+    """What it said goes into the error, and nothing waits for it any longer."""
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", "import sys; sys.exit('out of luck')"]
+    group: Any = _NothingCommitted()
+    with (
+        process(command, {}, log) as running,
+        pytest.raises(BenchError, match="nobody ended at 0 of 10 events: out of luck"),
+    ):
+        watch(running, group, 10, lambda: None, log)
+
+
+def test_a_process_is_ended_with_the_block_whatever_happens_in_it(tmp_path: Path) -> None:
+    """An error in the block leaves no process behind."""
+    seen: list[subprocess.Popen[bytes]] = []
+
+    def fail_meanwhile() -> None:
+        command = [sys.executable, "-c", "import time; time.sleep(60)"]
+        with process(command, {}, tmp_path / "log") as running:
+            seen.append(running)
+            raise KeyError("in the block")
+
+    with pytest.raises(KeyError):
+        fail_meanwhile()
+    assert seen[0].poll() is not None
+
+
+def test_ratios_are_taken_run_by_run_for_each_delivery() -> None:
+    """Ours ÷ the limit of the same round, so that what drifts over time cancels."""
+    found = {
+        system: [
+            Run(Rate(events_per_s=r, cpu_s_per_million=1.0, memory_peak_mib=1.0), 1.0)
+            for r in ((50.0, 30.0) if system.name == OURS else (100.0, 100.0))
+        ]
+        for system in SYSTEMS
+    }
+    ratios = [row for row in rows(found, 1_000) if row.metric == "throughput_ratio"]
+    assert {row.case for row in ratios} == {delivery.value for delivery in Delivery}
+    for row in ratios:
+        assert (row.system, row.runs) == (f"{OURS} ÷ {PASSING}", 2)
+        assert (row.value, row.low, row.high) == (0.4, 0.3, 0.5)
