@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from enrichment.lab.metrics import average_precision
@@ -29,6 +30,7 @@ from enrichment.stream.topic_plan import differences
 
 PIPELINE: Final = "payments"
 STAGES: Final = ("project", "sample", "window", "enrich")
+TOPICS_S: Final = 30.0  # a broker that has just come up answers slowly at first
 READY_S: Final = 90.0  # importing Cirq takes five seconds on a quiet machine
 DRAIN_S: Final = 60.0  # what is under way at the stream's end must be over by then
 QUIET_S: Final = 2.0  # nothing new for so long: the last window has closed by the wall clock
@@ -73,7 +75,7 @@ class Demo:
         started_s = time.monotonic()
         with self._servers() as servers:
             self._apply_topics(servers)
-            client = {"bootstrap.servers": servers.bootstrap, "log_level": 3}
+            client = {"bootstrap.servers": servers.bootstrap, "log_level": 2}
             watcher = Watcher(client, PIPELINE)
             self.seen = watcher.seen
             watcher.start()
@@ -109,10 +111,11 @@ class Demo:
     def _apply_topics(self, servers: LocalServers) -> None:
         self.phase = "applying topics"
         manifests = load_manifests(self.options.topics_dir)
-        admin = AdminClient({"bootstrap.servers": servers.bootstrap})
-        topics = TopicAdmin(admin, servers.bootstrap)
+        admin = AdminClient({"bootstrap.servers": servers.bootstrap, "log_level": 2})
+        topics = TopicAdmin(admin, servers.bootstrap, TOPICS_S)
         found = differences(manifests, topics.states(m.name for m in manifests))
         topics.carry_out(found, {m.name: m for m in manifests}, lambda _: None)
+        topics.await_in_step(manifests)
 
     @contextmanager
     def _stages(self, servers: LocalServers) -> Iterator[StageProcesses]:
@@ -264,7 +267,10 @@ def _environment(servers: LocalServers) -> dict[str, str]:
 
 def _assigned(future: Any) -> bool:
     """Whether a consumer group has members, and all of them know their partitions."""
-    group = future.result(timeout=10)
+    try:
+        group = future.result(timeout=10)
+    except (KafkaException, TimeoutError):
+        return False  # a group that nobody has joined yet may not exist
     return group.state.name == "STABLE" and any(
         member.assignment and member.assignment.topic_partitions for member in group.members
     )

@@ -14,6 +14,8 @@ from enrichment.telemetry.log import logger
 STOP_S: Final = 10.0  # what a stage may take to finish its batch before it is killed
 RESTART_FIRST_S: Final = 0.5
 RESTART_MAX_S: Final = 10.0
+# On one machine the hot path goes first: what is off the critical path yields the processor to it.
+NICENESS: Final = {"sample": 10, "window": 5}
 STEADY_S: Final = 30.0  # a stage that ran this long is restarted at once again
 
 
@@ -111,4 +113,7 @@ class StageProcesses:
         )
         if log is not None:
             log.close()
+        if (niceness := NICENESS.get(stage)) is not None:
+            # Its children come later and inherit it.
+            os.setpriority(os.PRIO_PROCESS, self._running[stage].pid, niceness)
         self._started_s[stage] = time.monotonic()
