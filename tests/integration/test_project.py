@@ -1,0 +1,201 @@
+"""The projector against real servers: the compacted topic is the truth, and Redis follows it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import redis
+
+from enrichment.feature.reader import FeatureReader
+from enrichment.feature.store import READY, feature_key, projection_key, update_key
+from enrichment.lab.ports import free_port
+from enrichment.lab.redis_server import RedisServer
+from enrichment.lab.servers import LocalServers
+from enrichment.records import FeatureUpdate
+from enrichment.stream.topics import FEATURES, partition_for
+from enrichment.wiring import now_ms
+from tests.feature.cached import PARTITIONS, heartbeat, ring, update
+from tests.integration.stages import Stage, Stream, eventually
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that only this test knows: it may be flushed and killed."""
+    server = RedisServer(state_dir=tmp_path / "redis", port=free_port(), tied=True)
+    server.start(within_s=20)
+    yield server
+    server.process.stop()
+
+
+class Projection:
+    """A stream like payments with its Redis: what is published, and what comes of it."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.cache = redis.Redis.from_url(stream.redis_url)
+
+    def start(self) -> Stage:
+        """A projector."""
+        return self.stream.start("project")
+
+    def publish(self, *updates: FeatureUpdate) -> None:
+        """Updates on the compacted topic, as the window stage and the sampler publish them."""
+        for each in updates:
+            self.produce(self.key(each.entity, each.id, each.group), msgspec.json.encode(each))
+
+    def produce(self, key: str, value: bytes | None) -> None:
+        """Any value under any key, in the partition of the key."""
+        self.stream.produce(FEATURES, key, value, partition_for(key, PARTITIONS))
+
+    def key(self, kind: str, id_: str, group: str) -> str:
+        """The key of features on the topic."""
+        return update_key(self.stream.name, kind, id_, group)
+
+    def account(self, id_: str, version: int) -> FeatureUpdate:
+        """A version of the `graph` of an account."""
+        return update("account", id_, "graph", version=version, pipeline=self.stream.name)
+
+    def version(self, id_: str) -> int | None:
+        """The version of that `graph` in Redis."""
+        value = self.cache.get(feature_key(self.stream.name, "account", id_, "graph"))
+        assert value is None or isinstance(value, bytes)
+        return None if value is None else int(msgspec.json.decode(value)["version"])
+
+    def ready(self) -> bool:
+        """Whether Redis calls every partition fully projected."""
+        keys = [projection_key(self.stream.name, number) for number in range(PARTITIONS)]
+        return self.cache.mget(keys) == [READY] * PARTITIONS
+
+    def await_versions(self, **versions: int | None) -> None:
+        """Wait until the accounts have these versions."""
+        eventually(
+            f"{versions}, found {[self.version(id_) for id_ in versions]}",
+            lambda: all(self.version(id_) == wanted for id_, wanted in versions.items()),
+        )
+
+
+@pytest.fixture
+def make_projection(servers: LocalServers, tmp_path: Path) -> Iterator[Callable[..., Projection]]:
+    """A factory of projections over the shared Kafka."""
+    made: list[Stream] = []
+
+    def make(redis_url: str = servers.redis_url) -> Projection:
+        stream = Stream(tmp_path, like="payments", bootstrap=servers.bootstrap, redis_url=redis_url)
+        made.append(stream)
+        return Projection(stream)
+
+    yield make
+    for stream in made:
+        stream.close()
+
+
+def test_updates_come_to_redis_and_never_go_back(
+    make_projection: Callable[..., Projection],
+) -> None:
+    """The highest version wins whatever the order; a tombstone deletes; others' keys are not ours.
+
+    What is no feature update is skipped, and holds up nothing behind it.
+    """
+    projection = make_projection()
+    stage = projection.start()
+    eventually("ready", projection.ready)
+    projection.publish(projection.account("a", 5), projection.account("b", 1))
+    projection.await_versions(a=5, b=1)
+    projection.publish(projection.account("a", 3), projection.account("b", 2))
+    projection.await_versions(a=5, b=2)
+    key = projection.key("account", "a", "graph")
+    for value in (b"junk", b"", b'{"version":"6"}'):
+        projection.produce(key, value)
+    projection.produce(f"{projection.stream.name}|no-such-key", b'{"version":1,"x":1}')
+    other = update("account", "a", "graph", version=9, pipeline="other")
+    projection.produce("other|account|a|graph", msgspec.json.encode(other))
+    projection.publish(projection.account("a", 6))
+    projection.produce(projection.key("account", "b", "graph"), None)
+    projection.await_versions(a=6, b=None)
+    assert projection.cache.get(feature_key("other", "account", "a", "graph")) is None
+    assert stage.end() == 0
+    assert "Traceback" not in stage.said()
+    assert stage.said().count("not a feature update") == 4
+
+
+def test_what_is_projected_can_be_read(make_projection: Callable[..., Projection]) -> None:
+    """From the topic to the public reader: a fresh ring, with its estimates."""
+    projection = make_projection()
+    pipeline = projection.stream.pipeline
+    reader = FeatureReader(projection.cache, pipeline)
+    assert reader.read("account", "a", "ring").verdict.reason == "rebuilding"
+    projection.start()
+    eventually("ready", projection.ready)
+    assert reader.read("account", "a", "ring").verdict.reason == "never_seen"
+    now = now_ms()
+    projection.publish(
+        heartbeat(at_ms=now, pipeline=pipeline.name),
+        update("account", "a", "graph", at_ms=now, pipeline=pipeline.name),
+        ring("account", "a", 0.8, at_ms=now, pipeline=pipeline.name),
+    )
+    eventually(
+        "a fresh ring",
+        lambda: reader.read("account", "a", "ring").verdict.reason == "subgraph_unchanged",
+    )
+    assert reader.read("account", "a", "ring").estimate("quantum", "membership") == 0.8
+
+
+def test_a_flushed_redis_is_filled_again(
+    make_projection: Callable[..., Projection], own_redis: RedisServer
+) -> None:
+    """After FLUSHALL readers are told, everything comes back, and only then is it called ready."""
+    projection = make_projection(f"redis://{own_redis.address}/0")
+    projection.publish(*(projection.account(f"a{number}", 7) for number in range(20)))
+    stage = projection.start()
+    eventually("ready", projection.ready)
+    versions: dict[str, int | None] = {f"a{number}": 7 for number in range(20)}
+    projection.await_versions(**versions)
+    projection.cache.flushall()
+    reader = FeatureReader(projection.cache, projection.stream.pipeline)
+    assert reader.read("account", "a1", "graph").verdict.reason == "rebuilding"
+    projection.await_versions(**versions)
+    eventually("ready again", projection.ready)
+    projection.publish(projection.account("a0", 8))
+    projection.await_versions(a0=8)
+    assert stage.end() == 0
+    assert "rebuilding" in stage.said()
+
+
+def test_a_killed_projector_goes_on_where_it_was(
+    make_projection: Callable[..., Projection],
+) -> None:
+    """What was published while nobody projected is there after the restart, nothing older."""
+    projection = make_projection()
+    stage = projection.start()
+    projection.publish(projection.account("a", 2))
+    projection.await_versions(a=2)
+    stage.kill()
+    projection.publish(projection.account("a", 1), projection.account("b", 4))
+    stage = projection.start()
+    projection.await_versions(a=2, b=4)
+    assert stage.end() == 0
+    assert "Redis has lost" not in stage.said()
+
+
+def test_an_absent_redis_is_awaited(
+    make_projection: Callable[..., Projection], own_redis: RedisServer
+) -> None:
+    """At the start one line and a retry; in the middle nothing is skipped; no trace, ever."""
+    own_redis.process.stop()
+    projection = make_projection(f"redis://{own_redis.address}/0")
+    stage = projection.start()
+    stage.await_said(f"Redis at {own_redis.address} does not answer, trying again in 0.5 s")
+    own_redis.start(within_s=20)
+    projection.publish(projection.account("a", 1))
+    projection.await_versions(a=1)
+    own_redis.process.kill()
+    projection.publish(projection.account("a", 2), projection.account("b", 1))
+    stage.await_said("Redis does not take features, trying again")
+    own_redis.start(within_s=20)
+    projection.await_versions(a=2, b=1)
+    eventually("ready", projection.ready)
+    assert stage.end() == 0
+    assert "Traceback" not in stage.said()
