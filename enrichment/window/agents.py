@@ -37,6 +37,7 @@ from enrichment.telemetry.log import logger
 from enrichment.window.close_log import read_to_end
 from enrichment.window.driver import MESSAGE_BYTES_MAX, App, Consumer
 from enrichment.window.partition import Log, Partition
+from enrichment.window.seldom import Seldom
 from enrichment.window.shard import Close
 
 TICK_S: Final = 0.01  # what waits for nothing but quiet waits at most two of these
@@ -345,11 +346,9 @@ def run(pipeline: Pipeline, config: WindowConfig, now_ms: Callable[[], int]) -> 
     # whenever a few have come.
     gc.set_threshold(100_000, 20, 100)
     stage = WindowStage(pipeline, config, now_ms)
+    logging.getLogger().addHandler(Seldom(now_ms))
     worker = faust.Worker(
-        stage.app,
-        loglevel=logging.WARNING,
-        redirect_stdouts=False,
-        console_port=0,
-        quiet=True,
+        stage.app, override_logging=False, redirect_stdouts=False, console_port=0, quiet=True
     )
+    worker.spinner = None  # it draws on standard output even when told to be quiet
     worker.execute_from_commandline()

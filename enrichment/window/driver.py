@@ -6,6 +6,8 @@ safe, with a note in the commit's metadata. Consumers read committed records onl
 idempotent, and partitions of equal numbers go to one worker.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
@@ -46,6 +48,11 @@ class Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is n
         # Round robin would part a shard's digests from its outcomes.
         consumer._partition_assignment_strategy = [RangePartitionAssignor]  # noqa: SLF001
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        """Stop the consumer; a fetch that waits for a broker that is away is cancelled."""
+        with contextlib.suppress(asyncio.CancelledError):
+            await super().on_thread_stop()
 
     async def committed(self, tps: Iterable[TP]) -> dict[TP, OffsetAndMetadata]:
         """What is committed for those partitions, notes included."""

@@ -7,9 +7,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -135,35 +134,34 @@ class Field:
             else {},
         )
 
-    def published(self) -> list[Any]:
-        """All micro-batches and feature updates since the start, in the order of each topic."""
-        records: list[Any] = []
+    def micro_batches(self) -> list[MicroBatch]:
+        """The micro-batches so far, in order."""
+        decoder = msgspec.json.Decoder(MicroBatch)
+        return [decoder.decode(value) for value in self._read(MICRO_BATCHES, [self.partition])]
+
+    def features(self) -> list[FeatureUpdate]:
+        """The feature updates so far, those of one entity in order."""
+        decoder = msgspec.json.Decoder(FeatureUpdate)
+        return [decoder.decode(value) for value in self._read(FEATURES, range(PARTITIONS))]
+
+    def _read(self, topic: str, partitions: Iterable[int]) -> Iterator[bytes]:
+        """This pipeline's records on the topic since the start."""
         prefix = f"{self.name}|".encode()
-        consumer = Consumer(
-            self._client | {"group.id": "nobody", "isolation.level": "read_committed"}
-        )
-        for (topic, partition), start in self._ends.items():
-            target = TopicPartition(topic, partition, start)
+        consumer = Consumer(self._client | {"group.id": "nobody", "fetch.wait.max.ms": 10})
+        for partition in partitions:
+            target = TopicPartition(topic, partition, self._ends[topic, partition])
             _, end = consumer.get_watermark_offsets(target, 10)
+            position = target.offset
             consumer.assign([target])
-            while consumer.position([target])[0].offset < end and start < end:
-                message = consumer.poll(5)
+            while position < end:
+                message = consumer.poll(10)
                 assert message is not None
                 if message.error() is not None:
                     raise KafkaException(message.error())
+                position = (message.offset() or 0) + 1
                 if (message.key() or b"").startswith(prefix):
-                    record: Any = MicroBatch if topic == MICRO_BATCHES else FeatureUpdate
-                    records.append(msgspec.json.decode(message.value() or b"", type=record))
+                    yield message.value() or b""
         consumer.close()
-        return records
-
-    def micro_batches(self) -> list[MicroBatch]:
-        """The micro-batches so far."""
-        return [record for record in self.published() if isinstance(record, MicroBatch)]
-
-    def features(self) -> list[FeatureUpdate]:
-        """The feature updates so far."""
-        return [record for record in self.published() if isinstance(record, FeatureUpdate)]
 
     def await_windows(self, count: int, timeout_s: float = 40) -> list[MicroBatch]:
         """The micro-batches once there are that many."""
