@@ -35,6 +35,10 @@ class ConfigurationError(ValueError):
     """Settings that do not fit together, said in one line that tells what to change."""
 
 
+class StageEndedError(RuntimeError):
+    """A stage that can go no further, though another start of it can, said in one line."""
+
+
 def kafka_config(settings: Settings, client_id: str) -> dict[str, Any]:
     """What every Kafka client of ours is told."""
     return {
@@ -130,7 +134,7 @@ def run_enrich(settings: Settings, pipeline: Pipeline) -> None:
     """Run the hot path until a signal ends it."""
     from enrichment.enrich.batch import Enricher
     from enrichment.enrich.lookup import Lookup
-    from enrichment.enrich.loop import Loop, LoopConfig
+    from enrichment.enrich.loop import Loop, LoopConfig, LostInstanceError
 
     stop = stop_on_signals()
     if not await_kafka(settings, stop):
@@ -152,7 +156,10 @@ def run_enrich(settings: Settings, pipeline: Pipeline) -> None:
     # time (measured): what is loaded is never looked at, what a batch makes seldom.
     gc.freeze()
     gc.set_threshold(GC_OBJECTS, 10, 10)
-    Loop(Enricher(pipeline, lookup, now_ms, pseudonym), config, now_ms).run(stop)
+    try:
+        Loop(Enricher(pipeline, lookup, now_ms, pseudonym), config, now_ms).run(stop)
+    except LostInstanceError as error:
+        raise StageEndedError(str(error)) from error
 
 
 def run_window(settings: Settings, pipeline: Pipeline) -> None:
@@ -192,7 +199,11 @@ def run_project(settings: Settings, pipeline: Pipeline) -> None:
         instance=_instance(settings, "project", pipeline),
         ttl_ms=2 * pipeline.features.stale_ms,
     )
-    Projector(open_redis(settings, 5.0), config).run(stop)
+    try:
+        Projector(open_redis(settings, 5.0), config).run(stop)
+    except KafkaException as error:
+        reason = f"{error.args[0].str()}: is there another {config.instance}?"
+        raise StageEndedError(reason) from error
 
 
 def run_sample(settings: Settings, pipeline: Pipeline) -> None:

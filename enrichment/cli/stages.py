@@ -44,6 +44,8 @@ def _stage(stage: str, function: str) -> Callable[[typer.Context, str], None]:
             getattr(wiring, function)(settings, definition)
         except wiring.ConfigurationError as error:
             fail(str(error), 2)
+        except wiring.StageEndedError as error:
+            fail(str(error))
 
     return command
 

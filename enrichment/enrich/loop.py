@@ -104,7 +104,11 @@ class Loop:
             self._producer = Producer(producing)
 
     def run(self, stop: threading.Event) -> None:
-        """Answer records until told to stop. Raises KafkaException on what cannot be mended."""
+        """Answer records until told to stop.
+
+        Raises LostInstanceError where only another start can go on, and KafkaException on what
+        cannot be mended.
+        """
         try:
             self._consumer.subscribe([self._topics.events])
             logger().info("enriching", topic=self._topics.events)
@@ -251,8 +255,9 @@ class Loop:
 
     def _complain(self, error: KafkaError) -> None:
         """A consumer error that the client mends itself is logged; a fatal one ends the process."""
-        if error.fatal():
-            raise KafkaException(error)
+        # What the consumer's queue brings is `_FATAL` by its code, and not by its flag (measured).
+        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001  # its public name
+            raise LostInstanceError(f"{error.str()}: is there another {self._config.instance}?")
         logger().warning("the consumer reports", error=str(error))
 
 

@@ -105,7 +105,8 @@ class Projector:
             if (error := message.error()) is not None:
                 if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # its public name
                     ends[message.partition()] = message.offset()
-                elif error.fatal():
+                elif error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
+                    # By its code, and not by its flag: fenced by another of our name (measured).
                     raise KafkaException(error)
                 else:
                     logger().warning("the consumer reports", error=str(error))

@@ -159,6 +159,28 @@ def test_two_share_the_work_and_one_takes_over(make_stream: MakeStream) -> None:
     assert_each_answered_once(stream)
 
 
+@pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
+def test_a_second_of_the_same_name_takes_over(make_stream: MakeStream, busy: bool) -> None:
+    """The first ends with exit code 1 and one line, without a trace; no answer is lost or doubled.
+
+    It finds out by its next transaction, or, where there is nothing to do, from the group.
+    """
+    stream = make_stream()
+    first = stream.start("enrich")
+    stream.publish(mixture(100, seed=7))
+    eventually("the first wave", lambda: answered(stream) == 100)
+    second = stream.start("enrich")
+    second.await_said(STARTED)
+    if busy:
+        stream.publish(mixture(100, seed=8))
+        eventually("the second wave", lambda: answered(stream) == 200)
+    assert first.process.wait(30) == 1
+    assert "Traceback" not in first.said()
+    assert first.said().splitlines()[-1].startswith("error: ")
+    assert second.end() == 0
+    assert_each_answered_once(stream)
+
+
 def test_at_least_once_answers_all(make_stream: MakeStream) -> None:
     """Without transactions nothing is lost; as nothing failed here, nothing is doubled either."""
     stream = make_stream()

@@ -199,3 +199,19 @@ def test_an_absent_redis_is_awaited(
     eventually("ready", projection.ready)
     assert stage.end() == 0
     assert "Traceback" not in stage.said()
+
+
+def test_a_second_of_the_same_name_takes_over(
+    make_projection: Callable[..., Projection],
+) -> None:
+    """The first ends with exit code 1 and one line, without a trace, and does not linger."""
+    projection = make_projection()
+    first = projection.start()
+    eventually("ready", projection.ready)
+    second = projection.start()
+    assert first.process.wait(30) == 1
+    assert "Traceback" not in first.said()
+    assert first.said().splitlines()[-1].startswith("error: ")
+    projection.publish(projection.account("a", 1))
+    projection.await_versions(a=1)
+    assert second.end() == 0
