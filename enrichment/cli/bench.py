@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from enrichment.lab.bench.report import Report
 
 ALL = "all"
+WIDTH = 120  # a row is one line, in a terminal as in a log
 
 
 def register(app: typer.Typer) -> None:
@@ -88,19 +89,22 @@ def bench(
 
 def _print(report: "Report") -> None:
     """The table for people."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{report.name}: the median, and the lowest and the highest run")
-    for column in ("case", "system", "metric"):
-        table.add_column(column)
-    for column in ("value", "low", "high"):
-        table.add_column(column, justify="right")
-    table.add_column("unit")
-    table.add_column("runs", justify="right")
+    title = f"{report.name}: the median, and the lowest and the highest run"
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    for column in ("case", "system", "metric", "value", "low", "high", "unit", "runs"):
+        right = column in {"value", "low", "high", "runs"}
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+    case = ""
     for row in report.rows:
+        if case not in {"", row.case}:
+            table.add_section()
+        case = row.case
         figures = (f"{figure:,.5g}" if figure < 1e5 else f"{figure:,.0f}"
                    for figure in (row.value, row.low, row.high))  # fmt: skip
         table.add_row(row.case, row.system, row.metric, *figures, row.unit, str(row.runs))
-    Console(width=110).print(table)
+    Console(width=WIDTH).print(table)
     typer.echo(", ".join(f"{name} {value}" for name, value in report.machine.items()))
