@@ -132,6 +132,14 @@ def test_a_payment_is_read() -> None:
     assert decoded.payload is value
 
 
+@pytest.mark.parametrize(("amount", "minor"), [(0.29, 29), (1.15, 115), (-0.29, -29), (5, 500)])
+def test_no_cent_is_lost_to_a_fraction_of_it(amount: float, minor: int) -> None:
+    """Amounts that no double holds exactly come as the nearest minor unit."""
+    decoded = DECODER.decode(payment(amount=amount), now_ms=NOW_MS)
+    assert isinstance(decoded, Event)
+    assert decoded.amount_minor == minor
+
+
 def test_an_event_may_lack_an_entity_that_is_not_its_key() -> None:
     """A payment without a device is a payment; the role is absent."""
     decoded = DECODER.decode(payment(device_id=None), now_ms=NOW_MS)

@@ -146,14 +146,14 @@ def test_an_event_of_which_nothing_is_known_is_not_assessed() -> None:
 def test_reasons_are_the_largest_parts_of_the_served_score() -> None:
     """Largest first, by size and not by sign; of ring terms, those of the path that serves."""
     features = by_role(
-        used("account", "graph", values={"density": 0.1, "known_bad_near": 1.0}),
+        used("account", "graph", values={"density": -3.0, "known_bad_near": 1.0}),
         used("device", "ring", quantum={"membership": 0.9}, classical={"membership": 0.2}),
     )
     scored = PAYMENT_SCORER.score({"amount": 1.0}, features)
     parts = [(reason.term, reason.contribution) for reason in scored.reasons]
     assert parts == [
+        ("shared_devices", -3.0),
         ("near_known_bad", 2.0),
         ("device_in_ring", 1.35),
         ("amount", round(0.2 * math.log1p(1.0), 6)),
-        ("shared_devices", 0.1),
     ]
