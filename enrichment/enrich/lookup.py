@@ -13,6 +13,9 @@ from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 
 KEYS_MAX: Final = 2_000  # per MGET: about a millisecond of Redis' only thread
+# One read that a busy machine delayed says nothing of the next; so many in a row do, and cost the
+# batches that made them no more than that many timeboxes.
+FAILURES_MAX: Final = 3
 OPEN_MS: Final = 1_000  # how long a broken cache is left alone before it is probed again
 
 EntityGroup = tuple[str, str, str]  # kind, id, group
@@ -55,6 +58,7 @@ class Lookup:
         self._partitions = partitions
         self._now_ms = now_ms
         self._open_until_ms = 0
+        self._failures = 0
         self._decoder = msgspec.json.Decoder(FeatureUpdate)
         self._markers = [projection_key(pipeline, number) for number in range(partitions)]
 
@@ -68,10 +72,13 @@ class Lookup:
             for start in range(0, len(keys), KEYS_MAX):
                 raw += self._client.mget(keys[start : start + KEYS_MAX])
         except redis.RedisError as error:
-            self._open_until_ms = self._now_ms() + OPEN_MS
+            self._failures += 1
+            if self._failures >= FAILURES_MAX:
+                self._open_until_ms = self._now_ms() + OPEN_MS
             metrics.read_failures.add(1)
             logger().warning("the feature cache does not answer", error=str(error))
             return None
+        self._failures = 0
         rebuilding = frozenset(number for number in range(self._partitions) if raw[number] != READY)
         values: dict[EntityGroup, FeatureUpdate] = {}
         for parts, value in zip(wanted, raw[self._partitions :], strict=True):

@@ -39,6 +39,7 @@ from enrichment.window.driver import MESSAGE_BYTES_MAX, App, Consumer
 from enrichment.window.partition import Log, Partition
 from enrichment.window.seldom import Seldom
 from enrichment.window.shard import Close
+from enrichment.window.watermark import WatermarkState
 
 TICK_S: Final = 0.01  # what waits for nothing but quiet waits at most two of these
 SESSION_S: Final = 6  # after a crash, another worker takes over within about this
@@ -255,7 +256,7 @@ class WindowStage:
         books = {}
         for number, partition in self._partitions.items():
             offset, log_start = partition.safe()
-            note = {"log": log_start, "watermark_ms": partition.watermark_ms}
+            note = _Note(log=log_start, watermark=partition.watermark())
             books[TP(DIGESTS, number)] = (offset, self._encode(note).decode())
         return books
 
@@ -321,7 +322,7 @@ class WindowStage:
             for record in records
             if (record.key or b"").startswith(self._prefix)
         )
-        log = Log(closes=closes, end=end, watermark_ms=note.watermark_ms)
+        log = Log(closes=closes, end=end, watermark=note.watermark)
         partition.follow(log, now_ms=self._now_ms())
         logger().info(
             "digest partition taken over",
@@ -337,7 +338,7 @@ class _Note(msgspec.Struct, frozen=True):
     """What stands beside a committed offset: where the log of closes is to be read from."""
 
     log: int = 0
-    watermark_ms: int | None = None
+    watermark: WatermarkState = WatermarkState()
 
 
 def run(pipeline: Pipeline, config: WindowConfig, now_ms: Callable[[], int]) -> None:

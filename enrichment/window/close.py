@@ -92,13 +92,13 @@ class Windows:
         """Whether logged closes are still to be followed."""
         return bool(self._logged)
 
-    def add(self, digest: Digest, offset: int) -> bool:
-        """Put a digest where it belongs; False if it is late."""
+    def add(self, digest: Digest, offset: int, *, expired: bool = False) -> bool:
+        """Put a digest where it belongs; False if it is late, as an expired one always is."""
+        if self._follow_digest(digest, offset):
+            return True
         start_ms = digest.pane_start_ms // self._size_ms * self._size_ms
-        for close in self._logged_of.get(start_ms, ()):
-            if offset <= close.offset_last:
-                self._chunk(start_ms, close.micro_batch.sequence).add(digest, offset)
-                return True
+        if expired:
+            return False
         if self.floor_ms is not None and start_ms < self.floor_ms:
             return False
         chunks = self._open.get(start_ms)
@@ -110,6 +110,15 @@ class Windows:
             newest = self._chunk(start_ms, sequence)
         newest.add(digest, offset)
         return True
+
+    def _follow_digest(self, digest: Digest, offset: int) -> bool:
+        """Put a digest into the logged close that covers it, if there is one."""
+        start_ms = digest.pane_start_ms // self._size_ms * self._size_ms
+        for close in self._logged_of.get(start_ms, ()):
+            if offset <= close.offset_last:
+                self._chunk(start_ms, close.micro_batch.sequence).add(digest, offset)
+                return True
+        return False
 
     def next_logged(self, offset: int) -> tuple[LoggedClose, Chunk] | None:
         """The next logged close whose digests all lie at or before that offset, taken off."""

@@ -9,7 +9,7 @@ from enrichment.records import Digest, FeatureUpdate, MicroBatch, Outcome
 from enrichment.window.close import LoggedClose
 from enrichment.window.known_bad import KnownBad
 from enrichment.window.shard import Close, Moment, Shard
-from enrichment.window.watermark import Watermark
+from enrichment.window.watermark import Watermark, WatermarkState
 
 
 @dataclass(slots=True)
@@ -30,8 +30,8 @@ class Log:
     closes: tuple[tuple[int, MicroBatch], ...] = ()
     # Where the log goes on.
     end: int = 0
-    # The watermark that was noted with the offset from which digests are read again.
-    watermark_ms: int | None = None
+    # What was noted of the watermark with the offset from which digests are read again.
+    watermark: WatermarkState = WatermarkState()
 
 
 class Partition:
@@ -62,8 +62,7 @@ class Partition:
 
     def follow(self, log: Log, *, now_ms: int) -> None:
         """Take over the log of closes, before the first digest is received."""
-        if log.watermark_ms is not None:
-            self._watermark.follow(log.watermark_ms)
+        self._watermark.restore(log.watermark)
         by_shard: dict[str, list[LoggedClose]] = {}
         for log_offset, micro_batch in log.closes:
             close = LoggedClose.of(micro_batch)
@@ -84,7 +83,7 @@ class Partition:
         if digest.shard:
             shard = self._shard(digest.shard, now_ms)
             shard.heard_ms = now_ms
-            if self._expired(digest) or not shard.windows.add(digest, offset):
+            if not shard.windows.add(digest, offset, expired=self._expired(digest)):
                 through_ms = max(shard.windows.floor_ms or 0, self._watermark.value_ms or 0)
                 self.counts.late_ms.append(through_ms - digest.pane_start_ms)
                 shard.fold_late(digest, offset)
@@ -138,10 +137,9 @@ class Partition:
             if now_ms - shard.beat_ms >= interval_ms and not shard.windows.following
         ]
 
-    @property
-    def watermark_ms(self) -> int | None:
-        """Up to which event time everything is thought to have come."""
-        return self._watermark.value_ms
+    def watermark(self) -> WatermarkState:
+        """What is known of the watermark, to be noted with `safe`."""
+        return self._watermark.state()
 
     def safe(self) -> tuple[int, int]:
         """The oldest digest that a rebuild would need, and from where it would read the log."""

@@ -13,6 +13,26 @@ Two things make it less simple than that:
   more is there to read.
 """
 
+import msgspec
+
+
+class SourceState(msgspec.Struct, frozen=True, array_like=True):
+    """What one source has said: its progress that counts, that is held, and when it advanced."""
+
+    source: int
+    progress_ms: int | None
+    held_ms: int | None
+    advanced_ms: int
+
+
+class WatermarkState(msgspec.Struct, frozen=True, array_like=True):
+    """All that a watermark knows, small enough to be noted beside an offset."""
+
+    value_ms: int | None = None
+    first_ms: int | None = None
+    newest_ms: int = 0
+    sources: tuple[SourceState, ...] = ()
+
 
 class Watermark:
     """The watermark of one digest partition, over the source partitions that feed it.
@@ -58,6 +78,30 @@ class Watermark:
         self._progress.update(self._held)
         self._held.clear()
         self._advance()
+
+    def state(self) -> WatermarkState:
+        """All that is known, for `restore`."""
+        return WatermarkState(
+            self.value_ms,
+            self._first_ms,
+            self._newest_ms,
+            tuple(
+                SourceState(source, self._progress.get(source), self._held.get(source), advanced_ms)
+                for source, advanced_ms in sorted(self._advanced_ms.items())
+            ),
+        )
+
+    def restore(self, state: WatermarkState) -> None:
+        """Know what that state says."""
+        self.value_ms = state.value_ms
+        self._first_ms = state.first_ms
+        self._newest_ms = state.newest_ms
+        for one in state.sources:
+            self._advanced_ms[one.source] = one.advanced_ms
+            if one.progress_ms is not None:
+                self._progress[one.source] = one.progress_ms
+            if one.held_ms is not None:
+                self._held[one.source] = one.held_ms
 
     @property
     def held(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import redis
 
-from enrichment.enrich.lookup import KEYS_MAX, OPEN_MS, Lookup
+from enrichment.enrich.lookup import FAILURES_MAX, KEYS_MAX, OPEN_MS, Lookup
 from tests.feature.cached import NOW_MS, PARTITIONS, MemoryCache, heartbeat, update
 
 WANTED = [("account", "a1", "graph"), ("account", "a2", "graph")]
@@ -62,22 +62,35 @@ def test_values_come_by_what_they_are_of(lookup: Lookup) -> None:
 def test_a_failing_cache_is_left_alone_and_then_probed(
     lookup: Lookup, cache: MemoryCache, clock: Clock, failure: Exception
 ) -> None:
-    """One failure opens the breaker; no read is tried until OPEN_MS later, then one by one."""
+    """Failures in a row open the breaker; then one read is tried every OPEN_MS, until one works."""
     cache.failure = failure
-    assert lookup.read(WANTED) is None
+    for _ in range(FAILURES_MAX):
+        assert lookup.read(WANTED) is None
     for step_ms in (0, 1, OPEN_MS - 2):
         clock.now_ms += step_ms
         assert lookup.read(WANTED) is None
-    assert cache.reads == 1
+    assert cache.reads == FAILURES_MAX
     clock.now_ms += 1
     assert lookup.read(WANTED) is None
     assert lookup.read(WANTED) is None
-    assert cache.reads == 2
+    assert cache.reads == FAILURES_MAX + 1
     cache.failure = None
     clock.now_ms += OPEN_MS
     assert lookup.read(WANTED) is not None
     assert lookup.read(WANTED) is not None
-    assert cache.reads == 4
+    assert cache.reads == FAILURES_MAX + 3
+
+
+def test_a_read_that_works_forgives_those_before(
+    lookup: Lookup, cache: MemoryCache, clock: Clock
+) -> None:
+    """Failures that are not in a row never open the breaker: every read is tried."""
+    for _ in range(3 * FAILURES_MAX):
+        cache.failure = redis.TimeoutError("slow")
+        assert lookup.read(WANTED) is None
+        cache.failure = None
+        assert lookup.read(WANTED) is not None
+    assert cache.reads == 6 * FAILURES_MAX
 
 
 def test_a_bug_is_not_taken_for_an_outage(lookup: Lookup, cache: MemoryCache) -> None:
