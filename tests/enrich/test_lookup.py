@@ -81,9 +81,7 @@ def test_a_failing_cache_is_left_alone_and_then_probed(
     assert cache.reads == FAILURES_MAX + 3
 
 
-def test_a_read_that_works_forgives_those_before(
-    lookup: Lookup, cache: MemoryCache, clock: Clock
-) -> None:
+def test_a_read_that_works_forgives_those_before(lookup: Lookup, cache: MemoryCache) -> None:
     """Failures that are not in a row never open the breaker: every read is tried."""
     for _ in range(3 * FAILURES_MAX):
         cache.failure = redis.TimeoutError("slow")
