@@ -71,6 +71,9 @@ class MicroBatch(msgspec.Struct, frozen=True, kw_only=True):
     # Why candidate subgraphs were left out, and how many: size, hub, unchanged, cap.
     left_out: dict[str, int] = {}
     correlation_id: str = ""
+    # The last digest offset that had been read, of whatever shard, when the window closed: a
+    # rebuild follows the close at this place. Not known (-1) in records older than this field.
+    read_through: int = -1
 
     @property
     def version(self) -> int:

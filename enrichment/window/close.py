@@ -51,12 +51,19 @@ class LoggedClose:
     micro_batch: MicroBatch
     offset_first: int
     offset_last: int
+    # When the digest at this offset had been read, the window closed.
+    read_through: int
 
     @classmethod
     def of(cls, micro_batch: MicroBatch) -> "LoggedClose":
         """The close that the micro-batch states."""
         _, first, last = micro_batch.digest_offsets[0]
-        return cls(micro_batch=micro_batch, offset_first=first, offset_last=last)
+        return cls(
+            micro_batch=micro_batch,
+            offset_first=first,
+            offset_last=last,
+            read_through=max(last, micro_batch.read_through),
+        )
 
 
 class Windows:
@@ -121,8 +128,8 @@ class Windows:
         return False
 
     def next_logged(self, offset: int) -> tuple[LoggedClose, Chunk] | None:
-        """The next logged close whose digests all lie at or before that offset, taken off."""
-        if not self._logged or self._logged[0].offset_last > offset:
+        """The next logged close that was made by that offset, taken off."""
+        if not self._logged or self._logged[0].read_through > offset:
             return None
         close = self._logged.popleft()
         batch = close.micro_batch

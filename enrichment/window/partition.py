@@ -9,7 +9,7 @@ from enrichment.records import Digest, FeatureUpdate, MicroBatch, Outcome
 from enrichment.window.close import LoggedClose
 from enrichment.window.known_bad import KnownBad
 from enrichment.window.shard import Close, Moment, Shard
-from enrichment.window.watermark import Watermark, WatermarkState
+from enrichment.window.watermark import NOTHING_KNOWN, Watermark, WatermarkState
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Log:
     # Where the log goes on.
     end: int = 0
     # What was noted of the watermark with the offset from which digests are read again.
-    watermark: WatermarkState = WatermarkState()
+    watermark: WatermarkState = NOTHING_KNOWN
 
 
 class Partition:
@@ -173,6 +173,7 @@ class Partition:
     def _moment(self, now_ms: int) -> Moment:
         return Moment(
             partition=self.number,
+            read_through=self.next_offset - 1,
             watermark_ms=self._watermark.value_ms,
             now_ms=now_ms,
             known_bad=self.known_bad,

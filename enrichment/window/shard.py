@@ -43,6 +43,7 @@ class Moment:
     """What a close knows of the world around the shard."""
 
     partition: int
+    read_through: int  # the last digest offset that has been read
     watermark_ms: int | None
     now_ms: int  # the wall clock
     known_bad: KnownBad
@@ -79,7 +80,11 @@ class Shard:
         self._judged.append((outcome.decided_at_ms, Entity(outcome.entity, outcome.id)))
 
     def follow(self, logged: LoggedClose, chunk: Chunk) -> bool:
-        """Go through a logged close without publishing; False if its content is not what it was."""
+        """Go through a logged close without publishing; False if its content is not what it was.
+
+        The graph is then what it was. Where those lie who were in no problem is not in the log: it
+        is found anew, and perhaps solved once more, when they are next concerned.
+        """
         self._touched |= self._fold(chunk.panes.values(), chunk.offset_first).untied
         batch = logged.micro_batch
         self._advance(chunk, batch.cause)
@@ -113,6 +118,7 @@ class Shard:
             digest_offsets=((moment.partition, chunk.offset_first, chunk.offset_last),),
             problems=problems,
             left_out=left_out,
+            read_through=moment.read_through,
         )
         restated = touched | changes.restated | moved.restated
         features = self._features(placements, restated, counts, micro_batch)

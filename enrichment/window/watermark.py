@@ -13,6 +13,8 @@ Two things make it less simple than that:
   more is there to read.
 """
 
+from typing import Final
+
 import msgspec
 
 
@@ -32,6 +34,9 @@ class WatermarkState(msgspec.Struct, frozen=True, array_like=True):
     first_ms: int | None = None
     newest_ms: int = 0
     sources: tuple[SourceState, ...] = ()
+
+
+NOTHING_KNOWN: Final = WatermarkState()
 
 
 class Watermark:
@@ -69,7 +74,8 @@ class Watermark:
                 self._progress[source] = held
             self._held[source] = progress_ms
             self._advanced_ms[source] = max(self._advanced_ms.get(source, 0), written_ms)
-        if complete and source in self._held:
+        # What is read again after a restart says less than what is held, and completes nothing.
+        if complete and progress_ms >= self._held.get(source, progress_ms + 1):
             self._progress[source] = self._held.pop(source)
         self._advance()
 

@@ -1,0 +1,132 @@
+"""Classical features are what networkx, or counting by hand, gives for the same graph."""
+
+import itertools
+
+import networkx as nx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enrichment.records import Outcome, OutcomeKind
+from enrichment.window.candidates import Limits, candidate, explore, pieces
+from enrichment.window.classical import Placement, place_accounts, values, vicinity
+from enrichment.window.horizon import Entity
+from enrichment.window.known_bad import KnownBad
+from tests.window.sketch import Event, horizon, pipeline
+
+LIMITS = Limits.of(pipeline())
+ACCOUNTS = [f"a{number}" for number in range(9)]
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(0, 9),
+        st.sampled_from(ACCOUNTS),
+        st.sampled_from([f"d{number}" for number in range(7)]),
+        st.just(""),
+        st.integers(0, 10_000),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+def outcome(
+    id_: str,
+    kind: OutcomeKind = OutcomeKind.CONFIRMED_FRAUD,
+    *,
+    at_ms: int = 0,
+    entity: str = "account",
+    event: str = "e",
+) -> Outcome:
+    """Something that became known."""
+    return Outcome(
+        outcome_id="o",
+        event_id=event,
+        entity=entity,
+        id=id_,
+        shard="s",
+        kind=kind,
+        decided_at_ms=at_ms,
+    )
+
+
+@given(events=EVENTS, bad=st.sets(st.sampled_from(ACCOUNTS), max_size=2))
+def test_features_agree_with_networkx(events: list[Event], bad: set[str]) -> None:
+    """Core numbers, triangles, density, degree and distance, on random sharing of devices."""
+    built = horizon(events, now_ms=10)
+    known_bad = KnownBad()
+    for account in bad:
+        known_bad.add(outcome(account))
+    found = explore(built, ACCOUNTS, (), LIMITS)
+    near = vicinity(built, found, known_bad, 10, LIMITS)
+    whole = nx.Graph()
+    whole.add_nodes_from(found.weights)
+    for device, members in built.members.items():
+        if 2 <= len(members) <= LIMITS.degree_max[device.kind]:
+            whole.add_edges_from(itertools.combinations(members, 2))
+    sources = bad & set(whole)
+    distances = nx.multi_source_dijkstra_path_length(whole, sources) if sources else {}
+    for piece in pieces(found, LIMITS.variables_max)[0]:
+        one = candidate(built, found, piece, bad, LIMITS)
+        inner = whole.subgraph(piece)
+        cores, triangles = nx.core_number(inner), nx.triangles(inner)
+        pairs = list(itertools.combinations(piece, 2))
+        mass = sum(found.weights[a].get(b, 0) for a, b in pairs) / 16
+        for entity, placement in place_accounts(one, found, near, "account").items():
+            account = entity.id
+            near_bad = 1 / (1 + distances[account]) if account in distances else 0.0
+            assert placement[:3] == (one.subgraph, whole.degree(account), len(piece))
+            assert placement.density == pytest.approx(mass / len(pairs) if pairs else 0.0)
+            assert placement.core_number == cores[account]
+            assert placement.triangles == triangles[account]
+            assert placement.known_bad_near == pytest.approx(near_bad)
+
+
+@given(events=EVENTS)
+def test_tallies_and_aggregates_agree_with_counting(events: list[Event]) -> None:
+    """Events, amount, and the mean and count of an aggregate, by counting the events."""
+    built = horizon(events, now_ms=10)
+    for account in {event[1] for event in events}:
+        own = [event for event in events if event[1] == account]
+        found = values(built, Entity("account", account), Placement(), 3, 100)
+        assert found["events"] == found["paid_count"] == len(own)
+        assert found["amount"] == pytest.approx(sum(event[4] for event in own) / 100)
+        assert found["paid_mean"] == pytest.approx(sum(e[4] for e in own) / 100 / len(own))
+        assert found["velocity_short"] == 3
+    device = values(built, Entity("device", events[0][2]), Placement(), 0, 100)
+    assert device["risk_count"] == 0
+    assert "risk_mean" not in device  # all too young
+    assert "triangles" not in device
+
+
+def test_a_known_bad_device_is_one_step_from_its_accounts() -> None:
+    """An attribute that is itself confirmed bad counts for those who use it."""
+    built = horizon([(0, "a", "d", "", 1), (0, "b", "e", "", 1), (0, "a", "e", "", 1)], now_ms=10)
+    known_bad = KnownBad()
+    known_bad.add(outcome("d", entity="device"))
+    near = vicinity(built, explore(built, ["a"], (), LIMITS), known_bad, 10, LIMITS)
+    assert near.near(Entity("account", "a")) == 1 / 2
+    assert near.near(Entity("account", "b")) == 1 / 3
+    assert near.near_attribute(Entity("device", "d"), ["a"]) == 1
+    assert near.near_attribute(Entity("device", "e"), ["a", "b"]) == 1 / 3
+
+
+def test_nothing_is_known_before_it_was_decided() -> None:
+    """An outcome counts after its decision only; clearing the same event takes it back."""
+    known_bad = KnownBad()
+    account = Entity("account", "a")
+    known_bad.add(outcome("a", at_ms=10))
+    known_bad.add(outcome("a", OutcomeKind.ANALYST_CLEARED, at_ms=20))
+    assert [known_bad.flagged(account, at_ms) for at_ms in (10, 11, 20, 21)] == [
+        False, True, True, False,
+    ]  # fmt: skip
+    known_bad.add(outcome("a", OutcomeKind.ANALYST_FRAUD, at_ms=30, event="another"))
+    known_bad.add(outcome("a", OutcomeKind.CLEARED, at_ms=40))
+    assert known_bad.flagged(account, 50)
+
+
+def test_the_known_bad_are_bounded() -> None:
+    """Who was heard of least lately is forgotten first."""
+    known_bad = KnownBad(entities_max=2)
+    for id_ in ("a", "b", "a", "c"):
+        known_bad.add(outcome(id_))
+    assert [known_bad.flagged(Entity("account", id_), 1) for id_ in "abc"] == [True, False, True]

@@ -1,0 +1,113 @@
+"""The horizon holds exactly what a recomputation over the live panes gives, and no more."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enrichment.window.horizon import DIRECT, Entity, Horizon, TieKey
+from tests.window.sketch import HORIZON_MS, PANE_MS, Event, horizon, pane, pipeline
+
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(0, 1_500),
+        st.sampled_from("abcdef"),
+        st.sampled_from("xyz"),
+        st.sampled_from(["", "a", "b", "c"]),
+        st.integers(0, 10_000),
+    ),
+    max_size=40,
+)
+
+
+def live(events: list[Event], now_ms: int, retention_ms: int = HORIZON_MS) -> list[Event]:
+    """The events whose pane is not a horizon old."""
+    return [e for e in events if (e[0] // PANE_MS + 1) * PANE_MS + retention_ms > now_ms]
+
+
+@given(events=EVENTS, steps=st.lists(st.integers(1, 600), max_size=6), late=st.booleans())
+def test_expiry_equals_recomputation(events: list[Event], steps: list[int], *, late: bool) -> None:
+    """After any advance, ties, tallies and aggregates are those of the live events alone."""
+    built = Horizon(pipeline())
+    order = events if late else sorted(events)
+    now_ms, seen = 0, 0
+    for step in [0, *steps]:
+        now_ms += step
+        some = order[seen : seen + 1 + len(order) // 4]
+        seen += len(some)
+        for event in some:
+            built.fold(pane([event]), 0)
+        built.advance(now_ms)
+        check(built, order[:seen], now_ms)
+
+
+def check(built: Horizon, events: list[Event], now_ms: int) -> None:
+    """Compare with a recomputation from scratch."""
+    kept = live(events, now_ms)
+    ties: Counter[TieKey] = Counter()
+    newest: dict[TieKey, int] = {}
+    first: dict[TieKey, int] = {}
+    tallies: Counter[Entity] = Counter()
+    for at_ms, account, device, payee, _ in kept:
+        keys = [TieKey("device", account, device)]
+        if payee and payee != account:
+            keys.append(TieKey(DIRECT, account, payee))
+        for key in keys:
+            ties[key] += 1
+            newest[key] = max(newest.get(key, 0), at_ms)
+            first[key] = min(first.get(key, at_ms), at_ms // PANE_MS * PANE_MS)
+        tallies.update(Entity("account", id_) for id_ in {account, payee} - {""})
+        tallies[Entity("device", device)] += 1
+    assert {key: tie.events for key, tie in built.ties.items()} == dict(ties)
+    assert {key: tie.newest_ms for key, tie in built.ties.items()} == newest
+    assert {key: tie.first_ms for key, tie in built.ties.items()} == first
+    assert {entity: entry[0] for entity, entry in built.tallies.items()} == dict(tallies)
+    assert {(a.id, m) for a, row in built.members.items() for m in row} == {
+        (key.b, key.a) for key in ties if key.kind == "device"
+    }
+    assert {(a, b) for a, row in built.outgoing.items() for b in row} == {
+        (key.a, key.b) for key in ties if key.kind == DIRECT
+    }
+    paid, risk = built.aggregates
+    assert paid.totals == sums(kept, 1)
+    ripe = [e for e in live(events, now_ms, 150) if (e[0] // PANE_MS + 1) * PANE_MS + 50 <= now_ms]
+    assert risk.totals == sums(ripe, 2)
+
+
+def sums(events: list[Event], field: int) -> dict[str, list[int]]:
+    """Count and sum in millionths, by the account or the device."""
+    totals: dict[str, list[int]] = {}
+    for event in events:
+        entry = totals.setdefault(str(event[field]), [0, 0])
+        entry[0] += 1
+        entry[1] += event[4] * 10_000
+    return totals
+
+
+def test_a_bound_pushes_the_oldest_out() -> None:
+    """Beyond its bound the horizon drops what was seen least lately, and says whom it untied."""
+    events = [(PANE_MS * n, f"a{n}", f"d{n}", "", 1) for n in range(10)]
+    built = horizon(events, edges_max=4)
+    assert {key.a for key in built.ties} == {"a6", "a7", "a8", "a9"}
+    assert built.evicted_panes == 6
+    changes = built.fold(pane([(PANE_MS * 10, "new", "d", "", 1)]), 0)
+    assert changes.untied == {Entity("account", "a6"), Entity("device", "d6")}
+
+
+def test_maturing_is_told() -> None:
+    """An aggregate that enters after its delay, or leaves after its span, names its entity."""
+    built = horizon([(0, "a", "x", "", 100)], now_ms=59)
+    assert built.advance(60).restated == {Entity("device", "x")}
+    assert built.advance(159).restated == set()
+    assert built.advance(160).restated == {Entity("device", "x")}
+
+
+def test_the_oldest_offset_is_kept_while_it_is_needed() -> None:
+    """A rebuild starts at the oldest digest that still counts."""
+    built = Horizon(pipeline())
+    built.fold(pane([(0, "a", "x", "", 1)]), 17)
+    built.fold(pane([(100, "a", "x", "", 1)]), 11)
+    built.fold(pane([(200, "a", "x", "", 1)]), 23)
+    assert built.oldest_offset() == 11
+    built.advance(100 + PANE_MS + HORIZON_MS)
+    assert built.oldest_offset() == 23
