@@ -59,6 +59,8 @@ class LinkDefinition(_Table, frozen=True, rename={"from_": "from"}):
     to: Name | None = None
     # Attributes shared by more are hubs (a carrier's address, a payroll), and tie nobody.
     degree_max: Annotated[int, Meta(gt=1)] = 30
+    # What one such link adds to the adjacency of two nodes, before it is shared out among many.
+    weight: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
     @property
     def direct(self) -> bool:
@@ -111,6 +113,8 @@ class ProblemDefinition(_Table, frozen=True):
     kind: Name = "ring"
     variables_max: Annotated[int, Meta(ge=3, le=20)] = 12
     problems_max: Annotated[int, Meta(gt=0, le=1_000)] = 64
+    # The least adjacency that counts: below it, sharing is coincidence.
+    weight_min: Annotated[float, Meta(ge=0, le=1)] = 0.35
 
 
 class Sampling(_Table, frozen=True):
