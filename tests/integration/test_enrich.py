@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import json
 import random
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,21 +122,20 @@ def test_valid_bad_and_repeated_records_are_answered_once(make_stream: MakeStrea
 def test_kill_9_loses_and_doubles_nothing(make_stream: MakeStream) -> None:
     """Killed four times in the middle, started again under its name: each answer is seen once."""
     stream = make_stream()
-    total = 12_000
-    small = {"ENRICHMENT_BATCH_EVENTS_MAX": "20"}  # so that a kill falls into some transaction
-    values = mixture(total, seed=3)
-    publishing = threading.Thread(target=stream.publish, args=(values,))
-    publishing.start()
-    seen = 0
-    for _ in range(4):
+    small = {"ENRICHMENT_BATCH_EVENTS_MAX": "5"}  # so that a kill falls into some transaction
+    published, cut_short = 0, 0
+    for seed in range(4):
         stage = stream.start("enrich", **small)
-        eventually("progress", lambda before=seen: answered(stream) > before)  # type: ignore[misc]
+        stage.await_said(STARTED)
+        before = answered(stream)
+        stream.publish(mixture(4_000, seed))
+        published += 4_000
+        eventually("progress", lambda before=before: answered(stream) > before)  # type: ignore[misc]
         stage.kill()
-        seen = answered(stream)
-    publishing.join()
-    assert 0 < seen < total
+        cut_short += answered(stream) < published
+    assert cut_short > 0
     stage = stream.start("enrich")
-    eventually("the rest", lambda: answered(stream) >= total)
+    eventually("the rest", lambda: answered(stream) >= published)
     assert stage.end() == 0
     assert_each_answered_once(stream)
 
