@@ -1,7 +1,7 @@
 """Windows close once, hold each digest once, and close the same way again from their log."""
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from enrichment.records import Cause, Digest, FeatureUpdate, MicroBatch, Outcome, OutcomeKind
@@ -92,6 +92,25 @@ def test_an_event_on_the_border_belongs_to_the_window_that_starts() -> None:
 
 
 @given(steps=STEPS, cut=st.integers(0, 50), behind=st.integers(0, 5), events_max=st.integers(3, 9))
+# A close that was made long after its last digest had come: till then another must not be decided.
+@example(
+    steps=[
+        (0, 48, 120, ["c"], "s"),
+        (1, 35, 31, ["a", "d"], "t"),
+        (1, 41, 37, ["f", "e", "a", "a"], "s"),
+        (0, 15, 82, ["d", "d", "e"], "s"),
+    ],
+    cut=4,
+    behind=0,
+    events_max=4,
+)
+# A source that has come no further since the offset that was committed still holds the watermark.
+@example(
+    steps=[(0, 0, 0, [], "s"), (0, 0, 0, [], "s"), (1, 40, 1, ["a"], "s"), (1, 0, 0, [], "s")],
+    cut=2,
+    behind=0,
+    events_max=3,
+)
 def test_a_restart_follows_the_log(steps: Steps, cut: int, behind: int, events_max: int) -> None:
     """Whenever it crashes, a worker that rebuilds from log and digests closes as if it had not.
 

@@ -1,0 +1,74 @@
+"""A shard remembers who lies in which subgraph, and forgets nobody whom a change concerns."""
+
+from enrichment.records import Problem, Shared
+from enrichment.window.candidates import Candidate
+from enrichment.window.classical import Placement
+from enrichment.window.horizon import Entity
+from enrichment.window.memory import Memory
+
+A, B, C = (Entity("account", id_) for id_ in "abc")
+DEVICE = Entity("device", "d")
+
+
+def test_who_is_left_behind_is_an_orphan() -> None:
+    """When part of a subgraph gets another, the rest of it has none, its devices included."""
+    memory = Memory()
+    for entity in (A, B, C, DEVICE):
+        memory.place(entity, Placement(subgraph="one"), 5)
+    assert memory.orphans({A: Placement(subgraph="two")}) == {B, C, DEVICE}
+    assert memory.orphans({A: Placement(subgraph="one")}) == set()
+    assert memory.orphans({Entity("account", "new"): Placement(subgraph="two")}) == set()
+
+
+def test_the_time_of_the_last_change_is_kept() -> None:
+    """Placing an entity in the same subgraph again is no change of it, though it may be news."""
+    memory = Memory()
+    assert memory.place(A, Placement(subgraph="one"), 5)
+    assert not memory.place(A, Placement(subgraph="one"), 6)
+    assert memory.place(A, Placement(subgraph="one", degree=3), 7)
+    assert memory.since_ms(A) == 5
+    memory.place(A, Placement(), 8)
+    assert (memory.since_ms(A), memory.subgraph(A)) == (8, "")
+
+
+def test_solved_is_the_last_problem_of_each_entity() -> None:
+    """A subgraph counts as solved only while it is the last one solved for all of its entities."""
+    piece = Candidate(
+        nodes=("a", "b", "c"),
+        edges=((0, 1, 16), (1, 2, 16)),
+        known_bad=(),
+        subgraph="one",
+        shared={DEVICE: (0, 1)},
+    )
+    memory = Memory()
+    memory.note_solved(problem("one", ("a", "b", "c"), DEVICE))
+    assert memory.solved(piece, "account")
+    memory.note_solved(problem("two", ("c", "x", "y")))
+    assert not memory.solved(piece, "account")
+
+
+def test_what_has_left_the_horizon_is_forgotten() -> None:
+    """Nothing is kept of an entity that is forgotten."""
+    memory = Memory()
+    memory.place(A, Placement(subgraph="one"), 5)
+    memory.note_solved(problem("one", ("a", "b", "c")), placed=True)
+    memory.forget([A, B, C])
+    assert memory.placed == {}
+    assert not memory._subgraphs
+    assert not memory._members
+    assert not memory._solved
+
+
+def problem(subgraph: str, nodes: tuple[str, ...], *shared: Entity) -> Problem:
+    """A problem on those nodes."""
+    return Problem(
+        problem_id="p",
+        subgraph=subgraph,
+        entity="account",
+        nodes=nodes,
+        weights=(),
+        shared=tuple(
+            Shared(entity=one.kind, id=one.id, members=(0, 1), events=1, amount_minor=0)
+            for one in shared
+        ),
+    )
