@@ -14,8 +14,9 @@ KDD 2013, eq. (2), with weighted edges and alpha = theta.
 Bounds, by the triangle inequality: with theta and A_ij in [0, 1],
 -n(n-1)/2 - n * KNOWN_BAD_FIELD <= E(x) <= n(n-1)/2, and E(0) = 0, so the optimum is never positive.
 
-A limit to know: where every pair is linked by the same weak weight, no group is denser than the
-whole, and the optimum may be nobody at all (a pair that earns less than theta is not worth having).
+A pair is asked for half of what a link of this subgraph weighs on average, at most: so a clique is
+a ring however weak its links are, and how weak is another figure (the density). For full links that
+is the cap of 1/2.
 """
 
 from collections.abc import Sequence
@@ -32,23 +33,24 @@ THETA_FACTOR: Final = 1.3
 THETA_MIN: Final = 0.1
 """Below it any link at all would pull an account into the ring of a sparse subgraph."""
 
-THETA_MAX: Final = 0.5
-"""Above it even a clique of full links could not pay: half a link is the most a pair is asked."""
+LINK_SHARE: Final = 0.5
+"""The most that a pair is asked, in mean links: with more, a clique of equals would not pay."""
 
 KNOWN_BAD_FIELD: Final = 0.5
-"""What a known-bad account earns by being in: as much as a full link does at theta = THETA_MAX."""
+"""What a known-bad account earns by being in: as much as a full link does at theta = 1/2."""
 
 
 def theta_of(nodes_count: int, weights: Sequence[tuple[int, int, int]]) -> float:
-    """Return the density a group must exceed: 1.3 x the subgraph's own, within [0.1, 0.5].
+    """Return the density a group must exceed: 1.3 x the subgraph's own, or half a link if less.
 
-    Density is the mean clipped adjacency over all n(n-1)/2 pairs.
+    Density is the mean clipped adjacency over all n(n-1)/2 pairs, a link the mean over those pairs
+    that are linked. Never below 0.1, and never above 0.5.
     """
-    pairs = nodes_count * (nodes_count - 1) / 2
-    if pairs == 0:
+    if not weights:
         return THETA_MIN
-    density = sum(weight for _, _, weight in weights) / WEIGHT_MAX / pairs
-    return min(THETA_MAX, max(THETA_MIN, THETA_FACTOR * density))
+    total = sum(weight for _, _, weight in weights) / WEIGHT_MAX
+    density = total / (nodes_count * (nodes_count - 1) / 2)
+    return max(THETA_MIN, min(THETA_FACTOR * density, LINK_SHARE * total / len(weights)))
 
 
 def ring(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from enrichment.problem import KINDS
 from enrichment.problem.ring import (
     KNOWN_BAD_FIELD,
-    THETA_MAX,
+    LINK_SHARE,
     THETA_MIN,
     ring,
     theta_of,
@@ -84,7 +84,7 @@ def test_theta_stays_in_its_range() -> None:
     """Theta is 1.3 x density between its bounds, and the bounds beyond them."""
     assert theta_of(1, []) == THETA_MIN
     assert theta_of(4, []) == THETA_MIN
-    assert theta_of(3, [(0, 1, 16), (0, 2, 16), (1, 2, 16)]) == THETA_MAX
+    assert theta_of(3, [(0, 1, 16), (0, 2, 16), (1, 2, 16)]) == LINK_SHARE
     assert theta_of(4, [(0, 1, 12), (1, 2, 12)]) == pytest.approx(1.3 * 1.5 / 6)
 
 
@@ -108,6 +108,20 @@ def test_bad_input_is_named(
     """What is not a subgraph raises ValueError that says what was found."""
     with pytest.raises(ValueError, match=says):
         ring(nodes, weights, fields)
+
+
+@pytest.mark.parametrize("sixteenths", [4, 6, 8, 16])
+def test_a_clique_is_a_ring_however_weak_its_links(sixteenths: int) -> None:
+    """With all links alike everybody is in the optimum, which is the surplus over half a link."""
+    nodes = [f"a{number}" for number in range(5)]
+    model = ring(nodes, [(i, j, sixteenths) for j in range(5) for i in range(j)])
+    everybody = dict.fromkeys(nodes, 1)
+    assert model.energy(everybody) == pytest.approx(-10 * sixteenths / 16 / 2)
+    best = min(
+        model.energy(dict(zip(nodes, bits, strict=True)))
+        for bits in product((0, 1), repeat=5)
+    )
+    assert best == pytest.approx(model.energy(everybody))
 
 
 def test_theta_outside_of_the_unit_interval_is_refused() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from enrichment.pipelines import Pipeline, load
+from enrichment.pipelines.definition import Cases
 from enrichment.problem.ising import ising, variables
 from enrichment.provider.answer import Problem
 from enrichment.provider.contract import (
@@ -210,11 +211,12 @@ class MemoryTopics:
 
 
 def payments() -> Pipeline:
-    """The shipped payments pipeline, with fewer shots."""
+    """The shipped payments pipeline, with fewer shots, and cases of three."""
     pipeline = load("payments")
     return msgspec.structs.replace(
         pipeline,
         sampling=msgspec.structs.replace(pipeline.sampling, shots=100, deadline_ms=10_000),
+        cases=Cases(members_min=3),
     )
 
 
