@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from enrichment.provider.contract import Provider
     from enrichment.provider.pool import Pool
 
+CONNECT_S = 0.1  # a new connection takes three trips, and a batch waits for it once
 BACKOFF_FIRST_S = 0.5
 GC_OBJECTS = 500_000  # more than a batch of the default size keeps at once
 BACKOFF_MAX_S = 10.0  # an operator who fixes the server should not wait longer for us to notice
@@ -64,7 +65,7 @@ def open_redis(settings: Settings, timeout_s: float) -> redis.Redis:
     return redis.Redis.from_url(
         str(settings.redis_url),
         socket_timeout=timeout_s,
-        socket_connect_timeout=max(timeout_s, 1.0),
+        socket_connect_timeout=max(timeout_s, CONNECT_S),
         retry=Retry(NoBackoff(), 0),  # whoever calls decides whether there is time to try again
     )
 
@@ -150,6 +151,10 @@ def run_enrich(settings: Settings, pipeline: Pipeline) -> None:
         digest_partitions=partition_count(settings, topics.DIGESTS),
     )
     cache = open_redis(settings, settings.read_timeout_ms / 1000)
+    try:
+        cache.ping()  # so that no event waits for the connection
+    except redis.RedisError as error:
+        logger().warning("starting without the feature cache", error=str(error))
     lookup = Lookup(cache, pipeline.name, partition_count(settings, topics.FEATURES), now_ms)
     pseudonym = _pseudonym(settings) if pipeline.stream.sensitive else None
     # A batch's thousands of objects hold no cycles, and looking for some took a quarter of the

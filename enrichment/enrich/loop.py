@@ -215,7 +215,8 @@ class Loop:
                 continue
             self._progress_sent_ms[source] = now_ms
             for target in range(self._config.digest_partitions):
-                if (source, target) not in told:
+                # Who waits for a statement must not have to guess it from a digest of events.
+                if stated or (source, target) not in told:
                     self._produce_digest(digest, target)
 
     def _produce_digest(self, digest: Digest, partition: int) -> None:

@@ -125,7 +125,10 @@ def _contradictions(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     if levels.highest < levels.elevated:
         yield "score.levels.highest", "wanted at least score.levels.elevated"
     stream = pipeline.stream
-    if clash := set(stream.sensitive) & {stream.id, stream.time, stream.amount}:
+    references = [ref for term in pipeline.score.terms for ref in (term.value, term.over) if ref]
+    needed = {stream.id, stream.time, stream.amount, *(a.field for a in pipeline.aggregates)}
+    needed |= {ref.removeprefix("event.") for ref in references if ref.startswith("event.")}
+    if clash := set(stream.sensitive) & needed:
         yield "stream.sensitive", f"'{clash.pop()}' is needed as it stands"
 
 
