@@ -5,6 +5,7 @@ Offsets are committed only after Redis has answered. A partition that Redis does
 """
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,9 +35,9 @@ from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 
 BATCH_MAX: Final = 2_000  # messages per round: some 5 ms of Redis in four script calls
-ROUND_S: Final = 0.02  # how long a round may wait for its first message
+ROUND_S: Final = 0.1  # how long a round may wait for its first message; with it comes what is there
 CALL_S: Final = 10.0
-CHECK_ROUNDS: Final = 50  # how often Redis is asked whether it still has what we gave it
+CHECK_S: Final = 1.0  # how often Redis is asked whether it still has what we gave it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,15 +82,16 @@ class Projector:
         """Project until told to stop. A Redis that is away is waited for; nothing is skipped."""
         self._consumer.subscribe([FEATURES], on_assign=self._assigned)
         logger().info("projecting", topic=FEATURES)
-        rounds = 0
+        check_s = time.monotonic() + CHECK_S
         try:
             while not stop.is_set():
-                messages = self._consumer.consume(BATCH_MAX, ROUND_S)
-                rounds += 1
+                first = self._consumer.poll(ROUND_S)
+                messages = [] if first is None else [first, *self._consumer.consume(BATCH_MAX, 0)]
                 try:
                     self._project(messages)
-                    if rounds % CHECK_ROUNDS == 0:
+                    if time.monotonic() >= check_s:
                         self._check()
+                        check_s = time.monotonic() + CHECK_S
                 except redis.RedisError as error:
                     logger().warning("Redis does not take features, trying again", error=str(error))
                     stop.wait(0.5)

@@ -118,8 +118,7 @@ def test_a_clique_is_a_ring_however_weak_its_links(sixteenths: int) -> None:
     everybody = dict.fromkeys(nodes, 1)
     assert model.energy(everybody) == pytest.approx(-10 * sixteenths / 16 / 2)
     best = min(
-        model.energy(dict(zip(nodes, bits, strict=True)))
-        for bits in product((0, 1), repeat=5)
+        model.energy(dict(zip(nodes, bits, strict=True))) for bits in product((0, 1), repeat=5)
     )
     assert best == pytest.approx(model.energy(everybody))
 
