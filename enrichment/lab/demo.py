@@ -32,6 +32,7 @@ PIPELINE: Final = "payments"
 STAGES: Final = ("project", "sample", "window", "enrich")
 TOPICS_S: Final = 30.0  # a broker that has just come up answers slowly at first
 READY_S: Final = 90.0  # importing Cirq takes five seconds on a quiet machine
+DESCRIBE_S: Final = 1.0  # of groups that nobody has joined the broker says nothing for so long
 DRAIN_S: Final = 60.0  # what is under way at the stream's end must be over by then
 QUIET_S: Final = 2.0  # nothing new for so long: the last window has closed by the wall clock
 LEAD_MS: Final = 3_000  # the publisher starts within this time
@@ -137,12 +138,13 @@ class Demo:
         give_up_s = time.monotonic() + READY_S
         while not stop.is_set():
             processes.tend()
-            described = admin.describe_consumer_groups(groups)
+            described = admin.describe_consumer_groups(groups, request_timeout=DESCRIBE_S)
             joining = [name for name, future in described.items() if not _assigned(future)]
             if not joining:
                 return
+            stages = ", ".join(name.split(".")[1] for name in joining)
+            self.phase = f"stages joining their groups ({stages})"
             if time.monotonic() > give_up_s:
-                stages = ", ".join(name.split(".")[1] for name in joining)
                 logs = self.options.state_dir / "demo-logs"
                 raise DemoError(f"not ready after {READY_S:.0f} s: {stages}; see {logs}")
             time.sleep(0.2)
@@ -268,7 +270,7 @@ def _environment(servers: LocalServers) -> dict[str, str]:
 def _assigned(future: Any) -> bool:
     """Whether a consumer group has members, and all of them know their partitions."""
     try:
-        group = future.result(timeout=10)
+        group = future.result(timeout=5 * DESCRIBE_S)
     except (KafkaException, TimeoutError):
         return False  # a group that nobody has joined yet may not exist
     return group.state.name == "STABLE" and any(
