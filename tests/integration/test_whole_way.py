@@ -107,11 +107,13 @@ def test_a_lockstep_replay_scores_with_the_features_of_closed_windows(
     assert figures["share_by_verdict"]["fresh"] > 0.5
 
     client = {"bootstrap.servers": servers.bootstrap}
+    # Other tests share the topic, and not all that they write is JSON.
     rings = [
-        update
-        for update in map(json.loads, committed_values(client, "features.updates"))
-        if update["pipeline"] == "trust" and update["group"] == "ring"
+        json.loads(value)
+        for value in committed_values(client, "features.updates")
+        if b'"pipeline":"trust"' in value and b'"group":"ring"' in value
     ]
+    assert rings
     assert any("quantum" in update["estimates"] for update in rings)
     assert all("classical" in update["estimates"] for update in rings)
     assert stages.restarts == {"project": 0, "sample": 0, "window": 0, "enrich": 0}
