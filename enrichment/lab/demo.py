@@ -229,8 +229,8 @@ class Demo:
             "lost": seen.lost,
             "duplicated": seen.duplicated,
             "latency_ms": {
-                "p50": float(np.percentile(latencies, 50)),
-                "p99": float(np.percentile(latencies, 99)),
+                "p50": round(float(np.percentile(latencies, 50)), 1),
+                "p99": round(float(np.percentile(latencies, 99)), 1),
             },
             "share_by_verdict": _shares(seen.verdicts),
             "share_by_path": _shares(seen.paths),
