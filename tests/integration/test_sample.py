@@ -286,7 +286,8 @@ def test_jobs_can_be_listed_and_shown(stage: Stage) -> None:
 def test_killed_in_the_middle_it_resumes_from_the_ledger(stage: Stage) -> None:
     """After kill -9 and restart every job ends once, and no feature version goes back."""
     first = stage.start()
-    stage.send(*stage.batches(range(40), problems=8))
+    # Seconds of work on any machine, so that the kill falls into it.
+    stage.send(*stage.batches(range(80), problems=20))
 
     def some_done() -> bool:
         return sum(job.state in TERMINAL for job in stage.jobs().values()) >= 5
@@ -297,7 +298,7 @@ def test_killed_in_the_middle_it_resumes_from_the_ledger(stage: Stage) -> None:
     left = [job for job in stage.jobs().values() if job.state not in TERMINAL]
     assert left, "it was done before it was killed: give it more"
     stage.start()
-    stage.send(*stage.batches(range(40, 42)))
+    stage.send(*stage.batches(range(80, 82)))
     until(stage.all_done)
 
     assert stage.ends() == {one.micro_batch_id: 1 for one in stage.sent}
