@@ -53,7 +53,12 @@ def demo(
     from enrichment.wiring import stop_on_signals
 
     settings = settings_of(context)
-    configure(stage="demo", pipeline="payments", text=True)
+    logs = settings.state_dir / "demo-logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    # A line on the terminal would tear the live view: what is said goes beside the stages' logs.
+    configure(
+        stage="demo", pipeline="payments", text=False, to=(logs / "demo.log").open("a", buffering=1)
+    )
     stop = stop_on_signals()
     run = Demo(
         DemoOptions(

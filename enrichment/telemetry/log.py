@@ -1,13 +1,16 @@
 """Structured logs: JSON lines on standard error, or coloured text on a terminal."""
 
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 
-def configure(*, stage: str, pipeline: str, text: bool) -> None:
-    """Set up this process's logging; every line bears stage and pipeline."""
+def configure(*, stage: str, pipeline: str, text: bool, to: TextIO | None = None) -> None:
+    """Set up this process's logging; every line bears stage and pipeline.
+
+    Lines go to standard error where `to` names nothing else.
+    """
     renderer: Any = structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
@@ -17,7 +20,7 @@ def configure(*, stage: str, pipeline: str, text: bool) -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(to or sys.stderr),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(stage=stage, pipeline=pipeline)
