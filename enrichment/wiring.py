@@ -71,9 +71,10 @@ def open_redis(settings: Settings, timeout_s: float) -> redis.Redis:
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set, so that a loop can end between two batches."""
+    """An event that signals to end set, so that a loop can end between two batches."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # SIGHUP: the terminal was closed, and what was started from it must not stay behind.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     return stop
 

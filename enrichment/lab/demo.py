@@ -35,6 +35,8 @@ READY_S: Final = 90.0  # importing Cirq takes five seconds on a quiet machine
 DESCRIBE_S: Final = 1.0  # of groups that nobody has joined the broker says nothing for so long
 DRAIN_S: Final = 60.0  # what is under way at the stream's end must be over by then
 QUIET_S: Final = 2.0  # nothing new for so long: the last window has closed by the wall clock
+# A stage that was killed may bring events too late for their window: they are in none, for good.
+LATE_QUIET_S: Final = 8.0
 LEAD_MS: Final = 3_000  # the publisher starts within this time
 MALFORMED: Final = 0.0005  # some records are no events, as in life
 PATHS: Final = ("served", "heuristic", "classical", "quantum")
@@ -197,7 +199,7 @@ class Demo:
         self.killed.append(stage)
 
     def _drain(self, processes: StageProcesses, watcher: Watcher, stop: threading.Event) -> None:
-        """Return when every input is answered, windowed and its jobs have ended, and all is quiet.
+        """Return when every input is answered, every job has ended, and all is quiet.
 
         Where that does not come to be in time, the report tells what is missing.
         """
@@ -210,8 +212,9 @@ class Demo:
             now = (seen.published, seen.enriched, len(seen.micro_batches), seen.unfinished_jobs())
             if now != still:
                 still, since_s = now, time.monotonic()
-            done = seen.lost == 0 and seen.windowed >= seen.enriched and not seen.unfinished_jobs()
-            if done and time.monotonic() - since_s > QUIET_S:
+            done = seen.lost == 0 and not seen.unfinished_jobs()
+            quiet_s = QUIET_S if seen.windowed >= seen.enriched else LATE_QUIET_S
+            if done and time.monotonic() - since_s > quiet_s:
                 return
             stop.wait(0.2)
 
@@ -234,6 +237,7 @@ class Demo:
             },
             "share_by_verdict": _shares(seen.verdicts),
             "share_by_path": _shares(seen.paths),
+            "events_windowed": seen.windowed,
             "micro_batches": len(seen.micro_batches),
             "problems": seen.problems,
             "jobs_by_state": seen.jobs_by_state(),
