@@ -2,14 +2,17 @@
 
 import sys
 
-from pydantic import ValidationError
-
-from enrichment.cli.app import build
-from enrichment.settings import Settings
-
 
 def main() -> None:
     """Run the command line."""
+    try:
+        from pydantic import ValidationError
+
+        from enrichment.cli.app import build
+        from enrichment.settings import Settings
+    except ModuleNotFoundError as missing:
+        # The bare package reads the feature cache, and brings none of this.
+        sys.exit(f"error: {missing.name} is not installed: pip install 'enrichment[all]'")
     try:
         settings = Settings()
     except ValidationError as error:
