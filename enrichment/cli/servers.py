@@ -72,19 +72,28 @@ def up(
     typer.echo("They keep running: `enrichment down` stops them, and their data stays.")
 
 
-def down(context: typer.Context, state: State = None) -> None:
+def down(
+    context: typer.Context,
+    state: State = None,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Delete their data too, to start again from nothing.")
+    ] = False,
+) -> None:
     """Stop the Kafka and the Redis that `up` started from this state folder. Their data stays.
 
-    Only processes that are certainly those of this folder are stopped. To start again from
-    nothing, remove the folders `kafka/data` and `redis/data` in it afterwards.
+    Only processes that are certainly those of this folder are stopped.
 
     Examples:
       enrichment down
 
-      enrichment down --state /tmp/other
+      enrichment down --discard
     """
-    stopped = _servers(context, state).down()
+    servers = _servers(context, state)
+    stopped = servers.down()
     typer.echo(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+    if discard:
+        servers.discard()
+        typer.echo("their data is gone")
 
 
 def status(

@@ -188,6 +188,12 @@ def replay(  # each is an option of the replay
     except KafkaException as error:
         fail(explained(error))
     _report(asdict(done), as_json=as_json)
+    if done.rows and done.published == 0 and not stop.is_set():
+        typer.secho(
+            "nothing new: every row was published before. --restart publishes them again; on local "
+            "servers `enrichment down --discard` starts from nothing",
+            err=True,
+        )
     if stop.is_set():
         fail("stopped; the same command goes on from here", 130)
 

@@ -65,3 +65,4 @@ def test_a_killed_replay_goes_on_and_repeats_no_id(servers: LocalServers, tmp_pa
     assert done["already"] >= 500
     assert done["repeated"] == 1
     assert _published(servers) == Counter({f"x{n}": 1 for n in range(ROWS)})
+    assert json.loads(run(*replay, "--rate", "max"))["published"] == 0

@@ -291,6 +291,21 @@ class TestCommands:
         result = CliRunner().invoke(app, ["down", "--state", str(tmp_path / "none")])
         assert (result.exit_code, result.stdout) == (0, "nothing was running\n")
 
+    def test_discard_deletes_the_data_and_keeps_the_jars(
+        self, app: typer.Typer, tmp_path: Path
+    ) -> None:
+        """Without --discard the data stays; with it the next start is from nothing."""
+        jars, data = tmp_path / "kafka" / "libs", tmp_path / "kafka" / "data"
+        for folder in (jars, data, tmp_path / "redis" / "data"):
+            folder.mkdir(parents=True)
+        arguments = ["down", "--state", str(tmp_path)]
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+        assert data.exists()
+        assert CliRunner().invoke(app, [*arguments, "--discard"]).exit_code == 0
+        assert not data.exists()
+        assert not (tmp_path / "redis" / "data").exists()
+        assert jars.exists()
+
     def test_up_without_java_is_one_clear_message(
         self, app: typer.Typer, tmp_path: Path, tools: Path
     ) -> None:
