@@ -116,7 +116,10 @@ class Loop:
                 self._iterate()
         finally:
             self._consumer.close()
-            self._producer.flush(CALL_S)
+            if self._transactions is not None:
+                self._transactions.close()  # between two batches there is nothing to deliver
+            else:
+                self._producer.flush(CALL_S)
 
     def _iterate(self) -> None:
         """One batch. What could not be committed is read again."""

@@ -164,8 +164,13 @@ class TransactionalProducer:
 
         Does not wait: the producer may be that of a partition which is no longer ours.
         """
-        self.producer.purge()
-        self.producer.flush(0)
+        try:
+            self.producer.purge()
+            self.producer.flush(0)
+        except KafkaException as error:
+            # A producer that another has fenced says so even now, and has nothing left to deliver.
+            if not _lost(_error(error)):
+                raise
 
     def _give_up(self, error: KafkaException) -> Outcome:
         """Abort where the error allows it, else say that we have lost it, else raise."""
