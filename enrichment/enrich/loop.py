@@ -24,6 +24,7 @@ from confluent_kafka import (
 
 from enrichment.enrich.batch import Enricher, Output, Outputs, Record
 from enrichment.records import Digest
+from enrichment.stream.errors import is_fatal
 from enrichment.stream.headers import PROGRESS, STRUCTURED, StructuredEvent, cloud_event, header
 from enrichment.stream.topics import DIGESTS, StreamTopics, partition_for, shard_key
 from enrichment.stream.transaction import Outcome, TransactionalProducer
@@ -259,8 +260,7 @@ class Loop:
 
     def _complain(self, error: KafkaError) -> None:
         """A consumer error that the client mends itself is logged; a fatal one ends the process."""
-        # What the consumer's queue brings is `_FATAL` by its code, and not by its flag (measured).
-        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001  # its public name
+        if is_fatal(error):
             raise LostInstanceError(f"{error.str()}: is there another {self._config.instance}?")
         logger().warning("the consumer reports", error=str(error))
 

@@ -6,7 +6,7 @@ record carries: scored again from itself, it gives the same bytes.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -144,11 +144,6 @@ class Scorer:
         self._ring_keys = sorted(
             {(term.value.split(".")[0], RING) for term in rings if not _of_event(term.value)}
         )
-
-    @property
-    def ring_roles(self) -> Sequence[str]:
-        """The roles whose `ring` features enter the score."""
-        return [role for role, _ in self._ring_keys]
 
     def score(self, numbers: Mapping[str, float], features: Features) -> Scored:
         """The score of an event with these numbers and usable features, by (role, group).

@@ -30,6 +30,7 @@ from enrichment.feature.store import (
     partitions_key,
     projection_key,
 )
+from enrichment.stream.errors import is_fatal
 from enrichment.stream.topics import FEATURES
 from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
@@ -107,8 +108,7 @@ class Projector:
             if (error := message.error()) is not None:
                 if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # its public name
                     ends[message.partition()] = message.offset()
-                elif error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
-                    # By its code, and not by its flag: fenced by another of our name (measured).
+                elif is_fatal(error):
                     raise KafkaException(error)
                 else:
                     logger().warning("the consumer reports", error=str(error))
