@@ -1,32 +1,71 @@
-"""From what the cache holds to the features that a score may use: judged, and decayed if stale."""
+"""From what is known of an entity to the features that a score may use: judged, decayed if stale.
 
+And for how long that holds: a verdict that will not change before a certain time need not be made
+again for every event.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from enrichment.enrich.decode import Event
-from enrichment.enrich.lookup import EntityGroup, Found
-from enrichment.feature.store import SHARD_KIND, update_key
+import msgspec
+
+from enrichment.feature.store import update_key
 from enrichment.feature.verdict import (
+    HEARD,
+    IN_NO_SUBGRAPH,
+    NEVER_SEEN,
+    NOT_SAMPLED,
     REBUILDING,
     UNAVAILABLE,
+    UNCHANGED,
     Judged,
     Rules,
     decayed,
     judge_graph,
     judge_ring,
-    of_event,
 )
 from enrichment.pipelines import Pipeline
-from enrichment.records import FeatureUpdate, FeatureUsed, Verdict, VerdictName
+from enrichment.records import FeatureUpdate, FeatureUsed, VerdictName
+from enrichment.stream.topics import partition_for
+
+GRAPH: Final = "graph"
+RING: Final = "ring"
+PATHS: Final = ("classical", "quantum")
+SINCE: Final = "subgraph_since_ms"  # a value that verdicts read
+FOR_EVER_MS: Final = 2**62
+# Verdicts that no passing of time changes, as long as the shard is heard.
+_LASTING: Final = (HEARD, UNCHANGED, IN_NO_SUBGRAPH, NEVER_SEEN, NOT_SAMPLED)
+
+Known = Mapping[str, FeatureUpdate]  # by group
+
+
+class Cache(msgspec.Struct, frozen=True, kw_only=True):
+    """How the cache stands while one batch is answered."""
+
+    # Shard -> the newest heartbeat of its window stage; absent where none is known.
+    heard: dict[str, FeatureUpdate]
+    # Partitions of the updates' topic that are being projected, of how many.
+    rebuilding: frozenset[int] = frozenset()
+    partitions: int = 1
+    # Whether it answers. Where it does not, what was last known may be used, and is never fresh.
+    answers: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """One (role, group) that score terms read, with each feature's prior."""
+    """One group that score terms read of a role, with each feature's prior."""
 
-    role: str
-    kind: str
     group: str
     priors: dict[str, float]
+
+
+class Features(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The features of one entity as a score may use them, the same in from_ms <= time < until_ms."""
+
+    used: tuple[FeatureUsed, ...]
+    from_ms: int
+    until_ms: int
 
 
 class FeaturePlan:
@@ -34,7 +73,7 @@ class FeaturePlan:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline.name
-        self._rules = Rules.of(pipeline)
+        self.rules = Rules.of(pipeline)
         priors: dict[tuple[str, str], dict[str, float]] = {}
         for term in pipeline.score.terms:
             for reference in (term.value, term.over):
@@ -43,68 +82,99 @@ class FeaturePlan:
                     # A quotient's prior says nothing of its operands: they decay towards zero.
                     prior = term.prior if term.over is None else 0.0
                     priors.setdefault((role, group), {}).setdefault(feature, prior)
-        self._wanted = [
-            _Wanted(role, pipeline.kind(role), group, features)
-            for (role, group), features in sorted(priors.items())
-        ]
+        self.kinds = {role: pipeline.kind(role) for role in pipeline.entities}
+        self._wanted = {
+            role: [_Wanted(group, priors[r, group]) for r, group in sorted(priors) if r == role]
+            for role in pipeline.entities
+        }
+        # Kind -> groups to be read of it. A `ring` is judged beside the entity's `graph`.
+        self.groups: dict[str, tuple[str, ...]] = {}
+        names: dict[str, set[str]] = {}
+        for role, wanted in self._wanted.items():
+            for each in wanted:
+                kind = self.kinds[role]
+                groups = {GRAPH, each.group}
+                self.groups[kind] = tuple(sorted(groups | set(self.groups.get(kind, ()))))
+                names.setdefault(kind, {SINCE}).update(each.priors)
+        self._names = names
 
-    def keys(self, event: Event) -> list[EntityGroup]:
-        """What must be read for this event. A `ring` is judged beside the entity's `graph`."""
-        keys = [(SHARD_KIND, event.shard, "graph")]
-        for wanted in self._wanted:
-            if (id_ := event.entities.get(wanted.role)) is not None:
-                keys.append((wanted.kind, id_, wanted.group))
-                if wanted.group == "ring":
-                    keys.append((wanted.kind, id_, "graph"))
-        return keys
+    def trimmed(self, kind: str, update: FeatureUpdate) -> FeatureUpdate:
+        """The update without what no score and no verdict of this pipeline reads."""
+        names = self._names[kind]
+        return msgspec.structs.replace(
+            update,
+            values={name: x for name, x in update.values.items() if name in names},
+            estimates={
+                path: {name: x for name, x in estimate.items() if name in names}
+                for path, estimate in update.estimates.items()
+                if path in PATHS
+            },
+        )
 
-    def used(self, event: Event, found: Found | None, *, now_ms: int) -> list[FeatureUsed]:
-        """Each wanted group of the event's entities with its verdict, values only where usable."""
-        at_ms = event.occurred_at_ms if self._rules.by_event_time else now_ms
-        heard = found.get(SHARD_KIND, event.shard, "graph") if found else None
+    def features(
+        self, role: str, id_: str, known: Known, heard: FeatureUpdate | None, cache: Cache, at_ms: int
+    ) -> Features:
+        """Each wanted group of one entity with its verdict, values only where usable."""
         used = []
-        for wanted in self._wanted:
-            id_ = event.entities.get(wanted.role)
-            if id_ is None:
-                continue
-            value = found.get(wanted.kind, id_, wanted.group) if found else None
-            judged = self._judged(wanted, id_, value, found, heard, at_ms)
-            used.append(self._feature(wanted, id_, value, judged))
-        return used
+        lasting = cache.answers
+        for wanted in self._wanted[role]:
+            judged = self._judged(role, id_, wanted.group, known, heard, cache, at_ms)
+            lasting = lasting and judged.verdict in _LASTING
+            used.append(self._feature(role, id_, wanted, known.get(wanted.group), judged))
+        from_ms, until_ms = self._lasting(known, heard, at_ms) if lasting else (at_ms, at_ms + 1)
+        return Features(used=tuple(used), from_ms=from_ms, until_ms=until_ms)
+
+    def _lasting(
+        self, known: Known, heard: FeatureUpdate | None, at_ms: int
+    ) -> tuple[int, int]:
+        """From when to when verdicts of `_LASTING` stand."""
+        graph = known.get(GRAPH)
+        if graph is None:
+            return -FOR_EVER_MS, FOR_EVER_MS
+        time_ms, skew_ms = self.rules.time_ms, self.rules.skew_ms
+        newest_ms = max([time_ms(update) for update in known.values()])
+        if heard is None:
+            heard = graph
+        elif time_ms(heard) > at_ms + skew_ms:
+            return at_ms, at_ms + 1
+        newest_ms = max(newest_ms, time_ms(heard))
+        return newest_ms - skew_ms, time_ms(heard) + self.rules.fresh_ms + 1
 
     def _judged(
         self,
-        wanted: _Wanted,
+        role: str,
         id_: str,
-        value: FeatureUpdate | None,
-        found: Found | None,
+        group: str,
+        known: Known,
         heard: FeatureUpdate | None,
+        cache: Cache,
         at_ms: int,
     ) -> Judged:
-        if found is None:
+        if not cache.answers:
             return Judged(verdict=UNAVAILABLE)
-        if not found.complete:
+        if cache.rebuilding:
             # A `ring` beside a `graph` that is still replayed would be held against an old one.
-            for group in {wanted.group, "graph"}:
-                if found.rebuilding(update_key(self._pipeline, wanted.kind, id_, group)):
+            for each in {group, GRAPH}:
+                key = update_key(self._pipeline, self.kinds[role], id_, each)
+                if partition_for(key, cache.partitions) in cache.rebuilding:
                     return Judged(verdict=REBUILDING)
-        if wanted.group == "graph":
-            return judge_graph(value, heard, self._rules, now_ms=at_ms)
-        graph = found.get(wanted.kind, id_, "graph")
-        return judge_ring(value, graph, heard, self._rules, now_ms=at_ms)
+        graph = known.get(GRAPH)
+        if group == GRAPH:
+            return judge_graph(graph, heard, self.rules, now_ms=at_ms)
+        return judge_ring(known.get(group), graph, heard, self.rules, now_ms=at_ms)
 
     def _feature(
-        self, wanted: _Wanted, id_: str, value: FeatureUpdate | None, judged: Judged
+        self, role: str, id_: str, wanted: _Wanted, value: FeatureUpdate | None, judged: Judged
     ) -> FeatureUsed:
         if value is None or not judged.usable:
             return FeatureUsed(
-                role=wanted.role, kind=wanted.kind, id=id_, group=wanted.group,
+                role=role, kind=self.kinds[role], id=id_, group=wanted.group,
                 verdict=judged.verdict, age_ms=judged.age_ms,
             )  # fmt: skip
         age_ms = judged.age_ms if judged.verdict.name is VerdictName.STALE else 0
         return FeatureUsed(
-            role=wanted.role,
-            kind=wanted.kind,
+            role=role,
+            kind=self.kinds[role],
             id=id_,
             group=wanted.group,
             verdict=judged.verdict,
@@ -116,6 +186,7 @@ class FeaturePlan:
             estimates={
                 path: self._kept(estimate, wanted, age_ms)
                 for path, estimate in value.estimates.items()
+                if path in PATHS
             },
         )
 
@@ -123,15 +194,9 @@ class FeaturePlan:
         """The features that terms read, on their way to their priors where they are stale."""
         if age_ms == 0:
             return {name: values[name] for name in wanted.priors if name in values}
-        half_life_ms = self._rules.half_life_ms
+        half_life_ms = self.rules.half_life_ms
         return {
             name: decayed(values[name], prior, age_ms, half_life_ms)
             for name, prior in wanted.priors.items()
             if name in values
         }
-
-
-def verdict_of(used: list[FeatureUsed]) -> Verdict:
-    """The event's verdict, from its `ring` groups, or from all where the score reads no ring."""
-    rings = [feature.verdict for feature in used if feature.group == "ring"]
-    return of_event(rings or [feature.verdict for feature in used])

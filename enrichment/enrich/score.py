@@ -3,45 +3,286 @@
 score = 100 / (1 + exp(-(bias + sum of weight * transform(value / over)))), rounded to six decimals.
 It depends on nothing but the event's numbers and the features used, both of which the enriched
 record carries: scored again from itself, it gives the same bytes.
+
+Most terms read one entity alone. What they give is the same for every event of that entity while
+its features stay as they are: it is summed up once, as the entity's `View`, and an event's score
+adds a few views to what the event itself says. Terms that read several are evaluated per event.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from operator import add
 from typing import Final
 
 import msgspec
 
+from enrichment.feature.verdict import of_event
 from enrichment.pipelines import Pipeline, Term
 from enrichment.pipelines.definition import Transform
-from enrichment.records import Decision, FeatureUsed, Level, Path, Reason, Scores
+from enrichment.records import (
+    Decision,
+    FeatureUsed,
+    Level,
+    Path,
+    Reason,
+    Scores,
+    Verdict,
+    VerdictName,
+)
 
 REASONS_MAX: Final = 5  # what an analyst reads before looking at the features themselves
 LOG_ODDS_MAX: Final = 35.0  # beyond it a double cannot tell the score from 0 or 100
-
-# The path that serves, and what it falls back to where its estimates are not known. By name: an
-# enum's hash is a call of Python code, and the hot path looks paths up ten times for every event.
-ORDER: Final = {
-    "quantum": ("quantum", "classical", "heuristic"),
-    "classical": ("classical", "heuristic"),
-    "heuristic": ("heuristic",),
-}
-PATHS: Final = {path.value: path for path in Path}
-
 RING: Final = "ring"  # the group whose features differ by path
+
+# Paths by position, and the order in which one serves where those before are not known.
+HEURISTIC, CLASSICAL, QUANTUM = 0, 1, 2
+PATHS: Final = (Path.HEURISTIC, Path.CLASSICAL, Path.QUANTUM)
+ORDER: Final = {
+    "quantum": (QUANTUM, CLASSICAL, HEURISTIC),
+    "classical": (CLASSICAL, HEURISTIC),
+    "heuristic": (HEURISTIC,),
+}
+# What a view knows, as bits: some value of a term without ring, an estimate of either path.
+KNOWN, KNOWS_CLASSICAL, KNOWS_QUANTUM = 1, 2, 4
+KNOWS: Final = (0, KNOWS_CLASSICAL, KNOWS_QUANTUM)
+_RANKS: Final = {
+    VerdictName.MISSING: 0, VerdictName.FRESH: 1, VerdictName.STALE: 2, VerdictName.FALLBACK: 3,
+}  # fmt: skip
+UNRANKED: Final = -1
 
 Numbers = Mapping[str, float]
 Features = Mapping[tuple[str, str], FeatureUsed]
 Operand = Callable[[Numbers, Features], float | None]
+# (-|contribution|, term, reason): sorted, the largest come first, and ties by name.
+Ranked = tuple[float, str, Reason]
+
+_ENCODE: Final = msgspec.json.Encoder().encode
 
 
-class Scored(msgspec.Struct, frozen=True, kw_only=True):
+class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What one entity's features come to, for every event of it while they stay as they are."""
+
+    used: tuple[FeatureUsed, ...]
+    # The same as JSON, its items separated by commas.
+    written: bytes
+    # The verdict on it, as JSON too, and how it ranks among those of the event's other entities.
+    verdict: bytes
+    rank: int
+    # Bits: KNOWN, KNOWS_CLASSICAL, KNOWS_QUANTUM.
+    knows: int
+    # The sum of its terms without ring, and of those with ring by path (priors if not known).
+    common: float
+    classical: float
+    quantum: float
+    # Reasons by path, terms without ring among them.
+    reasons: tuple[list[Ranked], list[Ranked], list[Ranked]]
+
+
+class Scored(msgspec.Struct, frozen=True, gc=False):
     """What the terms make of one event."""
 
     path: Path
     scores: Scores
     level: Level
     decision: Decision
-    reasons: tuple[Reason, ...]
+    reasons: list[Reason]
+
+
+class Scorer:
+    """A score table made ready for one pipeline."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        score = pipeline.score
+        self._bias = score.bias
+        self._order = ORDER[score.serve]
+        self._levels = score.levels
+        self._outcomes = {
+            level: (level, Decision(getattr(score.decisions, level.value))) for level in Level
+        }
+        self.roles = tuple(pipeline.entities)
+        self._by_role: dict[str, list[_Addend]] = {role: [] for role in self.roles}
+        self._of_event: list[_Addend] = []
+        self._mixed: list[_Addend] = []
+        for term in score.terms:
+            owners = {reference.split(".")[0] for reference in _references(term)}
+            addend = _Addend(term)
+            if owners == {"event"}:
+                self._of_event.append(addend)
+            elif len(owners) == 1:
+                self._by_role[owners.pop()].append(addend)
+            else:
+                self._mixed.append(addend)
+        self._priors = math.fsum(
+            addend.at_prior
+            for addends in (*self._by_role.values(), self._mixed)
+            for addend in addends
+            if addend.of_ring
+        )
+        self._reads_ring = any(a.of_ring for a in (*self._mixed, *sum(self._by_role.values(), [])))
+        # Roles that an event lacks.
+        self.absent = {role: self.view(role, ()) for role in self.roles}
+
+    def view(self, role: str, used: tuple[FeatureUsed, ...]) -> View:
+        """What the features of one entity come to. Values that may not be used must not be in it."""
+        features = {(each.role, each.group): each for each in used}
+        knows = 0
+        common: list[Ranked] = []
+        rings: tuple[list[Ranked], ...] = ([], [], [])
+        sums = [0.0, 0.0, 0.0, 0.0]
+        for addend in self._by_role[role]:
+            for path in (HEURISTIC, CLASSICAL, QUANTUM) if addend.of_ring else (HEURISTIC,):
+                part, known = addend.evaluate({}, features, path)
+                sums[path if addend.of_ring else 3] += part
+                (rings[path] if addend.of_ring else common).extend(_ranked(addend.name, part))
+                if known and not addend.of_ring:
+                    knows |= KNOWN
+        for path in (CLASSICAL, QUANTUM):
+            if any(PATHS[path].value in each.estimates for each in used):
+                knows |= KNOWS[path]
+        # A ring's verdict speaks for its entity: the group `graph` is fresh as long as its shard.
+        verdicts = [each.verdict for each in used if each.group == RING or not self._reads_ring]
+        verdict = of_event(verdicts)
+        return View(
+            used=used,
+            written=b",".join([_ENCODE(each) for each in used]),
+            verdict=_ENCODE(verdict),
+            rank=_RANKS[verdict.name] if verdicts else UNRANKED,
+            knows=knows,
+            common=sums[3],
+            classical=sums[CLASSICAL],
+            quantum=sums[QUANTUM],
+            reasons=(sorted(common + rings[0]), sorted(common + rings[1]), sorted(common + rings[2])),
+        )
+
+    def of_events(
+        self, numbers: Mapping[str, Sequence[float]], count: int
+    ) -> list[tuple[float, list[Ranked]]]:
+        """Of each event: the bias and its own terms' sum, and their reasons."""
+        bases = [self._bias] * count
+        reasons: list[list[Ranked]] = [[] for _ in range(count)]
+        for addend in self._of_event:
+            parts = addend.column(numbers)
+            bases = list(map(add, bases, parts))
+            name = addend.name
+            for mine, part in zip(reasons, parts, strict=True):
+                mine += _ranked(name, part)
+        return list(zip(bases, reasons, strict=True))
+
+    def scored(
+        self, base: float, reasons: list[Ranked], views: Sequence[View], numbers: Numbers
+    ) -> Scored:
+        """The score of an event, of its own sum and reasons and the views of all roles in order.
+
+        A path is known where at least one of its estimates is; the others of its terms then stand
+        at their priors. `numbers` are the event's, for terms that read several entities.
+        """
+        common = base
+        knows = KNOWN if self._of_event else 0
+        for view in views:
+            common += view.common
+            knows |= view.knows
+        mixed: list[list[Ranked]] = [[], [], []]
+        if self._mixed:
+            more, known = self._mix(views, numbers, mixed)
+            common += more[3]
+            knows |= known
+        classical = quantum = None
+        served = heuristic = _score(common + self._priors)
+        path = HEURISTIC
+        if knows > KNOWN:
+            if knows & KNOWS_CLASSICAL:
+                part = math.fsum([view.classical for view in views])
+                classical = _score(common + (part + more[CLASSICAL] if self._mixed else part))
+            if knows & KNOWS_QUANTUM:
+                part = math.fsum([view.quantum for view in views])
+                quantum = _score(common + (part + more[QUANTUM] if self._mixed else part))
+            for candidate in self._order:
+                found = (heuristic, classical, quantum)[candidate]
+                if found is not None:
+                    path, served = candidate, found
+                    break
+        ranked = reasons + mixed[path]
+        for view in views:
+            ranked += view.reasons[path]
+        ranked.sort()
+        level, decision = self._level(served) if knows & KNOWN else self._outcomes[Level.NOT_ASSESSED]
+        return Scored(
+            PATHS[path],
+            Scores(served=served, heuristic=heuristic, classical=classical, quantum=quantum),
+            level,
+            decision,
+            [reason for _, _, reason in ranked[:REASONS_MAX]],
+        )
+
+    def score(self, numbers: Numbers, features: Features) -> Scored:
+        """The score of one event with these numbers and usable features, by (role, group)."""
+        [(base, reasons)] = self.of_events({name: [x] for name, x in numbers.items()}, 1)
+        views = [
+            self.view(role, tuple(used for key, used in features.items() if key[0] == role))
+            for role in self.roles
+        ]
+        return self.scored(base, reasons, views, numbers)
+
+    def _mix(
+        self, views: Sequence[View], numbers: Numbers, reasons: list[list[Ranked]]
+    ) -> tuple[list[float], int]:
+        """Sums by path, and at 3 without ring, of the terms that read several entities."""
+        features = {(used.role, used.group): used for view in views for used in view.used}
+        sums = [0.0, 0.0, 0.0, 0.0]
+        knows = 0
+        for addend in self._mixed:
+            for path in (HEURISTIC, CLASSICAL, QUANTUM):
+                part, known = addend.evaluate(numbers, features, path)
+                reasons[path] += _ranked(addend.name, part)
+                if addend.of_ring:
+                    sums[path] += part
+                elif path == HEURISTIC:
+                    sums[3] += part
+                    knows |= KNOWN if known else 0
+        return sums, knows
+
+    def _level(self, score: float) -> tuple[Level, Decision]:
+        if score >= self._levels.highest:
+            return self._outcomes[Level.HIGHEST]
+        return self._outcomes[Level.ELEVATED if score >= self._levels.elevated else Level.NORMAL]
+
+
+class _Addend:
+    """One term, ready to be evaluated as each path sees it."""
+
+    __slots__ = ("_contribution", "_fields", "_over", "_value", "at_prior", "name", "of_ring")
+
+    def __init__(self, term: Term) -> None:
+        self.name = term.name
+        self.of_ring = any(_group(reference) == RING for reference in _references(term))
+        self._fields = [reference.removeprefix("event.") for reference in _references(term)]
+        self._value = [_operand(term.value, path) for path in PATHS]
+        self._over = None if term.over is None else [_operand(term.over, path) for path in PATHS]
+        self._contribution = _contribution(term)
+        self.at_prior = self._contribution(term.prior)
+
+    def column(self, numbers: Mapping[str, Sequence[float]]) -> list[float]:
+        """The contribution to each of many events, of a term that reads nothing else."""
+        values = numbers[self._fields[0]]
+        if len(self._fields) == 1:
+            return list(map(self._contribution, values))
+        return [
+            self._contribution(value / over) if over else self.at_prior
+            for value, over in zip(values, numbers[self._fields[1]], strict=True)
+        ]
+
+    def evaluate(self, numbers: Numbers, features: Features, path: int) -> tuple[float, bool]:
+        """The contribution, and whether the value is known.
+
+        The prior stands for the quotient where value or over is not known, or over is zero.
+        """
+        value = self._value[path](numbers, features)
+        if value is None:
+            return self.at_prior, False
+        if self._over is None:
+            return self._contribution(value), True
+        over = self._over[path](numbers, features)
+        return (self._contribution(value / over) if over else self.at_prior), True
 
 
 def _operand(reference: str, path: Path) -> Operand:
@@ -73,7 +314,7 @@ def _operand(reference: str, path: Path) -> Operand:
 
 def _contribution(term: Term) -> Callable[[float], float]:
     """The term's transform and weight as one function of its quotient."""
-    # Comparisons rather than min() and max(): this runs some ten times for every event.
+    # Comparisons rather than min() and max(): this runs for every event.
     weight, threshold, maximum = term.weight, term.threshold, term.maximum
     match term.transform:
         case Transform.LOG1P:
@@ -94,122 +335,25 @@ def _contribution(term: Term) -> Callable[[float], float]:
             return identity
 
 
-class _Addend:
-    """One term as one path sees it, ready to be evaluated."""
-
-    __slots__ = ("_contribution", "_over", "_value", "at_prior", "name")
-
-    def __init__(self, term: Term, path: Path) -> None:
-        self.name = term.name
-        self._value = _operand(term.value, path)
-        self._over = None if term.over is None else _operand(term.over, path)
-        self._contribution = _contribution(term)
-        self.at_prior = self._contribution(term.prior)
-
-    def evaluate(self, numbers: Numbers, features: Features) -> tuple[float, bool]:
-        """The contribution, and whether the value is known.
-
-        The prior stands for the quotient where value or over is not known, or over is zero.
-        """
-        value = self._value(numbers, features)
-        if value is None:
-            return self.at_prior, False
-        if self._over is None:
-            return self._contribution(value), True
-        over = self._over(numbers, features)
-        return (self._contribution(value / over) if over else self.at_prior), True
+def _references(term: Term) -> list[str]:
+    return [term.value] if term.over is None else [term.value, term.over]
 
 
-class Scorer:
-    """A score table made ready for one pipeline."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        score = pipeline.score
-        self._bias = score.bias
-        self._order = ORDER[score.serve]
-        self._levels = score.levels
-        self._normal, self._elevated, self._highest, self._not_assessed = (
-            (level, Decision(getattr(score.decisions, level.value)))
-            for level in (Level.NORMAL, Level.ELEVATED, Level.HIGHEST, Level.NOT_ASSESSED)
-        )
-        # Terms without a `ring` operand are the same for every path, and are evaluated once.
-        rings = [term for term in score.terms if RING in _groups(term)]
-        self._common = [_Addend(t, Path.HEURISTIC) for t in score.terms if t not in rings]
-        self._rings = {
-            path.value: [_Addend(term, path) for term in rings]
-            for path in (Path.CLASSICAL, Path.QUANTUM)
-        }
-        # The heuristic knows no estimate: its ring terms stand at their priors.
-        self._priors = [(a.name, a.at_prior) for a in (_Addend(t, Path.HEURISTIC) for t in rings)]
-        self._ring_keys = sorted(
-            {(term.value.split(".")[0], RING) for term in rings if not _of_event(term.value)}
-        )
-
-    def score(self, numbers: Mapping[str, float], features: Features) -> Scored:
-        """The score of an event with these numbers and usable features, by (role, group).
-
-        A path is known where at least one of its estimates is; the others of its terms then stand
-        at their priors. Features that may not be used must not be given.
-        """
-        reasons = []
-        common = self._bias
-        assessed = False
-        for addend in self._common:
-            contribution, known = addend.evaluate(numbers, features)
-            common += contribution
-            reasons.append((addend.name, contribution))
-            assessed = assessed or known
-        parts = {"heuristic": self._priors}
-        for path, addends in self._rings.items():
-            if self._knows(features, path):
-                parts[path] = [(a.name, a.evaluate(numbers, features)[0]) for a in addends]
-        scores = {
-            path: _score(common + math.fsum([part for _, part in terms]))
-            for path, terms in parts.items()
-        }
-        served = next(path for path in self._order if path in scores)
-        reasons += parts[served]
-        reasons = [reason for reason in reasons if reason[1] != 0.0]
-        reasons.sort(key=lambda reason: (-abs(reason[1]), reason[0]))
-        level, decision = self._level(scores[served]) if assessed else self._not_assessed
-        return Scored(
-            path=PATHS[served],
-            scores=Scores(
-                served=scores[served],
-                heuristic=scores["heuristic"],
-                classical=scores.get("classical"),
-                quantum=scores.get("quantum"),
-            ),
-            level=level,
-            decision=decision,
-            reasons=tuple(Reason(name, round(part, 6)) for name, part in reasons[:REASONS_MAX]),
-        )
-
-    def _knows(self, features: Features, path: str) -> bool:
-        """Whether any entity of the event has an estimate by that path."""
-        for key in self._ring_keys:
-            used = features.get(key)
-            if used is not None and path in used.estimates:
-                return True
-        return False
-
-    def _level(self, score: float) -> tuple[Level, Decision]:
-        if score >= self._levels.highest:
-            return self._highest
-        return self._elevated if score >= self._levels.elevated else self._normal
+def _group(reference: str) -> str | None:
+    """The feature group that a reference reads, None for a field of the event."""
+    parts = reference.split(".")
+    return None if parts[0] == "event" else parts[1]
 
 
-def _of_event(reference: str) -> bool:
-    return reference.startswith("event.")
-
-
-def _groups(term: Term) -> set[str]:
-    """The feature groups that the term reads."""
-    references = [term.value] if term.over is None else [term.value, term.over]
-    return {reference.split(".")[1] for reference in references if not _of_event(reference)}
+def _ranked(term: str, part: float) -> list[Ranked]:
+    """The term's reason, unless it says nothing."""
+    return [] if part == 0.0 else [(-abs(part), term, Reason(term, round(part, 6)))]
 
 
 def _score(log_odds: float) -> float:
     """Log-odds as a score from 0 to 100."""
-    bounded = max(-LOG_ODDS_MAX, min(log_odds, LOG_ODDS_MAX))
-    return round(100.0 / (1.0 + math.exp(-bounded)), 6)
+    if log_odds > LOG_ODDS_MAX:
+        log_odds = LOG_ODDS_MAX
+    elif log_odds < -LOG_ODDS_MAX:
+        log_odds = -LOG_ODDS_MAX
+    return round(100.0 / (1.0 + math.exp(-log_odds)), 6)

@@ -1,0 +1,194 @@
+"""What is known of entities: their features as last read, and the views made of them.
+
+An entity that was read before is not read again until the cache says that it has changed: after
+one small read, whose answer comes behind every such word, what is held is what a read would give.
+The same map answers when the cache is away. It is bounded: what was not used while the younger
+half filled up is dropped.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from enrichment.enrich.decode import Events
+from enrichment.enrich.features import Cache, FeaturePlan
+from enrichment.enrich.lookup import EntityGroup, Lookup
+from enrichment.enrich.score import Scorer, View
+from enrichment.records import FeatureUpdate
+
+ENTITIES_MAX: Final = 100_000  # of each kind, some 3 KiB each: more than a stream shows in a minute
+
+
+class _Entity:
+    """One entity: its values by group, and what they come to where it appears."""
+
+    __slots__ = ("raw", "read_at_ms", "updates", "views")
+
+    def __init__(self) -> None:
+        self.read_at_ms = 0
+        self.raw: list[bytes | None] = []
+        self.updates: dict[str, FeatureUpdate] = {}
+        # role|shard -> (from, until, view)
+        self.views: dict[str, tuple[int, int, View]] = {}
+
+
+class _Kind:
+    """The entities of one kind, in two halves of which the older one is let go of whole."""
+
+    __slots__ = ("groups", "old", "unread", "young")
+
+    def __init__(self, groups: tuple[str, ...]) -> None:
+        self.groups = groups
+        self.young: dict[str, _Entity] = {}
+        self.old: dict[str, _Entity] = {}
+        # Those that must be read before they are used again.
+        self.unread: set[str] = set()
+
+    def admit(self, ids: set[str]) -> None:
+        """Have all of these in the younger half, new ones as unread."""
+        if len(self.young) > ENTITIES_MAX // 2:
+            self.unread.difference_update(self.old)
+            self.old, self.young = self.young, {}
+        for id_ in ids - self.young.keys():
+            entity = self.old.pop(id_, None)
+            if entity is None:
+                entity = _Entity()
+                self.unread.add(id_)
+            self.young[id_] = entity
+
+    def __iter__(self) -> Iterable[_Entity]:
+        yield from self.young.values()
+        yield from self.old.values()
+
+
+class KnownFeatures:
+    """The features of one pipeline's entities, for one batch of events after another."""
+
+    def __init__(
+        self, plan: FeaturePlan, scorer: Scorer, lookup: Lookup, now_ms: Callable[[], int]
+    ) -> None:
+        self._plan = plan
+        self._scorer = scorer
+        self._lookup = lookup
+        self._now_ms = now_ms
+        self._kinds = {kind: _Kind(groups) for kind, groups in plan.groups.items()}
+        self._heard: dict[str, FeatureUpdate] = {}
+        self._rebuilding: frozenset[int] = frozenset()
+
+    def views(self, events: Events) -> tuple[int, list[tuple[View, ...]]]:
+        """The decision time, and the views of each event's entities in the order of roles."""
+        ids = {kind: set[str]() for kind in self._kinds}
+        for role, column in events.entities.items():
+            if (kind := self._plan.kinds[role]) in ids:
+                ids[kind].update(column)  # type: ignore[arg-type]  # None is taken out below
+        for distinct in ids.values():
+            distinct.discard(None)  # type: ignore[arg-type]
+        cache = self._read(set(events.shards), ids)
+        now_ms = self._now_ms()
+        times = events.occurred_at_ms if self._plan.rules.by_event_time else None
+        columns = [
+            self._column(role, events, cache, now_ms, times) for role in self._scorer.roles
+        ]
+        return now_ms, list(zip(*columns, strict=True))
+
+    def _read(self, shards: set[str], ids: dict[str, set[str]]) -> Cache:
+        """Read what has changed, and whatever of these ids is not known."""
+        beats = self._lookup.beats(shards)
+        if beats is not None:
+            self._heard |= beats.heard
+            if beats.changed is None:
+                self._forget()
+            else:
+                for kind, id_ in beats.changed:
+                    if kind in self._kinds:
+                        self._kinds[kind].unread.add(id_)
+            if beats.rebuilding != self._rebuilding:
+                self._rebuilding = beats.rebuilding
+                self._drop_views()
+        wanted: list[EntityGroup] = []
+        for name, kind in self._kinds.items():
+            kind.admit(ids[name])
+            unread = ids[name] & kind.unread if self._lookup.tracking else ids[name]
+            wanted += [(name, id_, group) for id_ in unread for group in kind.groups]
+        answers = beats is not None and self._fetch(wanted)
+        return Cache(
+            heard=self._heard,
+            rebuilding=self._rebuilding,
+            partitions=self._lookup.partitions,
+            answers=answers,
+        )
+
+    def _fetch(self, wanted: list[EntityGroup]) -> bool:
+        """Read these; whether the cache answered."""
+        if not wanted:
+            return True
+        values = self._lookup.values(wanted)
+        if values is None:
+            return False
+        at_ms = self._now_ms()
+        at = 0
+        while at < len(wanted):
+            name, id_, _ = wanted[at]
+            kind = self._kinds[name]
+            entity = kind.young[id_]
+            entity.read_at_ms = at_ms
+            kind.unread.discard(id_)
+            raw = values[at : at + len(kind.groups)]
+            at += len(kind.groups)
+            if raw == entity.raw:
+                continue
+            entity.raw = raw
+            entity.views.clear()
+            entity.updates = {
+                group: self._plan.trimmed(name, update)
+                for group, value in zip(kind.groups, raw, strict=True)
+                if value is not None and (update := self._lookup.decoded(value)) is not None
+            }
+        return True
+
+    def _column(
+        self,
+        role: str,
+        events: Events,
+        cache: Cache,
+        now_ms: int,
+        times: Sequence[int] | None,
+    ) -> list[View]:
+        """The view of each event's entity in this role."""
+        absent = self._scorer.absent[role]
+        kind = self._kinds.get(self._plan.kinds[role])
+        if kind is None:
+            return [absent] * len(events)
+        entities = kind.young
+        wheres = {shard: f"{role}|{shard}" for shard in set(events.shards)}
+        views = []
+        at_ms = now_ms
+        for index, (id_, shard) in enumerate(zip(events.entities[role], events.shards, strict=True)):
+            if id_ is None:
+                views.append(absent)
+                continue
+            if times is not None:
+                at_ms = times[index]
+            entity = entities[id_]
+            timed = entity.views.get(wheres[shard])
+            if timed is None or not timed[0] <= at_ms < timed[1]:
+                timed = self._view(role, id_, entity, shard, cache, at_ms)
+                entity.views[wheres[shard]] = timed
+            views.append(timed[2])
+        return views
+
+    def _view(
+        self, role: str, id_: str, entity: _Entity, shard: str, cache: Cache, at_ms: int
+    ) -> tuple[int, int, View]:
+        heard = cache.heard.get(shard)
+        features = self._plan.features(role, id_, entity.updates, heard, cache, at_ms)
+        return features.from_ms, features.until_ms, self._scorer.view(role, features.used)
+
+    def _forget(self) -> None:
+        """Read everything again before it is used: what has changed meanwhile is not known."""
+        for kind in self._kinds.values():
+            kind.unread.update(kind.young, kind.old)
+
+    def _drop_views(self) -> None:
+        for kind in self._kinds.values():
+            for entity in (*kind.young.values(), *kind.old.values()):
+                entity.views.clear()
