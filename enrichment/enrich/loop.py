@@ -8,7 +8,7 @@ ends the process, and whoever supervises it starts another.
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 from confluent_kafka import (
@@ -58,19 +58,20 @@ class LostInstanceError(RuntimeError):
     """This process can go no further; another start of it can."""
 
 
-class Loop:
-    """One enricher process, from subscription to its orderly end."""
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What one enricher process consumes and produces with.
 
-    def __init__(self, enricher: Enricher, config: LoopConfig, now_ms: Callable[[], int]) -> None:
-        self._enricher = enricher
-        self._config = config
-        self._now_ms = now_ms
-        self._topics = StreamTopics(config.stream)
-        self._encode = msgspec.json.Encoder().encode
-        self._source = f"/enrichment/{config.stream}"
-        self._progress_sent_ms: dict[int, int] = {}
-        self._failed: list[str] = []
-        self._consumer = Consumer(
+    The producer of exactly-once delivery has a transactional id, and has initialised it.
+    """
+
+    consumer: Consumer
+    producer: Producer
+
+    @classmethod
+    def open(cls, config: LoopConfig) -> Self:
+        """Clients of the broker. Raises KafkaException where it does not answer."""
+        consumer = Consumer(
             config.client
             | {
                 "group.id": config.group_id,
@@ -97,12 +98,35 @@ class Loop:
             # Nothing is called back for a message that was delivered.
             "delivery.report.only.error": True,
         }
-        self._transactions: TransactionalProducer | None = None
         if config.exactly_once:
-            self._transactions = TransactionalProducer.open(producing, config.instance)
-            self._producer = self._transactions.producer
-        else:
-            self._producer = Producer(producing)
+            transactions = TransactionalProducer.open(producing, config.instance)
+            return cls(consumer, transactions.producer)
+        return cls(consumer, Producer(producing))
+
+
+class Loop:
+    """One enricher process, from subscription to its orderly end."""
+
+    def __init__(
+        self,
+        enricher: Enricher,
+        config: LoopConfig,
+        now_ms: Callable[[], int],
+        *,
+        clients: Clients | None = None,
+    ) -> None:
+        """`clients` are the broker's unless a test brings its own."""
+        self._enricher = enricher
+        self._config = config
+        self._now_ms = now_ms
+        self._topics = StreamTopics(config.stream)
+        self._encode = msgspec.json.Encoder().encode
+        self._source = f"/enrichment/{config.stream}"
+        self._progress_sent_ms: dict[int, int] = {}
+        self._failed: list[str] = []
+        clients = clients or Clients.open(config)
+        self._consumer, self._producer = clients.consumer, clients.producer
+        self._transactions = TransactionalProducer(self._producer) if config.exactly_once else None
 
     def run(self, stop: threading.Event) -> None:
         """Answer records until told to stop.
