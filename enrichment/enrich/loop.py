@@ -293,7 +293,7 @@ def record_of(message: Message) -> Record:
     """What the hot path looks at of one message; a structured CloudEvent is unwrapped."""
     value = message.value()
     traceparent = progress_ms = None
-    if headers := message.headers():
+    if headers := _headers(message):
         traceparent = valid_traceparent(header(headers, "traceparent"))
         stated = header(headers, PROGRESS)
         if stated is not None and stated.isdigit() and len(stated) <= PROGRESS_DIGITS_MAX:
@@ -302,7 +302,7 @@ def record_of(message: Message) -> Record:
         if value is not None and content_type.startswith(STRUCTURED.encode()):
             try:
                 structured = msgspec.json.decode(value, type=StructuredEvent)
-            except (msgspec.DecodeError, RecursionError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 # Left as it is: the decoder says of it what it says of any record without fields.
                 logger().debug("not a structured CloudEvent", offset=message.offset())
             else:
@@ -319,3 +319,13 @@ def record_of(message: Message) -> Record:
         traceparent=traceparent,
         progress_ms=progress_ms,
     )
+
+
+def _headers(message: Message) -> list[tuple[str, bytes | None]] | None:
+    """The message's headers; None where the client cannot tell them."""
+    try:
+        return message.headers()  # type: ignore[no-any-return]
+    except SystemError as error:
+        # A header's name that is not UTF-8: the client raises, and would at every other start.
+        logger().debug("headers are no text", offset=message.offset(), error=str(error.__cause__))
+        return None
