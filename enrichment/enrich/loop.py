@@ -8,7 +8,7 @@ ends the process, and whoever supervises it starts another.
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 from confluent_kafka import (
@@ -58,19 +58,20 @@ class LostInstanceError(RuntimeError):
     """This process can go no further; another start of it can."""
 
 
-class Loop:
-    """One enricher process, from subscription to its orderly end."""
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What one enricher process consumes and produces with.
 
-    def __init__(self, enricher: Enricher, config: LoopConfig, now_ms: Callable[[], int]) -> None:
-        self._enricher = enricher
-        self._config = config
-        self._now_ms = now_ms
-        self._topics = StreamTopics(config.stream)
-        self._encode = msgspec.json.Encoder().encode
-        self._source = f"/enrichment/{config.stream}"
-        self._progress_sent_ms: dict[int, int] = {}
-        self._failed: list[str] = []
-        self._consumer = Consumer(
+    The producer of exactly-once delivery has a transactional id, and has initialised it.
+    """
+
+    consumer: Consumer
+    producer: Producer
+
+    @classmethod
+    def open(cls, config: LoopConfig) -> Self:
+        """Clients of the broker. Raises KafkaException where it does not answer."""
+        consumer = Consumer(
             config.client
             | {
                 "group.id": config.group_id,
@@ -97,12 +98,35 @@ class Loop:
             # Nothing is called back for a message that was delivered.
             "delivery.report.only.error": True,
         }
-        self._transactions: TransactionalProducer | None = None
         if config.exactly_once:
-            self._transactions = TransactionalProducer.open(producing, config.instance)
-            self._producer = self._transactions.producer
-        else:
-            self._producer = Producer(producing)
+            transactions = TransactionalProducer.open(producing, config.instance)
+            return cls(consumer, transactions.producer)
+        return cls(consumer, Producer(producing))
+
+
+class Loop:
+    """One enricher process, from subscription to its orderly end."""
+
+    def __init__(
+        self,
+        enricher: Enricher,
+        config: LoopConfig,
+        now_ms: Callable[[], int],
+        *,
+        clients: Clients | None = None,
+    ) -> None:
+        """`clients` are the broker's unless a test brings its own."""
+        self._enricher = enricher
+        self._config = config
+        self._now_ms = now_ms
+        self._topics = StreamTopics(config.stream)
+        self._encode = msgspec.json.Encoder().encode
+        self._source = f"/enrichment/{config.stream}"
+        self._progress_sent_ms: dict[int, int] = {}
+        self._failed: list[str] = []
+        clients = clients or Clients.open(config)
+        self._consumer, self._producer = clients.consumer, clients.producer
+        self._transactions = TransactionalProducer(self._producer) if config.exactly_once else None
 
     def run(self, stop: threading.Event) -> None:
         """Answer records until told to stop.
@@ -269,7 +293,7 @@ def record_of(message: Message) -> Record:
     """What the hot path looks at of one message; a structured CloudEvent is unwrapped."""
     value = message.value()
     traceparent = progress_ms = None
-    if headers := message.headers():
+    if headers := _headers(message):
         traceparent = valid_traceparent(header(headers, "traceparent"))
         stated = header(headers, PROGRESS)
         if stated is not None and stated.isdigit() and len(stated) <= PROGRESS_DIGITS_MAX:
@@ -278,7 +302,7 @@ def record_of(message: Message) -> Record:
         if value is not None and content_type.startswith(STRUCTURED.encode()):
             try:
                 structured = msgspec.json.decode(value, type=StructuredEvent)
-            except (msgspec.DecodeError, RecursionError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 # Left as it is: the decoder says of it what it says of any record without fields.
                 logger().debug("not a structured CloudEvent", offset=message.offset())
             else:
@@ -295,3 +319,13 @@ def record_of(message: Message) -> Record:
         traceparent=traceparent,
         progress_ms=progress_ms,
     )
+
+
+def _headers(message: Message) -> list[tuple[str, bytes | None]] | None:
+    """The message's headers; None where the client cannot tell them."""
+    try:
+        return message.headers()  # type: ignore[no-any-return]
+    except SystemError as error:
+        # A header's name that is not UTF-8: the client raises, and would at every other start.
+        logger().debug("headers are no text", offset=message.offset(), error=str(error.__cause__))
+        return None

@@ -3,6 +3,12 @@
 A value of the group `ring` is fresh when the subgraph it was computed from is the one that the
 group `graph` shows now, and the shard's window stage has been heard from within `fresh_ms`. That
 is the point: fresh means that what it was computed from has not changed, not that it is young.
+
+A withdrawn value is a fallback, whatever else could be said of it: so is a `ring` whose `graph` is
+withdrawn, since nothing is left to hold it against. What is remembered from before the cache went
+away is stale at best. Two clocks that differ by no more than `skew_ms` break no promise: nothing
+seems to be from the future, and nothing is fresh whose shard has been silent for longer than
+`fresh_ms` and `skew_ms` together.
 """
 
 from dataclasses import dataclass
@@ -12,6 +18,7 @@ import msgspec
 
 from enrichment.pipelines import Pipeline
 from enrichment.records import FeatureUpdate, Verdict, VerdictName
+from enrichment.rollout.control import Withdrawals
 
 UNCHANGED: Final = Verdict(VerdictName.FRESH, "subgraph_unchanged")
 IN_NO_SUBGRAPH: Final = Verdict(VerdictName.FRESH, "in_no_subgraph")
@@ -19,15 +26,19 @@ HEARD: Final = Verdict(VerdictName.FRESH, "shard_heard")
 CHANGED: Final = Verdict(VerdictName.STALE, "subgraph_changed")
 SUBGRAPH_UNKNOWN: Final = Verdict(VerdictName.STALE, "subgraph_unknown")
 SHARD_SILENT: Final = Verdict(VerdictName.STALE, "shard_silent")
+LAST_KNOWN: Final = Verdict(VerdictName.STALE, "last_known")
 TOO_OLD: Final = Verdict(VerdictName.FALLBACK, "too_old")
 FROM_FUTURE: Final = Verdict(VerdictName.FALLBACK, "from_the_future")
 REBUILDING: Final = Verdict(VerdictName.FALLBACK, "rebuilding")
+WITHDRAWN: Final = Verdict(VerdictName.FALLBACK, "withdrawn")
 UNAVAILABLE: Final = Verdict(VerdictName.FALLBACK, "cache_unavailable")
 NEVER_SEEN: Final = Verdict(VerdictName.MISSING, "never_seen")
 NOT_SAMPLED: Final = Verdict(VerdictName.MISSING, "not_sampled_yet")
 
 USABLE: Final = (VerdictName.FRESH, VerdictName.STALE)
-_WORST_FIRST: Final = (VerdictName.FALLBACK, VerdictName.STALE, VerdictName.FRESH)
+_FALLBACK: Final = VerdictName.FALLBACK
+_STALE: Final = VerdictName.STALE
+_FRESH: Final = VerdictName.FRESH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,24 +86,35 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
         return self.verdict.name in USABLE and not self.void
 
 
+# Most judgements are one of these: made once, and not for every event.
+_UNCHANGED: Final = Judged(verdict=UNCHANGED)
+_IN_NO_SUBGRAPH: Final = Judged(verdict=IN_NO_SUBGRAPH, void=True)
+_HEARD: Final = Judged(verdict=HEARD)
+_FROM_FUTURE: Final = Judged(verdict=FROM_FUTURE)
+_WITHDRAWN: Final = Judged(verdict=WITHDRAWN)
+_UNAVAILABLE: Final = Judged(verdict=UNAVAILABLE)
+_NEVER_SEEN: Final = Judged(verdict=NEVER_SEEN)
+_NOT_SAMPLED: Final = Judged(verdict=NOT_SAMPLED)
+
+
 def judge_graph(
-    graph: FeatureUpdate | None, heard: FeatureUpdate | None, rules: Rules, *, now_ms: int
+    graph: FeatureUpdate | None,
+    heard: FeatureUpdate | None,
+    rules: Rules,
+    *,
+    now_ms: int,
+    withdrawals: Withdrawals | None = None,
 ) -> Judged:
     """The verdict on a `graph` value, beside its shard's heartbeat.
 
     It is republished at every close that touches it: it is as fresh as its shard's window stage.
+    `withdrawals` are those in force, None where there are none.
     """
     if graph is None:
-        return Judged(verdict=NEVER_SEEN)
-    if rules.time_ms(graph) > now_ms + rules.skew_ms:
-        return Judged(verdict=FROM_FUTURE)
-    # A shard that never spoke, or by a clock that is wrong, is as silent as this value is old.
-    if heard is None or rules.time_ms(heard) > now_ms + rules.skew_ms:
-        heard = graph
-    silent_ms = max(0, now_ms - rules.time_ms(heard))
-    if silent_ms <= rules.fresh_ms:
-        return Judged(verdict=HEARD)
-    return _aged(SHARD_SILENT, silent_ms, rules)
+        return _NEVER_SEEN
+    if withdrawals is not None and withdrawals.covers(graph):
+        return _WITHDRAWN
+    return _graph(graph, heard, rules, now_ms)
 
 
 def judge_ring(
@@ -102,27 +124,79 @@ def judge_ring(
     rules: Rules,
     *,
     now_ms: int,
+    withdrawals: Withdrawals | None = None,
 ) -> Judged:
     """The verdict on a `ring` value, beside the `graph` value of the same entity."""
+    if withdrawals is not None and (
+        (ring is not None and withdrawals.covers(ring))
+        or (graph is not None and withdrawals.covers(graph))
+    ):
+        return _WITHDRAWN
+    return _ring(ring, graph, heard, rules, now_ms)
+
+
+def last_known(judged: Judged, known_age_ms: int, rules: Rules) -> Judged:
+    """A verdict on what is only remembered, the cache being away: stale at best, and not for ever.
+
+    `judged` is the verdict on the remembered values as of now, `known_age_ms` says how long ago, by
+    the pipeline's clock, they were read. The age counts from then, or from where it would anyway,
+    whichever is longer ago.
+    """
+    verdict = judged.verdict
+    if verdict is FROM_FUTURE or verdict is WITHDRAWN:
+        return judged
+    if verdict.name is VerdictName.MISSING:
+        return _UNAVAILABLE  # it may have come since
+    age_ms = max(judged.age_ms, known_age_ms)
+    if age_ms > rules.stale_ms:
+        return Judged(verdict=UNAVAILABLE, age_ms=age_ms)
+    return Judged(verdict=LAST_KNOWN, age_ms=age_ms, void=judged.void)
+
+
+def _graph(graph: FeatureUpdate, heard: FeatureUpdate | None, rules: Rules, now_ms: int) -> Judged:
+    by_event_time = rules.by_event_time
+    latest_ms = now_ms + rules.skew_ms
+    shown_ms = graph.event_time_ms if by_event_time else graph.computed_at_ms
+    if shown_ms > latest_ms:
+        return _FROM_FUTURE
+    if heard is not None:
+        heard_ms = heard.event_time_ms if by_event_time else heard.computed_at_ms
+        # A shard that never spoke, or by a clock that is wrong, is as silent as this value is old.
+        if heard_ms <= latest_ms:
+            shown_ms = heard_ms
+    silent_ms = now_ms - shown_ms
+    return _HEARD if silent_ms <= rules.fresh_ms else _aged(SHARD_SILENT, silent_ms, rules)
+
+
+def _ring(
+    ring: FeatureUpdate | None,
+    graph: FeatureUpdate | None,
+    heard: FeatureUpdate | None,
+    rules: Rules,
+    now_ms: int,
+) -> Judged:
     if graph is None:
         if ring is None:
-            return Judged(verdict=NEVER_SEEN)
+            return _NEVER_SEEN
         if rules.time_ms(ring) > now_ms + rules.skew_ms:
-            return Judged(verdict=FROM_FUTURE)
+            return _FROM_FUTURE
         return _aged(SUBGRAPH_UNKNOWN, max(0, now_ms - rules.time_ms(ring)), rules)
-    shown = judge_graph(graph, heard, rules, now_ms=now_ms)
-    if shown.verdict is FROM_FUTURE:
+    shown = _graph(graph, heard, rules, now_ms)
+    if shown is _FROM_FUTURE:
         return shown
     if graph.subgraph == "":
-        verdict = IN_NO_SUBGRAPH if shown.verdict is HEARD else shown.verdict
-        return Judged(verdict=verdict, age_ms=shown.age_ms, void=True)
+        if shown is _HEARD:
+            return _IN_NO_SUBGRAPH
+        return Judged(verdict=shown.verdict, age_ms=shown.age_ms, void=True)
     if ring is None:
-        return Judged(verdict=NOT_SAMPLED)
-    if rules.time_ms(ring) > now_ms + rules.skew_ms:
-        return Judged(verdict=FROM_FUTURE)
+        return _NOT_SAMPLED
+    ring_ms = ring.event_time_ms if rules.by_event_time else ring.computed_at_ms
+    if ring_ms > now_ms + rules.skew_ms:
+        return _FROM_FUTURE
     if ring.subgraph == graph.subgraph:
-        return Judged(verdict=UNCHANGED) if shown.verdict is HEARD else shown
-    changed_ms = int(graph.values.get("subgraph_since_ms", rules.time_ms(ring)))
+        return _UNCHANGED if shown is _HEARD else shown
+    # A change that is said to lie ahead of the value that shows it would keep the ring young.
+    changed_ms = min(int(graph.values.get("subgraph_since_ms", ring_ms)), rules.time_ms(graph))
     return _aged(CHANGED, max(0, now_ms - changed_ms), rules)
 
 
@@ -144,8 +218,13 @@ def of_event(verdicts: list[Verdict]) -> Verdict:
 
     A new device on a known account does not make the account unknown.
     """
-    for name in _WORST_FIRST:
-        for verdict in verdicts:
-            if verdict.name is name:
-                return verdict
-    return verdicts[0] if verdicts else NEVER_SEEN
+    stale = fresh = None
+    for verdict in verdicts:
+        name = verdict.name
+        if name is _FALLBACK:
+            return verdict
+        if name is _FRESH:
+            fresh = fresh or verdict
+        elif name is _STALE:
+            stale = stale or verdict
+    return stale or fresh or (verdicts[0] if verdicts else NEVER_SEEN)

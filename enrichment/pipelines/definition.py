@@ -155,8 +155,9 @@ class Transform(Enum):
 
 
 class Term(_Table, frozen=True):
-    """`[[score.terms]]`: one addend of the log-odds, `weight * transform(value / over)`.
+    """`[[terms]]` of a score table, or `[[score.terms]]`: one addend of the log-odds.
 
+    It is `weight * transform(value / over)`.
     `value` and `over` are `event.FIELD` or `ROLE.GROUP.FEATURE`. Where one is not known, `prior`
     stands for the whole quotient. `above` is 1 where the quotient exceeds `threshold`, else 0.
     """
@@ -172,14 +173,14 @@ class Term(_Table, frozen=True):
 
 
 class Levels(_Table, frozen=True):
-    """`[score.levels]`: the least score of each level above normal, 0 to 100."""
+    """`[levels]`, or `[score.levels]`: the least score of each level above normal, 0 to 100."""
 
     elevated: Annotated[float, Meta(ge=0, le=100)] = 50.0
     highest: Annotated[float, Meta(ge=0, le=100)] = 90.0
 
 
 class Decisions(_Table, frozen=True):
-    """`[score.decisions]`: what each level leads to."""
+    """`[decisions]`, or `[score.decisions]`: what each level leads to."""
 
     normal: Literal["approve", "review", "decline"] = "approve"
     elevated: Literal["approve", "review", "decline"] = "review"
@@ -187,8 +188,34 @@ class Decisions(_Table, frozen=True):
     not_assessed: Literal["approve", "review", "decline"] = "review"
 
 
+class Provenance(_Table, frozen=True):
+    """`[provenance]`: how the weights came to be, so that nobody has to guess."""
+
+    # "by hand", or what `enrichment fit` did.
+    method: Field
+    # RFC 3339, UTC; "" where nobody noted it.
+    fitted_at: str = ""
+    fitted_on: tuple[str, ...] = ()
+    judged_on: tuple[str, ...] = ()
+    # Of simulated recordings: no table may be judged on a seed that it was fitted on.
+    seeds: tuple[int, ...] = ()
+    judged_seeds: tuple[int, ...] = ()
+    simulated: bool = False
+    events: Annotated[int, Meta(ge=0)] = 0
+    positives: Annotated[int, Meta(ge=0)] = 0
+    # The inverse strength of the regularisation, as scikit-learn has it.
+    c: Annotated[float, Meta(ge=0)] = 0.0
+    # Figures on data that the weights were not fitted on.
+    metrics: dict[str, float] = {}
+    note: str = ""
+
+
 class Score(_Table, frozen=True):
-    """`[score]`: the score table, versioned, as log-odds of a bad event."""
+    """The score table, versioned, as log-odds of a bad event; and which path serves.
+
+    Everything but `serve` may stand in a file of its own, which `[score] table` names: see
+    `ScoreTable`. The loader puts both together here.
+    """
 
     version: Field
     bias: float
@@ -197,6 +224,20 @@ class Score(_Table, frozen=True):
     serve: Literal["heuristic", "classical", "quantum"] = "classical"
     levels: Levels = Levels()
     decisions: Decisions = Decisions()
+    provenance: Provenance | None = None
+    # The file beside the pipeline's that all but `serve` was read from; "" where it stands here.
+    table: str = ""
+
+
+class ScoreTable(_Table, frozen=True):
+    """A score table's file, `payments.score.toml`: what `enrichment fit` writes."""
+
+    version: Field
+    bias: float
+    terms: Annotated[tuple[Term, ...], Meta(min_length=1)]
+    levels: Levels = Levels()
+    decisions: Decisions = Decisions()
+    provenance: Provenance | None = None
 
 
 class Replay(_Table, frozen=True):
@@ -235,7 +276,7 @@ class Pipeline(_Table, frozen=True):
     features: Features = Features()
     replay: Replay = Replay()
     limits: Limits = Limits()
-    # Hash of the file, set by the loader.
+    # Hash of the file and of the score table beside it, set by the loader.
     version: str = ""
 
     @property

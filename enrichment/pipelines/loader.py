@@ -1,4 +1,8 @@
-"""The loader of pipeline files: errors name the file, the key, what it found and wanted."""
+"""The loader of pipeline files: errors name the file, the key, what it found and wanted.
+
+A pipeline's score table may stand in a file of its own beside it, `payments.score.toml`, so that a
+fit replaces one file and leaves what the stream means alone.
+"""
 
 import difflib
 import hashlib
@@ -6,14 +10,16 @@ import re
 import tomllib
 from collections.abc import Iterator
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from enrichment.pipelines.definition import Pipeline, Term
+from enrichment.pipelines.definition import Pipeline, ScoreTable, Term
 
 SUFFIX: Final = ".toml"
+TABLE_SUFFIX: Final = ".score.toml"
 
 
 class PipelineError(ValueError):
@@ -22,14 +28,14 @@ class PipelineError(ValueError):
 
 def names(folder: Path | None = None) -> list[str]:
     """The pipelines that can be loaded by name: the shipped ones, and those in `folder`."""
-    found = {
-        entry.name.removesuffix(SUFFIX)
-        for entry in resources.files(__package__).iterdir()
-        if entry.name.endswith(SUFFIX)
-    }
+    files = {entry.name for entry in resources.files(__package__).iterdir()}
     if folder is not None and folder.is_dir():
-        found |= {path.stem for path in folder.glob(f"*{SUFFIX}")}
-    return sorted(found)
+        files |= {path.name for path in folder.glob(f"*{SUFFIX}")}
+    return sorted(
+        name.removesuffix(SUFFIX)
+        for name in files
+        if name.endswith(SUFFIX) and not name.endswith(TABLE_SUFFIX)
+    )
 
 
 def load(name: str, folder: Path | None = None) -> Pipeline:
@@ -37,46 +43,98 @@ def load(name: str, folder: Path | None = None) -> Pipeline:
 
     A file in `folder` goes before a shipped one. Raises PipelineError.
     """
+    if name.endswith(TABLE_SUFFIX):
+        raise PipelineError(f"{name}: is a score table; name the pipeline that it belongs to")
     if name.endswith(SUFFIX):
         path = Path(name)
         if not path.is_file():
             raise PipelineError(f"{name}: no such file")
-        return parse(path.read_bytes(), str(path))
+        return parse(path.read_bytes(), str(path), path.parent)
     if folder is not None and (own := folder / f"{name}{SUFFIX}").is_file():
-        return parse(own.read_bytes(), str(own))
+        return parse(own.read_bytes(), str(own), folder)
     known = names(folder)
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{nearest[0]}'?" if nearest else "known: " + ", ".join(known)
         raise PipelineError(f"there is no pipeline '{name}'; {hint}")
-    shipped = resources.files(__package__) / f"{name}{SUFFIX}"
-    return parse(shipped.read_bytes(), f"{name}{SUFFIX}")
+    shipped = resources.files(__package__)
+    return parse((shipped / f"{name}{SUFFIX}").read_bytes(), f"{name}{SUFFIX}", shipped)
 
 
-def parse(content: bytes, file: str) -> Pipeline:
-    """The pipeline that `content` describes; `file` is named in errors. Raises PipelineError."""
-    try:
-        tables = tomllib.loads(content.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PipelineError(f"{file}: not TOML: {error}") from error
+def parse(content: bytes, file: str, folder: Traversable | None = None) -> Pipeline:
+    """The pipeline that `content` describes; `file` is named in errors. Raises PipelineError.
+
+    `folder` is where a score table of its own is looked for: beside the file and nowhere else, so
+    that a table that was forgotten is an error and not another table.
+    """
+    tables = _toml(content, file)
     if "version" in tables:
         raise PipelineError(f"{file}: version: is the file's hash, and not written by hand")
+    beside = _table_beside(tables, file, folder)
+    if beside is not None:
+        # What stands in the table's file was checked under that file's name.
+        tables["score"] |= _toml(*beside)
     try:
         pipeline = msgspec.convert(tables, Pipeline)
     except msgspec.ValidationError as error:
-        raise PipelineError(f"{file}: {_explained(str(error), tables)}") from error
+        raise PipelineError(f"{file}: {_explained(str(error), tables, Pipeline)}") from error
     for key, problem in _contradictions(pipeline):
+        if beside is not None and key.startswith("score."):
+            raise PipelineError(f"{beside[1]}: {key.removeprefix('score.')}: {problem}")
         raise PipelineError(f"{file}: {key}: {problem}")
-    return msgspec.structs.replace(pipeline, version=hashlib.sha256(content).hexdigest()[:16])
+    digest = hashlib.sha256(content)
+    if beside is not None:
+        digest.update(b"\0" + beside[0])
+    return msgspec.structs.replace(pipeline, version=digest.hexdigest()[:16])
 
 
-def _explained(message: str, tables: dict[str, Any]) -> str:
+def parse_table(content: bytes, file: str) -> ScoreTable:
+    """The score table that `content` holds; `file` is named in errors. Raises PipelineError."""
+    tables = _toml(content, file)
+    try:
+        return msgspec.convert(tables, ScoreTable)
+    except msgspec.ValidationError as error:
+        raise PipelineError(f"{file}: {_explained(str(error), tables, ScoreTable)}") from error
+
+
+def _table_beside(
+    tables: dict[str, Any], file: str, folder: Traversable | None
+) -> tuple[bytes, str] | None:
+    """Content and name of the score table that `[score] table` names, checked; None without one."""
+    score = tables.get("score")
+    if not isinstance(score, dict) or "table" not in score:
+        return None
+    name = score["table"]
+    if not isinstance(name, str) or not name.endswith(TABLE_SUFFIX) or Path(name).name != name:
+        wanted = f"wanted the name of a file beside this one that ends in {TABLE_SUFFIX}"
+        raise PipelineError(f"{file}: score.table: {wanted}, found {name!r}")
+    own = {field.name for field in msgspec.structs.fields(ScoreTable)}
+    if both := sorted(own & score.keys()):
+        said = f"stands in {name} too, which score.table names: keep one of them"
+        raise PipelineError(f"{file}: score.{both[0]}: {said}")
+    if folder is None or not (place := folder / name).is_file():
+        hint = "`enrichment fit` writes one, and the shipped ones can be copied"
+        raise PipelineError(f"{file}: score.table: there is no file '{name}' beside it; {hint}")
+    shown = str(Path(file).with_name(name))
+    content = place.read_bytes()
+    parse_table(content, shown)
+    return content, shown
+
+
+def _toml(content: bytes, file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PipelineError(f"{file}: not TOML: {error}") from error
+
+
+def _explained(message: str, tables: dict[str, Any], root: type[msgspec.Struct]) -> str:
     """A msgspec error as `key: wanted …, found …`."""
     what, _, where = message.partition(" - at `$")
     path = re.sub(r"\[\.\.\.\]", "", where.rstrip("`").lstrip("."))
     if unknown := re.search(r"unknown field `(.+)`", what):
         key = f"{path}.{unknown[1]}".lstrip(".")
-        nearest = difflib.get_close_matches(unknown[1], _known_keys(path), n=1)
+        nearest = difflib.get_close_matches(unknown[1], _known_keys(path, root), n=1)
         hint = f", did you mean '{nearest[0]}'?" if nearest else ""
         return f"{key}: there is no such key{hint}"
     if missing := re.search(r"missing required field `(.+)`", what):
@@ -87,9 +145,9 @@ def _explained(message: str, tables: dict[str, Any]) -> str:
     return f"{path}: {wanted}{shown}"
 
 
-def _known_keys(path: str) -> list[str]:
+def _known_keys(path: str, root: type[msgspec.Struct]) -> list[str]:
     """The keys of the table at `path`, for a suggestion."""
-    fields: Any = Pipeline
+    fields: Any = root
     for step in (part.partition("[")[0] for part in path.split(".") if part):
         hint = {field.encode_name: field.type for field in msgspec.structs.fields(fields)}[step]
         candidates = [hint, *getattr(hint, "__args__", ()), *getattr(hint, "__metadata__", ())]
@@ -123,7 +181,7 @@ def _contradictions(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     if features.stale_ms < features.fresh_ms:
         yield "features.stale_ms", f"wanted at least fresh_ms ({features.fresh_ms})"
     if levels.highest < levels.elevated:
-        yield "score.levels.highest", "wanted at least score.levels.elevated"
+        yield "score.levels.highest", f"wanted at least elevated ({levels.elevated:g})"
     stream = pipeline.stream
     references = [ref for term in pipeline.score.terms for ref in (term.value, term.over) if ref]
     needed = {stream.id, stream.time, stream.amount, *(a.field for a in pipeline.aggregates)}

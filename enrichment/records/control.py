@@ -4,16 +4,25 @@ import msgspec
 
 
 class Withdrawal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Features that must not be used any more: by job, by calibration, or all of a pipeline."""
+    """Features that must not be used any more: by job, by calibration, by time, or all of them.
+
+    `until_ms` beside an id narrows it to what was computed by then; alone it is a whole pipeline's
+    past. One that names nothing at all is no withdrawal and is skipped.
+    """
 
     job_id: str = ""
     calibration_id: str = ""
     # Features computed at or before this wall-clock time are withdrawn.
     until_ms: int = 0
+    # Whatever has been computed and whatever will be, until this is lifted: the kill switch.
+    everything: bool = False
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One instruction to every process of a pipeline, with who gave it and why."""
+    """One instruction to every process of a pipeline, with who gave it and why.
+
+    Its key is `pipeline|name`; a pipeline `*` means all of them. A tombstone lifts it.
+    """
 
     pipeline: str
     name: str

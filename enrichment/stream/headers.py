@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 headers of the Kafka protocol binding, binary mode, and what inputs may carry."""
+"""CloudEvents 1.0 headers of the Kafka protocol binding, binary mode, as our outputs bear them."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -12,19 +12,23 @@ CONTENT_TYPE: Final = "application/json"
 STRUCTURED: Final = "application/cloudevents+json"
 # Marks an input record that is no event but says: all events before this time have been sent.
 PROGRESS: Final = "enrichment-progress-ms"
+# Names the dead letter that an input record was published again from.
+REPLAY_OF: Final = "enrichment-replay-of"
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # UTC throughout; naive keeps isoformat bare
 
 Headers = list[tuple[str, bytes]]
 
 
-def cloud_event(kind: str, source: str, id_: str, time_ms: int) -> Headers:
+def cloud_event(
+    kind: str, source: str, id_: str, time_ms: int, content_type: bytes = b"application/json"
+) -> Headers:
     """The headers of one record. `kind` is a record name, such as `digest`."""
     return [
         *_constant(kind, source),
         ("ce_id", id_.encode()),
         ("ce_time", rfc3339(time_ms)),
-        ("content-type", b"application/json"),
+        ("content-type", content_type),
     ]
 
 

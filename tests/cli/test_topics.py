@@ -69,7 +69,9 @@ def test_a_stream_of_ones_own_gets_manifests(settings: Settings, tmp_path: Path)
     for path in settings.topics_dir.glob("*.yaml"):
         path.write_text(path.read_text().replace("partitions: 4", "partitions: 6"))
     own = tmp_path / "logins.toml"
-    shipped = (ROOT / "enrichment" / "pipelines" / "payments.toml").read_text()
+    pipelines = ROOT / "enrichment" / "pipelines"
+    shutil.copy(pipelines / "payments.score.toml", tmp_path)
+    shipped = (pipelines / "payments.toml").read_text()
     own.write_text(shipped.replace('name = "payments"', 'name = "logins"', 1))
     result = run("topics", "new", str(own), settings=settings)
     assert result.exit_code == 0

@@ -12,6 +12,7 @@ from enrichment.feature.verdict import (
     FROM_FUTURE,
     HEARD,
     IN_NO_SUBGRAPH,
+    LAST_KNOWN,
     NEVER_SEEN,
     NOT_SAMPLED,
     SHARD_SILENT,
@@ -19,15 +20,18 @@ from enrichment.feature.verdict import (
     TOO_OLD,
     UNAVAILABLE,
     UNCHANGED,
+    WITHDRAWN,
     Judged,
     Rules,
     decayed,
     judge_graph,
     judge_ring,
+    last_known,
     of_event,
 )
 from enrichment.pipelines import load
 from enrichment.records import FeatureUpdate, Verdict, VerdictName
+from enrichment.rollout.control import FOREVER_MS, Withdrawals
 from tests.feature.cached import NOW_MS, heartbeat, ring, update
 
 RULES = Rules(
@@ -175,6 +179,200 @@ def test_waiting_never_makes_a_value_better(
             assert then.age_ms >= now.age_ms
 
 
+@given(
+    **CACHED,
+    by_wall=st.sampled_from(["everything", "until", "job", "calibration"]),
+    late_ms=st.integers(0, 100_000),
+)
+def test_what_is_withdrawn_is_never_used(
+    found: FeatureUpdate | None,
+    graph: FeatureUpdate | None,
+    heard: FeatureUpdate | None,
+    rules: Rules,
+    by_wall: str,
+    late_ms: int,
+) -> None:
+    """A covered value is a fallback for one reason, however young; what is not covered stays."""
+    assume(found is not None)
+    assert found is not None
+    assert found.source is not None
+    found = msgspec.structs.replace(
+        found, source=msgspec.structs.replace(found.source, calibration_id="c1")
+    )
+    withdrawals = {
+        "everything": Withdrawals(until_ms=FOREVER_MS),
+        "until": Withdrawals(until_ms=found.computed_at_ms + late_ms),
+        "job": Withdrawals(jobs={"j1": FOREVER_MS}),
+        "calibration": Withdrawals(calibrations={"c1": FOREVER_MS}),
+    }[by_wall]
+    judged = judge_ring(found, graph, heard, rules, now_ms=NOW_MS, withdrawals=withdrawals)
+    assert judged == Judged(verdict=WITHDRAWN)
+    assert not judged.usable
+    if graph is not None:
+        shown = judge_graph(graph, heard, rules, now_ms=NOW_MS, withdrawals=withdrawals)
+        if withdrawals.covers(graph):
+            assert shown.verdict == WITHDRAWN
+        else:
+            assert shown == judge_graph(graph, heard, rules, now_ms=NOW_MS)
+    other = Withdrawals(jobs={"j2": FOREVER_MS}, calibrations={"c2": FOREVER_MS})
+    for value in (found, None):
+        kept = judge_ring(value, graph, heard, rules, now_ms=NOW_MS, withdrawals=other)
+        assert kept == judge_ring(value, graph, heard, rules, now_ms=NOW_MS)
+
+
+@given(**CACHED)
+def test_a_ring_is_not_held_against_a_withdrawn_graph(
+    found: FeatureUpdate | None,
+    graph: FeatureUpdate | None,
+    heard: FeatureUpdate | None,
+    rules: Rules,
+) -> None:
+    """Neither that it is fresh, nor that the entity is in no subgraph, can be had from it."""
+    assume(graph is not None)
+    assert graph is not None
+    past = Withdrawals(until_ms=graph.computed_at_ms)
+    judged = judge_ring(found, graph, heard, rules, now_ms=NOW_MS, withdrawals=past)
+    assert judged.verdict == WITHDRAWN
+
+
+def test_a_job_is_withdrawn_from_rings_alone() -> None:
+    """What the window stage computed stays, though a job's id should stand in its source."""
+    gone = Withdrawals(jobs={"j1": FOREVER_MS})
+    assert S1.source is not None
+    assert S1.source.job_id == "j1"
+    assert judge_graph(S1, BEAT, RULES, now_ms=NOW_MS, withdrawals=gone).verdict == HEARD
+    found = judge_ring(RING, S1, BEAT, RULES, now_ms=NOW_MS, withdrawals=gone)
+    assert found.verdict == WITHDRAWN
+    narrowed = Withdrawals(jobs={"j1": RING.computed_at_ms - 1})
+    found = judge_ring(RING, S1, BEAT, RULES, now_ms=NOW_MS, withdrawals=narrowed)
+    assert found.verdict == UNCHANGED
+
+
+@given(**CACHED, known_age_ms=st.integers(-5_000, 2_000_000))
+def test_what_is_only_remembered_is_never_fresh(
+    found: FeatureUpdate | None,
+    graph: FeatureUpdate | None,
+    heard: FeatureUpdate | None,
+    rules: Rules,
+    known_age_ms: int,
+) -> None:
+    """Stale while neither it nor the memory of it is too old; its age is the larger; no missing."""
+    for judged in (
+        judge_ring(found, graph, heard, rules, now_ms=NOW_MS),
+        judge_graph(graph, heard, rules, now_ms=NOW_MS),
+    ):
+        known = last_known(judged, known_age_ms, rules)
+        assert known.verdict in (LAST_KNOWN, UNAVAILABLE, FROM_FUTURE)
+        assert (known.verdict == FROM_FUTURE) is (judged.verdict == FROM_FUTURE)
+        if known.verdict == LAST_KNOWN:
+            assert known.age_ms == max(judged.age_ms, known_age_ms) <= rules.stale_ms
+            assert judged.verdict.name in (VerdictName.FRESH, VerdictName.STALE)
+            assert known.usable is judged.usable
+        if judged.verdict.name is VerdictName.STALE and known_age_ms <= rules.stale_ms:
+            assert known.verdict == LAST_KNOWN
+        assert known.usable <= judged.usable
+
+
+def test_a_withdrawal_outlives_the_cache() -> None:
+    """What was withdrawn before, or since, the cache went away is not remembered into use."""
+    gone = Withdrawals(until_ms=FOREVER_MS)
+    judged = judge_ring(RING, S1, BEAT, RULES, now_ms=NOW_MS, withdrawals=gone)
+    assert last_known(judged, 10, RULES).verdict == WITHDRAWN
+
+
+def by_clock(value: FeatureUpdate, rules: Rules, at_ms: int) -> FeatureUpdate:
+    """The update at that time by the pipeline's clock; the other clock stands at 0."""
+    return timed(value, at_ms if rules.by_event_time else 0, 0 if rules.by_event_time else at_ms)
+
+
+@given(
+    rules=ANY_RULES,
+    writer=st.floats(0, 1),
+    reader=st.floats(0, 1),
+    beaten_ms=st.integers(0, 200_000),
+    sampled_ms=st.integers(0, 200_000),
+    changed=st.booleans(),
+)
+def test_promises_hold_up_to_the_stated_skew(
+    rules: Rules, writer: float, reader: float, beaten_ms: int, sampled_ms: int, changed: bool
+) -> None:
+    """Two clocks no further apart than `skew_ms`, either ahead: nothing is from the future.
+
+    Nothing is fresh whose shard was truly silent for longer than `fresh_ms` and the skew, nor whose
+    subgraph changed; and what was heard well within `fresh_ms` is not called silent.
+    """
+    true_ms = NOW_MS
+    wrote, now_ms = (true_ms + int(part * rules.skew_ms) for part in (writer, reader))
+    offset_ms = wrote - true_ms
+    beat = by_clock(heartbeat(), rules, true_ms - beaten_ms + offset_ms)
+    graph = graph_of("s2" if changed else "s1", 0, 0, true_ms - beaten_ms + offset_ms)
+    graph = by_clock(graph, rules, true_ms - beaten_ms + offset_ms)
+    found = by_clock(ring("account", "a1", 0.8), rules, true_ms - sampled_ms + offset_ms)
+    for judged in (
+        judge_ring(found, graph, beat, rules, now_ms=now_ms),
+        judge_graph(graph, beat, rules, now_ms=now_ms),
+        judge_ring(found, None, None, rules, now_ms=now_ms),
+    ):
+        assert judged.verdict != FROM_FUTURE
+        if beaten_ms > rules.fresh_ms + rules.skew_ms:
+            assert judged.verdict.name is not VerdictName.FRESH
+    judged = judge_ring(found, graph, beat, rules, now_ms=now_ms)
+    if changed:
+        assert judged.verdict.name is not VerdictName.FRESH
+    elif beaten_ms <= rules.fresh_ms - rules.skew_ms:
+        assert judged.verdict == UNCHANGED
+
+
+def both(*values: Any) -> tuple[Judged, Judged]:
+    """The verdicts on ring and graph, from (ring, graph, heartbeat, rules, time)."""
+    found, graph, heard, rules, now_ms = values
+    return (
+        judge_ring(found, graph, heard, rules, now_ms=now_ms),
+        judge_graph(graph, heard, rules, now_ms=now_ms),
+    )
+
+
+@given(**CACHED, shift_ms=st.integers(-1_700_000_000_000, 10**12))
+def test_only_differences_of_time_count(
+    found: FeatureUpdate | None,
+    graph: FeatureUpdate | None,
+    heard: FeatureUpdate | None,
+    rules: Rules,
+    shift_ms: int,
+) -> None:
+    """A replay of old events is judged as life was: shifting every time changes no verdict."""
+
+    def shifted(value: FeatureUpdate | None) -> FeatureUpdate | None:
+        if value is None:
+            return None
+        values = {
+            name: at + shift_ms if name == "subgraph_since_ms" else at
+            for name, at in value.values.items()
+        }
+        moved = msgspec.structs.replace(value, values=values)
+        return timed(moved, value.event_time_ms + shift_ms, value.computed_at_ms + shift_ms)
+
+    moved = [shifted(each) for each in (found, graph, heard)]
+    assert both(*moved, rules, NOW_MS + shift_ms) == both(found, graph, heard, rules, NOW_MS)
+
+
+@given(**CACHED, other_ms=st.integers(0, 2 * NOW_MS))
+def test_the_other_clock_does_not_count(
+    found: FeatureUpdate | None,
+    graph: FeatureUpdate | None,
+    heard: FeatureUpdate | None,
+    rules: Rules,
+    other_ms: int,
+) -> None:
+    """By event time whatever the wall was, by the wall whatever the events' time was."""
+    field = "computed_at_ms" if rules.by_event_time else "event_time_ms"
+    moved = [
+        None if each is None else msgspec.structs.replace(each, **{field: other_ms})
+        for each in (found, graph, heard)
+    ]
+    assert both(*moved, rules, NOW_MS) == both(found, graph, heard, rules, NOW_MS)
+
+
 FINITE = st.floats(-1e6, 1e6)
 
 
@@ -190,6 +388,23 @@ def test_decay_goes_towards_the_prior_and_never_past_it(
     assert low - slack <= older <= high + slack
     assert abs(older - prior) <= abs(younger - prior) + slack
     assert decayed(value, prior, 0, 60_000) == value
+
+
+@given(
+    value=FINITE,
+    prior=FINITE,
+    half_lives=st.integers(0, 20),
+    half_life_ms=st.integers(1, 10**8),
+)
+def test_it_halves_per_half_life(
+    value: float, prior: float, half_lives: int, half_life_ms: int
+) -> None:
+    """After n half-lives 2**-n of the distance to the prior is left, and after one more half."""
+    before = decayed(value, prior, half_lives * half_life_ms, half_life_ms)
+    after = decayed(value, prior, (half_lives + 1) * half_life_ms, half_life_ms)
+    slack = 1e-9 * max(1.0, abs(value), abs(prior))
+    assert before - prior == pytest.approx((value - prior) * 2.0**-half_lives, abs=slack)
+    assert after - prior == pytest.approx((before - prior) / 2, abs=slack)
 
 
 def test_half_of_the_distance_goes_each_half_life() -> None:
@@ -254,6 +469,12 @@ def test_age_counts_from_the_change_and_not_from_the_computation() -> None:
     assert judge_ring(days_old, S1, BEAT, RULES, now_ms=NOW_MS).verdict == UNCHANGED
 
 
+def test_a_change_cannot_lie_ahead_of_what_shows_it() -> None:
+    """A graph of long ago that dates its change into the future keeps no ring young."""
+    odd = graph_of("s2", NOW_MS - 50_000, NOW_MS - 50_000, NOW_MS + 900_000)
+    assert judge_ring(RING, odd, BEAT, RULES, now_ms=NOW_MS).age_ms == 50_000
+
+
 @pytest.mark.parametrize("by_event_time", [True, False])
 def test_the_pipelines_clock_counts(by_event_time: bool) -> None:
     """In a replay by event time the wall does not matter, and in life event time does not."""
@@ -284,7 +505,7 @@ def test_shipped_rules_are_those_of_the_file(name: str) -> None:
 
 ALL = [
     UNCHANGED, IN_NO_SUBGRAPH, HEARD, CHANGED, SUBGRAPH_UNKNOWN, SHARD_SILENT, TOO_OLD,
-    FROM_FUTURE, UNAVAILABLE, NEVER_SEEN, NOT_SAMPLED,
+    FROM_FUTURE, UNAVAILABLE, NEVER_SEEN, NOT_SAMPLED, LAST_KNOWN, WITHDRAWN,
 ]  # fmt: skip
 
 

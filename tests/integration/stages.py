@@ -73,7 +73,8 @@ class Stream:
         """`changes` are made in the text of the pipeline's file."""
         self.name = f"t{secrets.token_hex(4)}"
         self.folder, self.bootstrap, self.redis_url = folder, bootstrap, redis_url
-        text = (ROOT / "enrichment" / "pipelines" / f"{like}.toml").read_text(encoding="utf-8")
+        shipped = ROOT / "enrichment" / "pipelines"
+        text = (shipped / f"{like}.toml").read_text(encoding="utf-8")
         for old, new in {
             f'name = "{like}"\n': f'name = "{self.name}"\n',
             **(changes or {}),
@@ -81,6 +82,7 @@ class Stream:
             assert text.count(old) == 1
             text = text.replace(old, new)
         (folder / f"{self.name}.toml").write_text(text, encoding="utf-8")
+        (folder / f"{like}.score.toml").write_bytes((shipped / f"{like}.score.toml").read_bytes())
         self.pipeline: Pipeline = load(self.name, folder)
         self.topics = StreamTopics(self.name)
         self._stages: list[Stage] = []

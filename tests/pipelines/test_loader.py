@@ -4,6 +4,7 @@ import json
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,14 @@ from enrichment.pipelines.loader import parse
 
 SHIPPED = Path(__file__).resolve().parents[2] / "enrichment" / "pipelines"
 PAYMENTS = (SHIPPED / "payments.toml").read_text()
+TABLE = (SHIPPED / "payments.score.toml").read_text()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the score table of payments, where pipeline files of one's own may stand."""
+    (tmp_path / "payments.score.toml").write_text(TABLE)
+    return tmp_path
 
 
 def test_the_shipped_pipelines_are_found_by_name() -> None:
@@ -47,23 +56,25 @@ def test_kinds_and_link_names() -> None:
     assert (trust.node_kind, payments.node_kind) == ("user", "account")
 
 
-def test_the_version_is_the_files_hash() -> None:
-    """The same bytes give the same version, and any other bytes another."""
-    one = parse(PAYMENTS.encode(), "payments.toml")
+def test_the_version_is_the_files_hash(folder: Path) -> None:
+    """The same bytes give the same version, and any other bytes another: the score table's too."""
+    one = parse(PAYMENTS.encode(), "payments.toml", folder)
     assert one.version == load("payments").version
-    assert parse(PAYMENTS.encode() + b"# more\n", "payments.toml").version != one.version
+    assert parse(PAYMENTS.encode() + b"# more\n", "payments.toml", folder).version != one.version
+    (folder / "payments.score.toml").write_text(TABLE + "# more\n")
+    assert parse(PAYMENTS.encode(), "payments.toml", folder).version != one.version
 
 
-def test_a_file_of_ones_own_goes_first(tmp_path: Path) -> None:
+def test_a_file_of_ones_own_goes_first(folder: Path) -> None:
     """By its name in the folder, or by its path."""
     own = PAYMENTS.replace("size_ms = 2_000", "size_ms = 4_000")
-    (tmp_path / "payments.toml").write_text(own)
-    (tmp_path / "logins.toml").write_text(PAYMENTS.replace('"payments"', '"logins"', 1))
+    (folder / "payments.toml").write_text(own)
+    (folder / "logins.toml").write_text(PAYMENTS.replace('"payments"', '"logins"', 1))
     assert load("payments").window.size_ms == 2_000
-    assert load("payments", tmp_path).window.size_ms == 4_000
-    assert load(str(tmp_path / "payments.toml")).window.size_ms == 4_000
-    assert load("logins", tmp_path).name == "logins"
-    assert names(tmp_path) == ["cards", "logins", "payments", "trust"]
+    assert load("payments", folder).window.size_ms == 4_000
+    assert load(str(folder / "payments.toml")).window.size_ms == 4_000
+    assert load("logins", folder).name == "logins"
+    assert names(folder) == ["cards", "logins", "payments", "trust"]
 
 
 def test_an_unknown_pipeline_is_guessed(tmp_path: Path) -> None:
@@ -92,48 +103,114 @@ def test_an_unknown_pipeline_is_guessed(tmp_path: Path) -> None:
         ('clock = "wall"', 'clock = "moon"', "features.clock: Invalid enum value 'moon'"),
         ('between = "account"\nvia = "device"', 'between = "account"', "links[0]: wanted either"),
         ('via = "device"', 'via = "devise"', "links[0]: wanted an entity (account, beneficiary"),
-        (
-            "account.graph.density",
-            "acount.graph.density",
-            "score.terms[1].value: there is no entity 'acount', meant 'account'?",
-        ),
-        (
-            "account.graph.density",
-            "account.density",
-            "score.terms[1].value: wanted event.FIELD or ROLE.graph|ring.FEATURE",
-        ),
-        ("elevated = 30.0", "elevated = 90.0", "score.levels.highest: wanted at least"),
         ("sensitive = []", 'sensitive = ["amount"]', "stream.sensitive: 'amount' is needed as it"),
-        ("weight = 0.07", 'weight = "x"', "score.terms[0].weight: wanted float, found 'x'"),
-        ("weight = 0.07", "weigth = 0.07", "score.terms[0].weigth: there is no such key, did you"),
+        ('serve = "quantum"', 'serve = "qu"', "score.serve: Invalid enum value 'qu'"),
+        ('serve = "quantum"', 'sreve = "quantum"', "score.sreve: there is no such key, did you"),
+        ('serve = "quantum"', "bias = 1.0", "score.bias: stands in payments.score.toml too"),
+        ('"payments.score.toml"', '"own.score.toml"', "score.table: there is no file 'own.score"),
+        ('"payments.score.toml"', '"../x.score.toml"', "score.table: wanted the name of a file"),
+        ('"payments.score.toml"', "7", "score.table: wanted the name of a file beside this one"),
+        ('table = "payments.score.toml"\n', "", "score.version: is missing"),
         ("[stream]", 'version = "1"\n[stream]', "version: is the file's hash"),
         ("[stream]", "[stream", "not TOML"),
     ],
 )
-def test_a_wrong_file_is_told_with_its_key(old: str, new: str, said: str) -> None:
+def test_a_wrong_file_is_told_with_its_key(old: str, new: str, said: str, folder: Path) -> None:
     """One line: the file, the key, what was wanted and what was found."""
     assert old in PAYMENTS
     with pytest.raises(PipelineError) as error:
-        parse(PAYMENTS.replace(old, new, 1).encode(), "own.toml")
+        parse(PAYMENTS.replace(old, new, 1).encode(), "own.toml", folder)
     assert str(error.value).startswith(f"own.toml: {said}")
     assert "\n" not in str(error.value)
 
 
-def test_a_label_may_not_be_scored() -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "account.graph.density",
+            "acount.graph.density",
+            "terms[1].value: there is no entity 'acount', meant 'account'?",
+        ),
+        (
+            "account.graph.density",
+            "account.density",
+            "terms[1].value: wanted event.FIELD or ROLE.graph|ring.FEATURE",
+        ),
+        ("elevated = 30.0", "elevated = 90.0", "levels.highest: wanted at least elevated (90)"),
+        ("weight = 0.07", 'weight = "x"', "terms[0].weight: wanted float, found 'x'"),
+        ("weight = 0.07", "weigth = 0.07", "terms[0].weigth: there is no such key, did you mean"),
+        ("[levels]", "[levles]", "levles: there is no such key, did you mean 'levels'?"),
+        ("bias = -6.6\n", "", "bias: is missing"),
+        ("bias = -6.6", 'bias = -6.6\nserve = "quantum"', "serve: there is no such key"),
+        ("bias = -6.6", 'bias = -6.6\ntable = "x"', "table: there is no such key"),
+        ("seeds = [101]", "seeds = 101", "provenance.seeds: wanted array, found 101"),
+        ("[levels]", "[levels", "not TOML"),
+    ],
+)
+def test_a_wrong_score_table_is_told_with_its_own_file(
+    old: str, new: str, said: str, folder: Path
+) -> None:
+    """The file named is the table's, and the key is as it stands there."""
+    assert old in TABLE
+    (folder / "payments.toml").write_text(PAYMENTS)
+    (folder / "payments.score.toml").write_text(TABLE.replace(old, new, 1))
+    with pytest.raises(PipelineError) as error:
+        load("payments", folder)
+    assert str(error.value).startswith(f"{folder / 'payments.score.toml'}: {said}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_table_beside_or_within_gives_the_same_score(folder: Path) -> None:
+    """What stands in the file of its own may as well stand in [score]; only `table` tells."""
+    beside = parse(PAYMENTS.encode(), "payments.toml", folder).score
+    tables = tomllib.loads(PAYMENTS)
+    tables["score"] = {"serve": "quantum"} | tomllib.loads(TABLE)
+    content = "\n".join(f"{json.dumps(key)} = {inline(value)}" for key, value in tables.items())
+    within = parse(content.encode(), "own.toml").score
+    assert (beside.table, within.table) == ("payments.score.toml", "")
+    assert msgspec.structs.replace(beside, table="") == within
+    assert len(beside.terms) == 9
+
+
+def test_a_table_of_ones_own_must_be_there(tmp_path: Path) -> None:
+    """A pipeline file whose table was forgotten does not get the shipped one's weights."""
+    (tmp_path / "payments.toml").write_text(PAYMENTS)
+    with pytest.raises(PipelineError, match=r"score\.table: there is no file 'payments\.score"):
+        load("payments", tmp_path)
+
+
+def test_a_score_table_is_no_pipeline(folder: Path) -> None:
+    """It is not listed as one, and where it is named as one the error says what it is."""
+    assert names(folder) == ["cards", "payments", "trust"]
+    with pytest.raises(PipelineError, match=r"payments\.score\.toml: is a score table"):
+        load(str(folder / "payments.score.toml"))
+
+
+@pytest.mark.parametrize("name", ["cards", "payments", "trust"])
+def test_a_shipped_table_says_how_it_came_to_be(name: str) -> None:
+    """And one that was fitted on a simulated stream was judged on another seed."""
+    provenance = load(name).score.provenance
+    assert provenance is not None
+    assert provenance.method in {"by hand", "logistic regression"}
+    assert not set(provenance.seeds) & set(provenance.judged_seeds)
+
+
+def test_a_label_may_not_be_scored(folder: Path) -> None:
     """A term that reads the label's field would know the answer."""
     labelled = PAYMENTS.replace("[entities]", '[labels]\nfield = "amount"\n\n[entities]', 1)
-    with pytest.raises(PipelineError, match=r"score\.terms\[0\]\.value: bears the label"):
-        parse(labelled.encode(), "own.toml")
+    with pytest.raises(PipelineError, match=r"score\.toml: terms\[0\]\.value: bears"):
+        parse(labelled.encode(), "own.toml", folder)
 
 
-def test_an_aggregate_of_labels_needs_labels() -> None:
+def test_an_aggregate_of_labels_needs_labels(folder: Path) -> None:
     """And its entity must be one of the stream's."""
     aggregate = '[[aggregates]]\nname = "risk"\nentity = "device"\nfield = "label"\n\n[window]'
     with pytest.raises(PipelineError, match=r"aggregates\[0\]\.field: is 'label', but there are"):
-        parse(PAYMENTS.replace("[window]", aggregate, 1).encode(), "own.toml")
+        parse(PAYMENTS.replace("[window]", aggregate, 1).encode(), "own.toml", folder)
     elsewhere = aggregate.replace("device", "devise").replace("label", "amount")
     with pytest.raises(PipelineError, match=r"aggregates\[0\]\.entity: wanted an entity \(acc"):
-        parse(PAYMENTS.replace("[window]", elsewhere, 1).encode(), "own.toml")
+        parse(PAYMENTS.replace("[window]", elsewhere, 1).encode(), "own.toml", folder)
 
 
 JSON = st.recursive(
@@ -170,6 +247,7 @@ def inline(value: object) -> str:
 def test_no_file_makes_the_loader_stumble(data: st.DataObject) -> None:
     """Whatever stands in one place of a file: it loads, or the error names the file, in a line."""
     tables = tomllib.loads(PAYMENTS)
+    tables["score"] = {"serve": "quantum"} | tomllib.loads(TABLE)
     path = data.draw(st.sampled_from(places(tables)))
     place = tables
     for key in path[:-1]:
