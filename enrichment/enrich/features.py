@@ -17,16 +17,17 @@ from enrichment.feature.verdict import (
     NEVER_SEEN,
     NOT_SAMPLED,
     REBUILDING,
-    UNAVAILABLE,
     UNCHANGED,
     Judged,
     Rules,
     decayed,
     judge_graph,
     judge_ring,
+    last_known,
 )
 from enrichment.pipelines import Pipeline
 from enrichment.records import FeatureUpdate, FeatureUsed, VerdictName
+from enrichment.rollout.control import Withdrawals
 from enrichment.stream.topics import partition_for
 
 GRAPH: Final = "graph"
@@ -37,7 +38,18 @@ FOR_EVER_MS: Final = 2**62
 # Verdicts that no passing of time changes, as long as the shard is heard.
 _LASTING: Final = (HEARD, UNCHANGED, IN_NO_SUBGRAPH, NEVER_SEEN, NOT_SAMPLED)
 
-Known = Mapping[str, FeatureUpdate]  # by group
+Updates = Mapping[str, FeatureUpdate]  # by group
+
+
+class Known:
+    """The values of one entity as they were read, by group."""
+
+    __slots__ = ("read_at_ms", "updates")
+
+    def __init__(self, updates: dict[str, FeatureUpdate] | None = None, read_at_ms: int = 0) -> None:
+        self.updates = updates or {}
+        # When they were last known to hold, by the wall clock.
+        self.read_at_ms = read_at_ms
 
 
 class Cache(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +62,7 @@ class Cache(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int = 1
     # Whether it answers. Where it does not, what was last known may be used, and is never fresh.
     answers: bool = True
+    withdrawals: Withdrawals | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,56 +125,59 @@ class FeaturePlan:
         )
 
     def features(
-        self, role: str, id_: str, known: Known, heard: FeatureUpdate | None, cache: Cache, at_ms: int
+        self, role: str, id_: str, known: Known, shard: str, cache: Cache, at_ms: int
     ) -> Features:
         """Each wanted group of one entity with its verdict, values only where usable."""
         used = []
         lasting = cache.answers
+        updates, heard = known.updates, cache.heard.get(shard)
         for wanted in self._wanted[role]:
-            judged = self._judged(role, id_, wanted.group, known, heard, cache, at_ms)
+            if cache.rebuilding and self._rebuilding(role, id_, wanted.group, cache):
+                judged = Judged(verdict=REBUILDING)
+            else:
+                judged = self._judged(wanted.group, updates, heard, cache, at_ms)
+            if not cache.answers:
+                # By event time the verdict on the values tells their age.
+                known_ms = 0 if self.rules.by_event_time else at_ms - known.read_at_ms
+                judged = last_known(judged, max(0, known_ms), self.rules)
             lasting = lasting and judged.verdict in _LASTING
-            used.append(self._feature(role, id_, wanted, known.get(wanted.group), judged))
-        from_ms, until_ms = self._lasting(known, heard, at_ms) if lasting else (at_ms, at_ms + 1)
+            used.append(self._feature(role, id_, wanted, updates.get(wanted.group), judged))
+        from_ms, until_ms = self._span(updates, heard, at_ms) if lasting else (at_ms, at_ms + 1)
         return Features(used=tuple(used), from_ms=from_ms, until_ms=until_ms)
 
-    def _lasting(
-        self, known: Known, heard: FeatureUpdate | None, at_ms: int
-    ) -> tuple[int, int]:
+    def _span(self, known: Updates, heard: FeatureUpdate | None, at_ms: int) -> tuple[int, int]:
         """From when to when verdicts of `_LASTING` stand."""
         graph = known.get(GRAPH)
         if graph is None:
             return -FOR_EVER_MS, FOR_EVER_MS
         time_ms, skew_ms = self.rules.time_ms, self.rules.skew_ms
-        newest_ms = max([time_ms(update) for update in known.values()])
-        if heard is None:
-            heard = graph
-        elif time_ms(heard) > at_ms + skew_ms:
+        heard_ms = time_ms(heard or graph)
+        if heard_ms > at_ms + skew_ms:
             return at_ms, at_ms + 1
-        newest_ms = max(newest_ms, time_ms(heard))
-        return newest_ms - skew_ms, time_ms(heard) + self.rules.fresh_ms + 1
+        newest_ms = max(heard_ms, *[time_ms(update) for update in known.values()])
+        return newest_ms - skew_ms, heard_ms + self.rules.fresh_ms + 1
+
+    def _rebuilding(self, role: str, id_: str, group: str, cache: Cache) -> bool:
+        """Whether this group, or the one it is held against, may be old: it is being projected."""
+        return any(
+            partition_for(update_key(self._pipeline, self.kinds[role], id_, each), cache.partitions)
+            in cache.rebuilding
+            for each in {group, GRAPH}
+        )
 
     def _judged(
         self,
-        role: str,
-        id_: str,
         group: str,
-        known: Known,
+        known: Updates,
         heard: FeatureUpdate | None,
         cache: Cache,
         at_ms: int,
     ) -> Judged:
-        if not cache.answers:
-            return Judged(verdict=UNAVAILABLE)
-        if cache.rebuilding:
-            # A `ring` beside a `graph` that is still replayed would be held against an old one.
-            for each in {group, GRAPH}:
-                key = update_key(self._pipeline, self.kinds[role], id_, each)
-                if partition_for(key, cache.partitions) in cache.rebuilding:
-                    return Judged(verdict=REBUILDING)
-        graph = known.get(GRAPH)
+        graph, gone = known.get(GRAPH), cache.withdrawals
         if group == GRAPH:
-            return judge_graph(graph, heard, self.rules, now_ms=at_ms)
-        return judge_ring(known.get(group), graph, heard, self.rules, now_ms=at_ms)
+            return judge_graph(graph, heard, self.rules, now_ms=at_ms, withdrawals=gone)
+        ring = known.get(group)
+        return judge_ring(ring, graph, heard, self.rules, now_ms=at_ms, withdrawals=gone)
 
     def _feature(
         self, role: str, id_: str, wanted: _Wanted, value: FeatureUpdate | None, judged: Judged

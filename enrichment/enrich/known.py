@@ -6,27 +6,27 @@ The same map answers when the cache is away. It is bounded: what was not used wh
 half filled up is dropped.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from enrichment.enrich.decode import Events
-from enrichment.enrich.features import Cache, FeaturePlan
+from enrichment.enrich.features import Cache, FeaturePlan, Known
 from enrichment.enrich.lookup import EntityGroup, Lookup
 from enrichment.enrich.score import Scorer, View
 from enrichment.records import FeatureUpdate
+from enrichment.rollout.control import ControlState, Withdrawals
 
 ENTITIES_MAX: Final = 100_000  # of each kind, some 3 KiB each: more than a stream shows in a minute
 
 
-class _Entity:
+class _Entity(Known):
     """One entity: its values by group, and what they come to where it appears."""
 
-    __slots__ = ("raw", "read_at_ms", "updates", "views")
+    __slots__ = ("raw", "views")
 
     def __init__(self) -> None:
-        self.read_at_ms = 0
+        super().__init__()
         self.raw: list[bytes | None] = []
-        self.updates: dict[str, FeatureUpdate] = {}
         # role|shard -> (from, until, view)
         self.views: dict[str, tuple[int, int, View]] = {}
 
@@ -55,24 +55,37 @@ class _Kind:
                 self.unread.add(id_)
             self.young[id_] = entity
 
-    def __iter__(self) -> Iterable[_Entity]:
-        yield from self.young.values()
-        yield from self.old.values()
+    def __iter__(self) -> Iterator[str]:
+        yield from self.young
+        yield from self.old
+
+    def get(self, id_: str) -> _Entity | None:
+        """The entity, if it is remembered."""
+        return self.young.get(id_) or self.old.get(id_)
 
 
 class KnownFeatures:
     """The features of one pipeline's entities, for one batch of events after another."""
 
     def __init__(
-        self, plan: FeaturePlan, scorer: Scorer, lookup: Lookup, now_ms: Callable[[], int]
+        self,
+        plan: FeaturePlan,
+        scorer: Scorer,
+        lookup: Lookup,
+        now_ms: Callable[[], int],
+        control: Callable[[], ControlState],
     ) -> None:
+        """`control` is asked before each batch for what is in force."""
         self._plan = plan
         self._scorer = scorer
         self._lookup = lookup
         self._now_ms = now_ms
+        self._control = control
         self._kinds = {kind: _Kind(groups) for kind, groups in plan.groups.items()}
         self._heard: dict[str, FeatureUpdate] = {}
+        self._withdrawals: Withdrawals | None = None
         self._rebuilding: frozenset[int] = frozenset()
+        self._answered_at_ms = 0
 
     def views(self, events: Events) -> tuple[int, list[tuple[View, ...]]]:
         """The decision time, and the views of each event's entities in the order of roles."""
@@ -92,15 +105,15 @@ class KnownFeatures:
 
     def _read(self, shards: set[str], ids: dict[str, set[str]]) -> Cache:
         """Read what has changed, and whatever of these ids is not known."""
+        withdrawals = self._control().withdrawals
+        if withdrawals is not self._withdrawals:
+            self._withdrawals = withdrawals
+            self._drop_views()
         beats = self._lookup.beats(shards)
         if beats is not None:
             self._heard |= beats.heard
-            if beats.changed is None:
-                self._forget()
-            else:
-                for kind, id_ in beats.changed:
-                    if kind in self._kinds:
-                        self._kinds[kind].unread.add(id_)
+            self._note_changed(beats.changed)
+            self._answered_at_ms = self._now_ms()
             if beats.rebuilding != self._rebuilding:
                 self._rebuilding = beats.rebuilding
                 self._drop_views()
@@ -115,7 +128,24 @@ class KnownFeatures:
             rebuilding=self._rebuilding,
             partitions=self._lookup.partitions,
             answers=answers,
+            withdrawals=withdrawals,
         )
+
+    def _note_changed(self, changed: set[tuple[str, str]] | None) -> None:
+        """Have these entities read before their next use, or all: what held, held until now."""
+        if changed is None:
+            changed = {(name, id_) for name, kind in self._kinds.items() for id_ in kind}
+        for name, id_ in changed:
+            kind = self._kinds.get(name)
+            entity = kind and kind.get(id_)
+            if kind is not None and entity is not None:
+                self._hold(kind, id_, entity)
+                kind.unread.add(id_)
+
+    def _hold(self, kind: _Kind, id_: str, entity: _Entity) -> None:
+        """Note that what was not said to have changed held until the cache last answered."""
+        if self._lookup.tracking and id_ not in kind.unread:
+            entity.read_at_ms = self._answered_at_ms
 
     def _fetch(self, wanted: list[EntityGroup]) -> bool:
         """Read these; whether the cache answered."""
@@ -179,16 +209,13 @@ class KnownFeatures:
     def _view(
         self, role: str, id_: str, entity: _Entity, shard: str, cache: Cache, at_ms: int
     ) -> tuple[int, int, View]:
-        heard = cache.heard.get(shard)
-        features = self._plan.features(role, id_, entity.updates, heard, cache, at_ms)
+        if not cache.answers:
+            self._hold(self._kinds[self._plan.kinds[role]], id_, entity)
+        features = self._plan.features(role, id_, entity, shard, cache, at_ms)
         return features.from_ms, features.until_ms, self._scorer.view(role, features.used)
-
-    def _forget(self) -> None:
-        """Read everything again before it is used: what has changed meanwhile is not known."""
-        for kind in self._kinds.values():
-            kind.unread.update(kind.young, kind.old)
 
     def _drop_views(self) -> None:
         for kind in self._kinds.values():
-            for entity in (*kind.young.values(), *kind.old.values()):
-                entity.views.clear()
+            for id_ in kind:
+                if (entity := kind.get(id_)) is not None:
+                    entity.views.clear()

@@ -66,7 +66,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     # The same as JSON, its items separated by commas.
     written: bytes
     # The verdict on it, as JSON too, and how it ranks among those of the event's other entities.
-    verdict: bytes
+    verdict: msgspec.Raw
+    verdict_name: str
     rank: int
     # Bits: KNOWN, KNOWS_CLASSICAL, KNOWS_QUANTUM.
     knows: int
@@ -76,6 +77,21 @@ class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     quantum: float
     # Reasons by path, terms without ring among them.
     reasons: tuple[list[Ranked], list[Ranked], list[Ranked]]
+
+
+def verdict_of(views: Sequence[View]) -> tuple[msgspec.Raw, str]:
+    """The event's verdict as JSON, and its name: the worst, missing only where all are missing.
+
+    Those of its `ring` groups count, or all where its entities have none.
+    """
+    worst = views[0]
+    for view in views:
+        if view.rank > worst.rank:
+            worst = view
+    if worst.rank == UNRANKED:
+        verdict = of_event([used.verdict for view in views for used in view.used])
+        return msgspec.Raw(_ENCODE(verdict)), verdict.name.value
+    return worst.verdict, worst.verdict_name
 
 
 class Scored(msgspec.Struct, frozen=True, gc=False):
@@ -145,7 +161,8 @@ class Scorer:
         return View(
             used=used,
             written=b",".join([_ENCODE(each) for each in used]),
-            verdict=_ENCODE(verdict),
+            verdict=msgspec.Raw(_ENCODE(verdict)),
+            verdict_name=verdict.name.value,
             rank=_RANKS[verdict.name] if verdicts else UNRANKED,
             knows=knows,
             common=sums[3],
