@@ -17,6 +17,8 @@ from enrichment.stream.headers import Headers, cloud_event
 
 OUTPUT_BYTES_MAX: Final = 950_000  # below Kafka's default message limit of 1 MiB, headers included
 
+DETAIL_MAX: Final = 1_000  # characters: it may quote a value as large as the record
+
 
 class Record(msgspec.Struct, frozen=True):
     """One input record, as far as the hot path looks at it."""
@@ -168,7 +170,7 @@ class Enricher:
         letter = DeadLetter(
             pipeline=self._pipeline.name,
             reason=invalid.reason,
-            detail=invalid.detail,
+            detail=invalid.detail[:DETAIL_MAX],
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
