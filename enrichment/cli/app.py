@@ -18,6 +18,7 @@ NOUNS: Final = (
     "streams",
     "evaluate",
     "jobs",
+    "reviews",
     "demo",
     "bench",
 )

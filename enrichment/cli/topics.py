@@ -133,7 +133,7 @@ def new(
     ],
     topics_dir: TopicsDir = None,
 ) -> None:
-    """Write the four manifests of another stream, to be looked over and applied.
+    """Write the five manifests of another stream, to be looked over and applied.
 
     They get as many partitions as `enrichment.digests` has. A manifest that exists is left alone.
 

@@ -3,24 +3,32 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from enrichment.enrich.decode import Decoder, Events, Invalid
+from enrichment.enrich.answer import Answer, features_of
+from enrichment.enrich.decode import Decoder, Event, Events, Invalid
 from enrichment.enrich.digest import DigestBuilder
 from enrichment.enrich.features import FeaturePlan
 from enrichment.enrich.known import KnownFeatures
 from enrichment.enrich.lookup import Lookup
-from enrichment.enrich.score import Scorer
-from enrichment.enrich.write import AnswerWriter
+from enrichment.enrich.score import Scored, Scorer, Seen, verdict_of
 from enrichment.pipelines import Pipeline
-from enrichment.records import DeadLetter, DeadLetterReason, Digest
+from enrichment.records import (
+    DeadLetter,
+    DeadLetterReason,
+    Decision,
+    Digest,
+    Origin,
+    Review,
+)
 from enrichment.rollout.control import ControlState
-from enrichment.stream.envelope import Envelope
-from enrichment.stream.headers import Headers, cloud_event
+from enrichment.stream.envelope import CORRELATION, Envelope
+from enrichment.stream.headers import Headers, constant_headers, header, rfc3339
 
 OUTPUT_BYTES_MAX: Final = 950_000  # below Kafka's default message limit of 1 MiB, headers included
+DETAIL_MAX: Final = 1_000  # characters: it may quote a value as large as the record
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -30,7 +38,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     partition: int
     offset: int
     key: bytes | None
-    # Without what surrounds it, if anything does.
+    # Without what surrounds it.
     value: bytes | None
     # When it was published, in milliseconds; its answer bears the same.
     timestamp_ms: int = 0
@@ -53,6 +61,8 @@ class Outputs:
     """What one batch leads to."""
 
     enriched: list[Output] = field(default_factory=list)
+    # Events that wait for somebody's decision.
+    reviews: list[Output] = field(default_factory=list)
     dead_letters: list[Output] = field(default_factory=list)
     digests: list[Digest] = field(default_factory=list)
     progress: list[tuple[Digest, bool]] = field(default_factory=list)
@@ -67,8 +77,8 @@ class Enricher:
         pipeline: Pipeline,
         lookup: Lookup,
         now_ms: Callable[[], int],
-        *,
         pseudonym: Callable[[str], str] | None = None,
+        *,
         control: Callable[[], ControlState] | None = None,
     ) -> None:
         """`control` tells what is in force; without one nothing ever is."""
@@ -81,13 +91,15 @@ class Enricher:
         self._known = KnownFeatures(
             FeaturePlan(pipeline), self._scorer, lookup, now_ms, control or (lambda: nothing)
         )
-        self._writer = AnswerWriter(pipeline)
         self._digests = DigestBuilder(pipeline)
         self._encode = msgspec.json.Encoder().encode
-        self._source = f"/enrichment/{pipeline.name}"
         # A source may say that the window of the latest possible event is complete, and no more:
         # else one stray record would close every window to come.
         self._ahead_ms = pipeline.limits.future_ms + pipeline.window.size_ms
+        self._marks = {
+            kind: constant_headers(kind, f"/enrichment/{pipeline.name}")
+            for kind in ("enriched", "review", "dead-letter")
+        }
 
     def process(self, records: Sequence[Record]) -> Outputs:
         """Answer every record. The batch has one decision time, read after its features."""
@@ -105,13 +117,11 @@ class Enricher:
         return outputs
 
     def forget(self) -> None:
-        """Drop what an aborted transaction had counted."""
+        """Drop what an aborted transaction had told."""
         self._digests.forget()
 
-    def _opened(
-        self, records: Sequence[Record], outputs: Outputs, now_ms: int
-    ) -> list[Record]:
-        """The records that are to be decoded: not what a source states, nor what cannot be opened."""
+    def _opened(self, records: Sequence[Record], outputs: Outputs, now_ms: int) -> list[Record]:
+        """The records that are to be decoded: no word of a source's progress, nothing closed."""
         events = []
         for record in records:
             envelope = record.envelope
@@ -135,30 +145,102 @@ class Enricher:
     def _answer(self, records: Sequence[Record], events: Events, outputs: Outputs) -> None:
         """Score the events; one that would not fit once enriched is a dead letter instead."""
         decided_at_ms, views = self._known.views(events)
-        too_large: dict[int, Invalid] = {}
-        verdicts = []
-        scorer, write, headers = self._scorer, self._write, self._headers
-        rows = zip(records, events.ids, events.occurred_at_ms, events.payloads, strict=True)
+        scorer = self._scorer
         own = scorer.of_events(events.numbers, len(events))
-        for index, (record, id_, at_ms, payload) in enumerate(rows):
-            mine = views[index]
-            scored = scorer.scored(*own[index], mine)
-            verdict, name = verdict_of(mine)
-            correlation_id = ""
-            marks = headers(id_, at_ms)
-            if record.envelope is not None:
-                carried = record.envelope.carried(self._pseudonym)
-                correlation_id = (header(carried, CORRELATION) or b"").decode()
-                marks += carried
-            origin = Origin(record.topic, record.partition, record.offset)
-            value = write(
-                id_, origin, at_ms, decided_at_ms, payload, verdict, scored, mine, correlation_id
+        scores = [
+            scorer.scored(base, reasons, mine, events.numbers, index)
+            for index, ((base, reasons), mine) in enumerate(zip(own, views, strict=True))
+        ]
+        verdicts = [verdict_of(mine) for mine in views]
+        too_large: dict[int, Invalid] = {}
+        pipeline, version = self._pipeline.name, self._pipeline.version
+        score_version = self._pipeline.score.version
+        columns = zip(
+            records,
+            events.ids,
+            events.occurred_at_ms,
+            events.payloads,
+            scores,
+            verdicts,
+            views,
+            strict=True,
+        )
+        for index, (record, id_, at_ms, payload, scored, verdict, mine) in enumerate(columns):
+            headers, correlation_id = self._headers("enriched", id_, at_ms, record)
+            value = self._encode(
+                Answer(
+                    id_,
+                    pipeline,
+                    Origin(record.topic, record.partition, record.offset),
+                    at_ms,
+                    decided_at_ms,
+                    msgspec.Raw(payload),
+                    verdict.written,
+                    scored.path,
+                    scored.scores,
+                    scored.level,
+                    scored.decision,
+                    scored.reasons,
+                    features_of(mine),
+                    version,
+                    score_version,
+                    correlation_id,
+                )
             )
             if len(value) > OUTPUT_BYTES_MAX:
                 detail = f"{len(value)} bytes once enriched, the limit is {OUTPUT_BYTES_MAX}"
-                too_large[index] = Invalid(DeadLetterReason.TOO_LARGE, detail)
+                why = Invalid(DeadLetterReason.TOO_LARGE, detail)
+                too_large[index] = why
+                outputs.dead_letters.append(self._dead_letter(record, why, decided_at_ms))
                 continue
-            outputs.enriched.append(Output(events.keys[index], value, marks, record.timestamp_ms))
-            verdicts.append(name)
+            outputs.enriched.append(
+                Output(events.keys[index], value, headers, record.timestamp_ms)
+            )
             if scored.decision is Decision.REVIEW:
-                outputs.reviews.append(self._review(value, events, index, marks, record))
+                event = events[index]
+                outputs.reviews.append(
+                    self._review(record, event, scored, verdict, decided_at_ms)
+                )
+        if too_large:
+            kept = [index for index in range(len(events)) if index not in too_large]
+            records, events = [records[index] for index in kept], events.only(kept)
+            verdicts = [verdicts[index] for index in kept]
+        outputs.verdicts.update([verdict.name for verdict in verdicts])
+        partitions = [record.partition for record in records]
+        offsets = [record.offset for record in records]
+        outputs.digests = self._digests.digests(partitions, offsets, events)
+
+    def _headers(
+        self, kind: str, id_: str, at_ms: int, record: Record
+    ) -> tuple[Headers, str]:
+        """The headers of an output about this record, and its correlation id."""
+        headers = [*self._marks[kind], ("ce_id", id_.encode()), ("ce_time", rfc3339(at_ms))]
+        if record.envelope is None:
+            return headers, ""
+        carried = record.envelope.carried(self._pseudonym)
+        return headers + carried, (header(carried, CORRELATION) or b"").decode()
+
+    def _review(
+        self, record: Record, event: Event, scored: Scored, verdict: Seen, at_ms: int
+    ) -> Output:
+        """What an analyst is to decide on."""
+        headers, correlation_id = self._headers("review", event.id, event.occurred_at_ms, record)
+        review = Review(
+            event_id=event.id,
+            pipeline=self._pipeline.name,
+            origin=Origin(record.topic, record.partition, record.offset),
+            occurred_at_ms=event.occurred_at_ms,
+            decided_at_ms=at_ms,
+            score=scored.scores.served,
+            path=scored.path,
+            level=scored.level,
+            reasons=tuple(scored.reasons),
+            verdict=verdict.verdict,
+            entities=event.entities,
+            shard=event.shard,
+            score_version=self._pipeline.score.version,
+            amount_minor=event.amount_minor,
+            correlation_id=correlation_id,
+        )
+        return Output(event.key, self._encode(review), headers, record.timestamp_ms)
+

@@ -93,6 +93,25 @@ class Events:
             payload=self.payloads[index],
         )
 
+    def only(self, indices: Sequence[int]) -> "Events":
+        """Those of the events."""
+
+        def some(column: Sequence[Any]) -> list[Any]:
+            return [column[index] for index in indices]
+
+        return Events(
+            rows=some(self.rows),
+            ids=some(self.ids),
+            keys=some(self.keys),
+            occurred_at_ms=some(self.occurred_at_ms),
+            amounts_minor=some(self.amounts_minor),
+            shards=some(self.shards),
+            entities={role: some(ids) for role, ids in self.entities.items()},
+            numbers={name: some(numbers) for name, numbers in self.numbers.items()},
+            labels=some(self.labels),
+            payloads=some(self.payloads),
+        )
+
 
 class Decoder:
     """A decoder made for one pipeline: typed, and blind to fields that the pipeline never names."""

@@ -65,9 +65,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     used: tuple[FeatureUsed, ...]
     # The same as JSON, its items separated by commas.
     written: bytes
-    # The verdict on it, as JSON too, and how it ranks among those of the event's other entities.
-    verdict: msgspec.Raw
-    verdict_name: str
+    # The verdict on it, and how that ranks among those on the event's other entities.
+    seen: Seen
     rank: int
     # Bits: KNOWN, KNOWS_CLASSICAL, KNOWS_QUANTUM.
     knows: int
@@ -79,8 +78,22 @@ class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reasons: tuple[list[Ranked], list[Ranked], list[Ranked]]
 
 
-def verdict_of(views: Sequence[View]) -> tuple[msgspec.Raw, str]:
-    """The event's verdict as JSON, and its name: the worst, missing only where all are missing.
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """A verdict, and what is asked of it for every event: its JSON, and its name as text."""
+
+    verdict: Verdict
+    written: msgspec.Raw
+    name: str
+
+    @classmethod
+    def of(cls, verdicts: list[Verdict]) -> "Seen":
+        """What these verdicts on an event's entities come to."""
+        verdict = of_event(verdicts)
+        return cls(verdict, msgspec.Raw(_ENCODE(verdict)), verdict.name.value)
+
+
+def verdict_of(views: Sequence["View"]) -> Seen:
+    """The event's verdict: the worst, missing only where all are missing.
 
     Those of its `ring` groups count, or all where its entities have none.
     """
@@ -89,9 +102,8 @@ def verdict_of(views: Sequence[View]) -> tuple[msgspec.Raw, str]:
         if view.rank > worst.rank:
             worst = view
     if worst.rank == UNRANKED:
-        verdict = of_event([used.verdict for view in views for used in view.used])
-        return msgspec.Raw(_ENCODE(verdict)), verdict.name.value
-    return worst.verdict, worst.verdict_name
+        return Seen.of([used.verdict for view in views for used in view.used])
+    return worst.seen
 
 
 class Scored(msgspec.Struct, frozen=True, gc=False):
@@ -157,13 +169,12 @@ class Scorer:
                 knows |= KNOWS[path]
         # A ring's verdict speaks for its entity: the group `graph` is fresh as long as its shard.
         verdicts = [each.verdict for each in used if each.group == RING or not self._reads_ring]
-        verdict = of_event(verdicts)
+        seen = Seen.of(verdicts)
         return View(
             used=used,
             written=b",".join([_ENCODE(each) for each in used]),
-            verdict=msgspec.Raw(_ENCODE(verdict)),
-            verdict_name=verdict.name.value,
-            rank=_RANKS[verdict.name] if verdicts else UNRANKED,
+            seen=seen,
+            rank=_RANKS[seen.verdict.name] if verdicts else UNRANKED,
             knows=knows,
             common=sums[3],
             classical=sums[CLASSICAL],
@@ -186,12 +197,17 @@ class Scorer:
         return list(zip(bases, reasons, strict=True))
 
     def scored(
-        self, base: float, reasons: list[Ranked], views: Sequence[View], numbers: Numbers
+        self,
+        base: float,
+        reasons: list[Ranked],
+        views: Sequence[View],
+        numbers: Mapping[str, Sequence[float]],
+        index: int = 0,
     ) -> Scored:
         """The score of an event, of its own sum and reasons and the views of all roles in order.
 
         A path is known where at least one of its estimates is; the others of its terms then stand
-        at their priors. `numbers` are the event's, for terms that read several entities.
+        at their priors. `numbers` are the event's at `index`, for terms that read several entities.
         """
         common = base
         knows = KNOWN if self._of_event else 0
@@ -200,7 +216,8 @@ class Scorer:
             knows |= view.knows
         mixed: list[list[Ranked]] = [[], [], []]
         if self._mixed:
-            more, known = self._mix(views, numbers, mixed)
+            mine = {name: column[index] for name, column in numbers.items()}
+            more, known = self._mix(views, mine, mixed)
             common += more[3]
             knows |= known
         classical = quantum = None
@@ -233,12 +250,13 @@ class Scorer:
 
     def score(self, numbers: Numbers, features: Features) -> Scored:
         """The score of one event with these numbers and usable features, by (role, group)."""
-        [(base, reasons)] = self.of_events({name: [x] for name, x in numbers.items()}, 1)
+        columns = {name: [number] for name, number in numbers.items()}
+        [(base, reasons)] = self.of_events(columns, 1)
         views = [
             self.view(role, tuple(used for key, used in features.items() if key[0] == role))
             for role in self.roles
         ]
-        return self.scored(base, reasons, views, numbers)
+        return self.scored(base, reasons, views, columns)
 
     def _mix(
         self, views: Sequence[View], numbers: Numbers, reasons: list[list[Ranked]]

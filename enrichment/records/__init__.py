@@ -28,6 +28,7 @@ from enrichment.records.feature import FeatureUpdate, Source
 from enrichment.records.job import Job, JobEvent, JobState
 from enrichment.records.micro_batch import Cause, MicroBatch, Problem, Shared
 from enrichment.records.outcome import Outcome, OutcomeKind
+from enrichment.records.review import Review
 
 # Record name -> type. The name is the file in schemas/ and the middle of `ce_type`.
 RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
@@ -41,6 +42,7 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "job-event": JobEvent,
     "micro-batch": MicroBatch,
     "outcome": Outcome,
+    "review": Review,
 }
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "Path",
     "Problem",
     "Reason",
+    "Review",
     "Scores",
     "Shared",
     "Source",

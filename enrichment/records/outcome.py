@@ -30,3 +30,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: OutcomeKind
     decided_at_ms: int
     case_id: str = ""
+    # Of an analyst's verdict: who gave it, and what they had to say.
+    decided_by: str = ""
+    note: str = ""

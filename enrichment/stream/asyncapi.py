@@ -61,6 +61,7 @@ def document(streams: Iterable[str], manifests: Iterable[TopicManifest], version
             (of.enriched, "enriched"),
             (of.dead_letters, "dead-letter"),
             (of.outcomes, "outcome"),
+            (of.reviews, "review"),
         ):
             channels[topic] = _channel(topics[topic], message)
         messages[f"{stream}.event"] = _event_message(stream)
@@ -107,7 +108,8 @@ def _info(version: str) -> Node:
         "description": (
             "Every event of a stream gets features, a score and a decision. Publish to "
             "`{stream}.events`, read `{stream}.enriched`; say what turned out to be true on "
-            "`{stream}.outcomes`. The other topics join the stages, and may be read too.\n\n"
+            "`{stream}.outcomes`; what waits for an analyst is on `{stream}.reviews`. The other "
+            "topics join the stages, and may be read too.\n\n"
             "A key's partition is its CRC-32 modulo the partition count (librdkafka's "
             "`consistent`). Topics a shard travels on have equal partition counts."
         ),
@@ -146,7 +148,7 @@ def _add_operations(operations: Node, stage: str, streams: Sequence[str]) -> Non
         of = StreamTopics(stream)
         if stage == "enrich":
             receives.append(of.events)
-            sends += [of.enriched, of.dead_letters]
+            sends += [of.enriched, of.dead_letters, of.reviews]
         if stage == "window":
             receives.append(of.outcomes)
     for action, topics in (("receive", receives), ("send", sends)):
@@ -186,6 +188,7 @@ def _internal_messages() -> Node:
         ("enriched", "The event's key field; its pseudonym where that field is sensitive."),
         ("dead-letter", "The invalid record's own key, or its topic/partition/offset."),
         ("outcome", "Anything: an outcome is told by the partition of its shard."),
+        ("review", "As its enriched event's."),
     ):
         messages[record] = _message(record, {"type": "string", "description": key})
     return messages

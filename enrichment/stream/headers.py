@@ -25,20 +25,22 @@ def cloud_event(
 ) -> Headers:
     """The headers of one record. `kind` is a record name, such as `digest`."""
     return [
-        *_constant(kind, source),
+        *constant_headers(kind, source, content_type),
         ("ce_id", id_.encode()),
         ("ce_time", rfc3339(time_ms)),
-        ("content-type", content_type),
     ]
 
 
 @lru_cache(maxsize=64)
-def _constant(kind: str, source: str) -> tuple[tuple[str, bytes], ...]:
+def constant_headers(
+    kind: str, source: str, content_type: bytes = b"application/json"
+) -> tuple[tuple[str, bytes], ...]:
     """The headers that all records of one kind and source share: made once, not per event."""
     return (
         ("ce_specversion", b"1.0"),
         ("ce_type", b"enrichment.%s.v1" % kind.encode()),
         ("ce_source", source.encode()),
+        ("content-type", content_type),
     )
 
 

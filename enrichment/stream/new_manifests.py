@@ -1,4 +1,4 @@
-"""Manifests for a stream of one's own: four topics, commented as the shipped ones are."""
+"""Manifests for a stream of one's own: five topics, commented as the shipped ones are."""
 
 import re
 from typing import Final
@@ -33,7 +33,7 @@ spec:
 
 
 def render(stream: str, partitions: int) -> dict[str, str]:
-    """The content of each of the stream's four manifests, by topic name."""
+    """The content of each of the stream's five manifests, by topic name."""
     topics = StreamTopics(stream)
     shared = {"partitions": partitions, "partitions_reason": "", "message_reason": ""}
     plain = shared | {"message_bytes": MESSAGE_BYTES_DEFAULT}
@@ -75,6 +75,15 @@ def render(stream: str, partitions: int) -> dict[str, str]:
                 "partitions_reason": " # as enrichment.digests: an outcome travels with its shard",
                 "retention_ms": 400 * DAY_MS,
                 "retention_reason": "400 days: longer than any horizon of a year",
+            },
+        ),
+        topics.reviews: _filled(
+            topics.reviews,
+            plain
+            | {
+                "purpose": f"Events of {stream} that wait for an analyst, answered by outcomes.",
+                "retention_ms": 30 * DAY_MS,
+                "retention_reason": "30 days, as the enriched events that they are part of",
             },
         ),
     }

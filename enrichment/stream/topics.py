@@ -18,7 +18,7 @@ COPARTITIONED: Final = (DIGESTS, MICRO_BATCHES, JOBS, CASES)
 
 @dataclass(frozen=True, slots=True)
 class StreamTopics:
-    """The four topics that belong to one stream alone."""
+    """The five topics that belong to one stream alone."""
 
     stream: str
 
@@ -41,6 +41,11 @@ class StreamTopics:
     def outcomes(self) -> str:
         """Where outcomes are published, in the partition of their shard."""
         return f"{self.stream}.outcomes"
+
+    @property
+    def reviews(self) -> str:
+        """Where events wait for an analyst, who answers through outcomes."""
+        return f"{self.stream}.reviews"
 
 
 def partition_for(key: str, partitions: int) -> int:

@@ -65,7 +65,7 @@ def test_manifests_that_cannot_work_are_refused(settings: Settings) -> None:
 
 
 def test_a_stream_of_ones_own_gets_manifests(settings: Settings, tmp_path: Path) -> None:
-    """Four, with the partitions that digests have; again, it leaves them alone."""
+    """Five, with the partitions that digests have; again, it leaves them alone."""
     for path in settings.topics_dir.glob("*.yaml"):
         path.write_text(path.read_text().replace("partitions: 4", "partitions: 6"))
     own = tmp_path / "logins.toml"
@@ -75,12 +75,12 @@ def test_a_stream_of_ones_own_gets_manifests(settings: Settings, tmp_path: Path)
     own.write_text(shipped.replace('name = "payments"', 'name = "logins"', 1))
     result = run("topics", "new", str(own), settings=settings)
     assert result.exit_code == 0
-    assert result.stdout.count("written: ") == 4
+    assert result.stdout.count("written: ") == 5
     outcomes = settings.topics_dir / "logins.outcomes.yaml"
     assert "partitions: 6" in outcomes.read_text()
     outcomes.write_text(outcomes.read_text() + "# mine\n")
     again = run("topics", "new", str(own), settings=settings)
-    assert again.stdout.count("there already: ") == 4
+    assert again.stdout.count("there already: ") == 5
     assert outcomes.read_text().endswith("# mine\n")
 
 

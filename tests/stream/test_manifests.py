@@ -36,7 +36,7 @@ def shipped() -> dict[str, TopicManifest]:
 
 
 def test_every_topic_has_a_manifest(shipped: dict[str, TopicManifest]) -> None:
-    """The internal topics and the four of each shipped pipeline, and no others."""
+    """The internal topics and the five of each shipped pipeline, and no others."""
     wanted = {
         topics.DIGESTS,
         topics.MICRO_BATCHES,
@@ -48,7 +48,7 @@ def test_every_topic_has_a_manifest(shipped: dict[str, TopicManifest]) -> None:
     }
     for name in names():
         of = topics.StreamTopics(name)
-        wanted |= {of.events, of.enriched, of.dead_letters, of.outcomes}
+        wanted |= {of.events, of.enriched, of.dead_letters, of.outcomes, of.reviews}
     assert set(shipped) == wanted
 
 
@@ -114,6 +114,7 @@ def test_new_manifests_say_what_they_were_asked_for(stream: str) -> None:
         (of.enriched, 7),
         (of.dead_letters, 7),
         (of.outcomes, 7),
+        (of.reviews, 7),
     ]
 
 

@@ -6,14 +6,15 @@ from hypothesis import strategies as st
 from enrichment.stream.topics import StreamTopics, partition_for, shard_key
 
 
-def test_a_stream_has_four_topics_of_its_own() -> None:
+def test_a_stream_has_five_topics_of_its_own() -> None:
     """Their names start with the stream's."""
     of = StreamTopics("logins")
-    assert [of.events, of.enriched, of.dead_letters, of.outcomes] == [
+    assert [of.events, of.enriched, of.dead_letters, of.outcomes, of.reviews] == [
         "logins.events",
         "logins.enriched",
         "logins.dead-letters",
         "logins.outcomes",
+        "logins.reviews",
     ]
 
 
