@@ -181,6 +181,13 @@ def test_what_instructs_nobody_is_skipped_and_said(key: bytes, value: bytes, sai
     assert fold.state == folded(record(JOB), record(CALIBRATION))
 
 
+def test_a_record_without_a_key_is_said() -> None:
+    """A compacted topic takes none, but the topic may not always have been one."""
+    fold = ControlFold("payments")
+    assert fold.take([(None, b"{}"), record(JOB)]) == ["skipped: a control record without a key"]
+    assert covered(fold.state, sampled("j1"))
+
+
 def test_too_many_withdrawals_withdraw_everything() -> None:
     """It is said once, ends when enough are lifted, and needs no memory of their order."""
     many = [control(f"j{n}", job_id=f"j{n}") for n in range(WITHDRAWALS_MAX + 2)]
