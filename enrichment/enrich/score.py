@@ -59,6 +59,20 @@ Ranked = tuple[float, str, Reason]
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """A verdict, and what is asked of it for every event: its JSON, and its name as text."""
+
+    verdict: Verdict
+    written: msgspec.Raw
+    name: str
+
+    @classmethod
+    def of(cls, verdicts: list[Verdict]) -> "Seen":
+        """What these verdicts on an event's entities come to."""
+        verdict = of_event(verdicts)
+        return cls(verdict, msgspec.Raw(_ENCODE(verdict)), verdict.name.value)
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one entity's features come to, for every event of it while they stay as they are."""
 
@@ -78,21 +92,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reasons: tuple[list[Ranked], list[Ranked], list[Ranked]]
 
 
-class Seen(msgspec.Struct, frozen=True, gc=False):
-    """A verdict, and what is asked of it for every event: its JSON, and its name as text."""
-
-    verdict: Verdict
-    written: msgspec.Raw
-    name: str
-
-    @classmethod
-    def of(cls, verdicts: list[Verdict]) -> "Seen":
-        """What these verdicts on an event's entities come to."""
-        verdict = of_event(verdicts)
-        return cls(verdict, msgspec.Raw(_ENCODE(verdict)), verdict.name.value)
-
-
-def verdict_of(views: Sequence["View"]) -> Seen:
+def verdict_of(views: Sequence[View]) -> Seen:
     """The event's verdict: the worst, missing only where all are missing.
 
     Those of its `ring` groups count, or all where its entities have none.
