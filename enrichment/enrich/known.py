@@ -109,20 +109,19 @@ class KnownFeatures:
         if withdrawals is not self._withdrawals:
             self._withdrawals = withdrawals
             self._drop_views()
-        beats = self._lookup.beats(shards)
-        if beats is not None:
-            self._heard |= beats.heard
-            self._note_changed(beats.changed)
-            self._answered_at_ms = self._now_ms()
-            if beats.rebuilding != self._rebuilding:
-                self._rebuilding = beats.rebuilding
-                self._drop_views()
-        wanted: list[EntityGroup] = []
+        wanted = []
         for name, kind in self._kinds.items():
             kind.admit(ids[name])
-            unread = ids[name] & kind.unread if self._lookup.tracking else ids[name]
-            wanted += [(name, id_, group) for id_ in unread for group in kind.groups]
-        answers = beats is not None and self._fetch(wanted)
+            wanted += self._groups(name, ids[name] & kind.unread if self._lookup.tracking else ids[name])
+        answers = self._fetch(sorted(shards), wanted)
+        if answers and self._lookup.tracking:
+            # Seldom: what was known had changed by the time of the read.
+            again = [
+                group
+                for name, kind in self._kinds.items()
+                for group in self._groups(name, ids[name] & kind.unread)
+            ]
+            answers = not again or self._fetch([], again)
         return Cache(
             heard=self._heard,
             rebuilding=self._rebuilding,
@@ -130,6 +129,46 @@ class KnownFeatures:
             answers=answers,
             withdrawals=withdrawals,
         )
+
+    def _groups(self, name: str, ids: set[str]) -> list[EntityGroup]:
+        return [(name, id_, group) for id_ in ids for group in self._kinds[name].groups]
+
+    def _fetch(self, shards: list[str], wanted: list[EntityGroup]) -> bool:
+        """Read these; whether the cache answered."""
+        found = self._lookup.read(shards, wanted)
+        if found is None:
+            return False
+        self._heard |= found.heard
+        if found.rebuilding != self._rebuilding:
+            self._rebuilding = found.rebuilding
+            self._drop_views()
+        self._note_changed(found.changed)
+        self._answered_at_ms = self._now_ms()
+        self._keep(wanted, found.values)
+        self._note_changed(found.overtaken)
+        return True
+
+    def _keep(self, wanted: list[EntityGroup], values: list[bytes | None]) -> None:
+        """Remember what was read, group by group of each entity."""
+        at = 0
+        while at < len(wanted):
+            name, id_, _ = wanted[at]
+            kind = self._kinds[name]
+            entity = kind.young[id_]
+            entity.read_at_ms = self._answered_at_ms
+            kind.unread.discard(id_)
+            raw = values[at : at + len(kind.groups)]
+            at += len(kind.groups)
+            if raw == entity.raw:
+                continue
+            # Only where everything is read each time is it worth its memory.
+            entity.raw = [] if self._lookup.tracking else raw
+            entity.views.clear()
+            entity.updates = {
+                group: self._plan.trimmed(name, update)
+                for group, value in zip(kind.groups, raw, strict=True)
+                if value is not None and (update := self._lookup.decoded(value)) is not None
+            }
 
     def _note_changed(self, changed: set[tuple[str, str]] | None) -> None:
         """Have these entities read before their next use, or all: what held, held until now."""
@@ -146,34 +185,6 @@ class KnownFeatures:
         """Note that what was not said to have changed held until the cache last answered."""
         if self._lookup.tracking and id_ not in kind.unread:
             entity.read_at_ms = self._answered_at_ms
-
-    def _fetch(self, wanted: list[EntityGroup]) -> bool:
-        """Read these; whether the cache answered."""
-        if not wanted:
-            return True
-        values = self._lookup.values(wanted)
-        if values is None:
-            return False
-        at_ms = self._now_ms()
-        at = 0
-        while at < len(wanted):
-            name, id_, _ = wanted[at]
-            kind = self._kinds[name]
-            entity = kind.young[id_]
-            entity.read_at_ms = at_ms
-            kind.unread.discard(id_)
-            raw = values[at : at + len(kind.groups)]
-            at += len(kind.groups)
-            if raw == entity.raw:
-                continue
-            entity.raw = raw
-            entity.views.clear()
-            entity.updates = {
-                group: self._plan.trimmed(name, update)
-                for group, value in zip(kind.groups, raw, strict=True)
-                if value is not None and (update := self._lookup.decoded(value)) is not None
-            }
-        return True
 
     def _column(
         self,

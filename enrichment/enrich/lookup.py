@@ -1,13 +1,15 @@
 """The hot path's reads of the feature cache: within a timebox, behind a circuit breaker."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 import redis
 
 from enrichment.feature.breaker import Breaker
-from enrichment.feature.store import READY, SHARD_KIND, feature_key, projection_key
+from enrichment.enrich.features import GRAPH
+from enrichment.feature.reads import Read
+from enrichment.feature.store import READY, SHARD_KIND, Layout
 from enrichment.records import FeatureUpdate
 from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
@@ -15,83 +17,85 @@ from enrichment.telemetry.log import logger
 EntityGroup = tuple[str, str, str]  # kind, id, group
 
 
+# Entities by (kind, id), None for any of them.
+Changed = set[tuple[str, str]] | None
+
+
 class Reads(Protocol):
-    """Values by key, and which keys read before have changed since: None is any of them."""
+    """What `feature.reads.TrackedReads` is, as far as the hot path looks at it."""
 
-    tracking: bool
+    @property
+    def tracking(self) -> bool:
+        """Whether it is told of changes: if not, every read has to be complete."""
 
-    def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], frozenset[bytes] | None]:
+    def read(self, keys: Sequence[str]) -> Read:
         """The values, in order. Raises redis.RedisError where they do not come in time."""
 
 
-class Beats(msgspec.Struct, frozen=True):
-    """What one small read before each batch tells."""
+class Found(msgspec.Struct, frozen=True):
+    """What one read brought."""
 
     heard: dict[str, FeatureUpdate]
+    # Partitions of the updates' topic that are being projected.
     rebuilding: frozenset[int]
-    # (kind, id) of entities that have changed since the last time, None for all of them.
-    changed: set[tuple[str, str]] | None
+    values: list[bytes | None]
+    # What had changed before these values were read, and what changed after.
+    changed: Changed
+    overtaken: Changed
 
 
 class Lookup:
     """Reads of one pipeline's features. `now_ms` is the clock that the breaker goes by."""
 
     def __init__(
-        self, reads: Reads, pipeline: str, partitions: int, now_ms: Callable[[], int]
+        self, reads: Reads, layout: Layout, partitions: int, now_ms: Callable[[], int]
     ) -> None:
         self._reads = reads
-        self._pipeline = pipeline
+        self._layout = layout
         self.partitions = partitions
         self._now_ms = now_ms
         self._breaker = Breaker()
         self._decode = msgspec.json.Decoder(FeatureUpdate).decode
-        self._markers = [projection_key(pipeline, number) for number in range(partitions)]
-        self._prefix = f"features:{pipeline}:"
-        # Entities that changed since the last beat, None for any of them.
-        self._changed: set[tuple[str, str]] | None = None
+        self._markers = [layout.projection(number) for number in range(partitions)]
+        self._prefix = f"features:{layout.pipeline}:"
 
     @property
     def tracking(self) -> bool:
         """Whether the cache says what has changed. If not, everything is to be read each time."""
         return self._reads.tracking
 
-    def beats(self, shards: Iterable[str]) -> Beats | None:
-        """How the cache stands; None where it did not answer in time."""
+    def read(self, shards: Sequence[str], wanted: Sequence[EntityGroup]) -> Found | None:
+        """How the cache stands, and these values; None where it did not answer in time."""
         if not self._breaker.allows(self._now_ms()):
             return None
-        asked = list(shards)
-        keys = [feature_key(self._pipeline, SHARD_KIND, shard, "graph") for shard in asked]
-        values = self._read(self._markers + keys)
-        if values is None:
-            return None
-        count = self.partitions
-        heard = {}
-        for shard, value in zip(asked, values[count:], strict=True):
-            if value is not None and (update := self.decoded(value)) is not None:
-                heard[shard] = update
-        changed, self._changed = self._changed, set()
-        return Beats(
-            heard, frozenset(n for n in range(count) if values[n] != READY), changed
-        )
-
-    def values(self, wanted: Sequence[EntityGroup]) -> list[bytes | None] | None:
-        """The values of these groups; None where the cache did not answer in time."""
-        return self._read([feature_key(self._pipeline, *parts) for parts in wanted])
-
-    def _read(self, keys: Sequence[str]) -> list[bytes | None] | None:
+        key = self._layout.feature
+        keys = [*self._markers, *[key(SHARD_KIND, shard, GRAPH) for shard in shards]]
+        keys += [key(*parts) for parts in wanted]
         try:
-            values, changed = self._reads.read(keys)
+            values, changed, overtaken = self._reads.read(keys)
         except redis.RedisError as error:
             self._breaker.failed(self._now_ms())
             metrics.read_failures.add(1)
             logger().warning("the feature cache does not answer", error=str(error))
             return None
         self._breaker.succeeded()
-        if changed is None:
-            self._changed = None
-        elif self._changed is not None:
-            self._changed.update(filter(None, map(self._entity, changed)))
-        return values
+        beats = self.partitions + len(shards)
+        heard = {
+            shard: update
+            for shard, value in zip(shards, values[self.partitions : beats], strict=True)
+            if value is not None and (update := self.decoded(value)) is not None
+        }
+        return Found(
+            heard,
+            frozenset(number for number in range(self.partitions) if values[number] != READY),
+            values[beats:],
+            self._entities(changed),
+            self._entities(overtaken),
+        )
+
+    def _entities(self, keys: frozenset[bytes] | None) -> Changed:
+        """The entities whose features stand at these keys."""
+        return None if keys is None else set(filter(None, map(self._entity, keys)))
 
     def _entity(self, key: bytes) -> tuple[str, str] | None:
         """The entity whose features stand at that key; None for what is no entity's."""
