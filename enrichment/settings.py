@@ -56,3 +56,14 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(
         default=None, ge=1, le=65_535, description="Serve Prometheus metrics on this loopback port"
     )
+    schema_registry_url: str | None = Field(
+        default=None,
+        pattern=r"^(https?|mock)://[^@]*$",
+        description="A schema registry (http:// or https://): values are then framed with their "
+        "schema's id; without one they are plain JSON",
+    )
+    schema_registry_user: str | None = Field(default=None, description="Its user")
+    schema_registry_password: SecretStr | None = Field(default=None, description="Its password")
+    schema_registry_ca: Path | None = Field(
+        default=None, description="The CA certificates, a file or a folder, that it is trusted by"
+    )

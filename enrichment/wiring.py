@@ -21,12 +21,14 @@ from enrichment.pipelines import Pipeline
 from enrichment.settings import Delivery, Settings
 from enrichment.stream import topics
 from enrichment.telemetry.log import logger
+from enrichment.stream.framing import BARE, Framing
 
 if TYPE_CHECKING:
     from enrichment.provider.contract import Provider
     from enrichment.provider.pool import Pool
 
 CONNECT_S = 0.1  # a new connection takes three trips, and a batch waits for it once
+    from enrichment.stream.registry import Registry
 BACKOFF_FIRST_S = 0.5
 GC_OBJECTS = 500_000  # more than a batch of the default size keeps at once
 BACKOFF_MAX_S = 10.0  # an operator who fixes the server should not wait longer for us to notice
@@ -118,6 +120,42 @@ def _await(what: str, where: str, probe: Callable[[], object], stop: threading.E
                 f"{what} at {where} does not answer, trying again in {delay_s:.1f} s",
                 hint="start local servers with `enrichment up`, or set ENRICHMENT_"
                 + ("KAFKA_BOOTSTRAP" if what == "Kafka" else "REDIS_URL"),
+def open_registry(settings: Settings) -> "Registry | None":
+    """The schema registry, where there is one. Raises ConfigurationError."""
+    from enrichment.stream.registry import Registry, RegistryConfig, RegistryError
+
+    if settings.schema_registry_url is None:
+        return None
+    password = settings.schema_registry_password
+    ca = settings.schema_registry_ca
+    config = RegistryConfig(
+        url=settings.schema_registry_url,
+        user=settings.schema_registry_user,
+        password=None if password is None else password.get_secret_value(),
+        ca=None if ca is None else str(ca),
+    )
+    try:
+        return Registry.open(config)
+    except RegistryError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def framing_of(settings: Settings, pipeline: Pipeline, *written: str) -> Framing:
+    """What stands before the values of the topics that a stage writes: nothing without a registry.
+
+    Raises ConfigurationError where a schema is not registered.
+    """
+    from enrichment.stream.registry import RegistryError
+
+    registry = open_registry(settings)
+    if registry is None:
+        return BARE
+    try:
+        return registry.resolve(written, {pipeline.name: pipeline})
+    except RegistryError as error:
+        raise ConfigurationError(str(error)) from error
+
+
                 error=str(error),
             )
             stop.wait(delay_s * random.uniform(0.8, 1.2))  # noqa: S311  # jitter, not a secret
@@ -200,6 +238,7 @@ def run_project(settings: Settings, pipeline: Pipeline) -> None:
         return
     config = ProjectorConfig(
         pipeline=pipeline.name,
+        framing=framing_of(settings, pipeline, topics.MICRO_BATCHES, topics.FEATURES),
         client=kafka_config(settings, "project"),
         group_id=f"enrichment.project.{pipeline.name}",
         instance=_instance(settings, "project", pipeline),
@@ -257,7 +296,11 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
             on_revoked=worker.drop,
             stopping=stop.is_set,
         )
-        to = Addresses(pipeline=pipeline.name, partitions=counts)
+        to = Addresses(
+            pipeline=pipeline.name,
+            partitions=counts,
+            framing=framing_of(settings, pipeline, *counts),
+        )
         stage.run(ledger, worker, to, stop.is_set)
     finally:
         pool.close()

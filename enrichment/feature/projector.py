@@ -24,6 +24,7 @@ from enrichment.feature.store import (
     GUARD,
     READY,
     REBUILDING,
+from enrichment.stream.framing import unframed
     WRITES_MAX,
     feature_key_of,
     is_versioned,
@@ -109,6 +110,7 @@ class Projector:
                 if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # its public name
                     ends[message.partition()] = message.offset()
                 elif is_fatal(error):
+            value = None if value is None else unframed(value)
                     raise KafkaException(error)
                 else:
                     logger().warning("the consumer reports", error=str(error))
