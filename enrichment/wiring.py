@@ -9,26 +9,27 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from enrichment.feature.address import Address
+from enrichment.feature.cluster import ClusterCache
+from enrichment.feature.connection import open_cache
 from enrichment.pipelines import Pipeline
 from enrichment.settings import Delivery, Settings
 from enrichment.stream import topics
-from enrichment.telemetry.log import logger
 from enrichment.stream.framing import BARE, Framing
+from enrichment.telemetry.log import logger
 
 if TYPE_CHECKING:
+    from enrichment.feature.reads import TrackedReads
     from enrichment.provider.contract import Provider
     from enrichment.provider.pool import Pool
-
-CONNECT_S = 0.1  # a new connection takes three trips, and a batch waits for it once
     from enrichment.stream.registry import Registry
+
 BACKOFF_FIRST_S = 0.5
 GC_OBJECTS = 500_000  # more than a batch of the default size keeps at once
 BACKOFF_MAX_S = 10.0  # an operator who fixes the server should not wait longer for us to notice
@@ -62,14 +63,24 @@ def serve_metrics(port: int) -> None:
     start_http_server(port, addr="127.0.0.1")
 
 
-def open_redis(settings: Settings, timeout_s: float) -> redis.Redis:
+def redis_address(settings: Settings) -> Address:
+    """Where the feature cache is, with its password."""
+    address = settings.redis_url
+    if settings.redis_password is not None:
+        return address.with_password(settings.redis_password.get_secret_value())
+    return address
+
+
+def open_redis(settings: Settings, timeout_s: float) -> redis.Redis | ClusterCache:
     """A client of the feature cache whose every call ends within about `timeout_s`."""
-    return redis.Redis.from_url(
-        str(settings.redis_url),
-        socket_timeout=timeout_s,
-        socket_connect_timeout=max(timeout_s, CONNECT_S),
-        retry=Retry(NoBackoff(), 0),  # whoever calls decides whether there is time to try again
-    )
+    return open_cache(redis_address(settings), timeout_s)
+
+
+def open_reads(settings: Settings) -> "TrackedReads":
+    """The hot path's reads of the feature cache, within its timebox."""
+    from enrichment.feature.reads import TrackedReads
+
+    return TrackedReads(redis_address(settings), settings.read_timeout_ms / 1000)
 
 
 def stop_on_signals() -> threading.Event:
@@ -90,10 +101,10 @@ def await_kafka(settings: Settings, stop: threading.Event) -> bool:
 
 def await_redis(settings: Settings, stop: threading.Event) -> bool:
     """Wait until Redis answers; True, or False when told to stop first."""
-    url = settings.redis_url
+    where = settings.redis_url.where
     client = open_redis(settings, 3.0)
     try:
-        return _await("Redis", f"{url.host}:{url.port}", client.ping, stop)
+        return _await("Redis", where, client.ping, stop)
     finally:
         client.close()
 
@@ -109,17 +120,6 @@ def partition_count(settings: Settings, topic: str) -> int:
     return len(found.partitions)
 
 
-def _await(what: str, where: str, probe: Callable[[], object], stop: threading.Event) -> bool:
-    """Probe with exponential backoff and jitter, saying once per attempt that nobody answers."""
-    delay_s = BACKOFF_FIRST_S
-    while not stop.is_set():
-        try:
-            probe()
-        except (KafkaException, redis.RedisError) as error:
-            logger().warning(
-                f"{what} at {where} does not answer, trying again in {delay_s:.1f} s",
-                hint="start local servers with `enrichment up`, or set ENRICHMENT_"
-                + ("KAFKA_BOOTSTRAP" if what == "Kafka" else "REDIS_URL"),
 def open_registry(settings: Settings) -> "Registry | None":
     """The schema registry, where there is one. Raises ConfigurationError."""
     from enrichment.stream.registry import Registry, RegistryConfig, RegistryError
@@ -156,6 +156,17 @@ def framing_of(settings: Settings, pipeline: Pipeline, *written: str) -> Framing
         raise ConfigurationError(str(error)) from error
 
 
+def _await(what: str, where: str, probe: Callable[[], object], stop: threading.Event) -> bool:
+    """Probe with exponential backoff and jitter, saying once per attempt that nobody answers."""
+    delay_s = BACKOFF_FIRST_S
+    while not stop.is_set():
+        try:
+            probe()
+        except (KafkaException, redis.RedisError) as error:
+            logger().warning(
+                f"{what} at {where} does not answer, trying again in {delay_s:.1f} s",
+                hint="start local servers with `enrichment up`, or set ENRICHMENT_"
+                + ("KAFKA_BOOTSTRAP" if what == "Kafka" else "REDIS_URL"),
                 error=str(error),
             )
             stop.wait(delay_s * random.uniform(0.8, 1.2))  # noqa: S311  # jitter, not a secret
@@ -194,7 +205,9 @@ def run_enrich(settings: Settings, pipeline: Pipeline) -> None:
         cache.ping()  # so that no event waits for the connection
     except redis.RedisError as error:
         logger().warning("starting without the feature cache", error=str(error))
-    lookup = Lookup(cache, pipeline.name, partition_count(settings, topics.FEATURES), now_ms)
+    # A cluster's client reads as a server's does.
+    client = cast("redis.Redis", cache)
+    lookup = Lookup(client, pipeline.name, partition_count(settings, topics.FEATURES), now_ms)
     pseudonym = _pseudonym(settings) if pipeline.stream.sensitive else None
     # A batch's thousands of objects hold no cycles, and looking for some took a quarter of the
     # time (measured): what is loaded is never looked at, what a batch makes seldom.
@@ -225,6 +238,7 @@ def run_window(settings: Settings, pipeline: Pipeline) -> None:
         bootstrap=settings.kafka_bootstrap,
         feature_partitions=partition_count(settings, topics.FEATURES),
         source_partitions=partition_count(settings, streams.events),
+        framing=framing_of(settings, pipeline, topics.MICRO_BATCHES, topics.FEATURES),
     )
     run(pipeline, config, now_ms)
 
@@ -238,7 +252,6 @@ def run_project(settings: Settings, pipeline: Pipeline) -> None:
         return
     config = ProjectorConfig(
         pipeline=pipeline.name,
-        framing=framing_of(settings, pipeline, topics.MICRO_BATCHES, topics.FEATURES),
         client=kafka_config(settings, "project"),
         group_id=f"enrichment.project.{pipeline.name}",
         instance=_instance(settings, "project", pipeline),
