@@ -18,7 +18,9 @@ def main() -> None:
     except ValidationError as error:
         for problem in error.errors():
             name = "ENRICHMENT_" + "_".join(str(part) for part in problem["loc"]).upper()
-            sys.stderr.write(f"error: {name}: {problem['msg']}, found {problem['input']!r}\n")
+            secret = name.endswith(("_URL", "_KEY", "_PASSWORD"))
+            found = "" if secret else f", found {problem['input']!r}"
+            sys.stderr.write(f"error: {name}: {problem['msg']}{found}\n")
         sys.exit(2)
     build()(obj=settings, prog_name="enrichment")
 

@@ -4,8 +4,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AnyUrl, Field, SecretStr, UrlConstraints
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, PlainSerializer, PlainValidator, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from enrichment.feature.address import Address
 
 
 class Delivery(Enum):
@@ -15,19 +17,31 @@ class Delivery(Enum):
     AT_LEAST_ONCE = "at_least_once"
 
 
-RedisUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["redis", "rediss", "unix"])]
+def _address(value: object) -> Address:
+    return value if isinstance(value, Address) else Address.parse(str(value))
+
+
+# Shown without its password wherever settings are shown.
+RedisUrl = Annotated[Address, NoDecode, PlainValidator(_address), PlainSerializer(str)]
 
 
 class Settings(BaseSettings):
     """Where the servers are and how a process behaves: `ENRICHMENT_<NAME>` for each field."""
 
-    model_config = SettingsConfigDict(env_prefix="ENRICHMENT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="ENRICHMENT_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     kafka_bootstrap: str = Field(
         default="127.0.0.1:19092", description="Kafka brokers, host:port, separated by commas"
     )
     redis_url: RedisUrl = Field(
-        default=AnyUrl("redis://127.0.0.1:16379/0"), description="The feature cache"
+        default=Address.parse("redis://127.0.0.1:16379/0"),
+        description="The feature cache: redis://, rediss://, unix://, redis+sentinel://, "
+        "redis+cluster://; see docs/feature-cache.md",
+    )
+    redis_password: SecretStr | None = Field(
+        default=None, description="The cache's password, where the URL is to hold none"
     )
     state_dir: Path = Field(
         default=Path(".state"), description="Where local servers and processes keep their state"
@@ -51,6 +65,17 @@ class Settings(BaseSettings):
     )
     pseudonym_key: SecretStr | None = Field(
         default=None, min_length=16, description="The key of sensitive values' pseudonyms"
+    )
+    schema_registry_url: str | None = Field(
+        default=None,
+        pattern=r"^(https?|mock)://[^@]*$",
+        description="A schema registry (http:// or https://): values are then framed with their "
+        "schema's id; without one they are plain JSON",
+    )
+    schema_registry_user: str | None = Field(default=None, description="Its user")
+    schema_registry_password: SecretStr | None = Field(default=None, description="Its password")
+    schema_registry_ca: Path | None = Field(
+        default=None, description="The CA certificates, a file or a folder, that it is trusted by"
     )
     log_text: bool = Field(default=False, description="Logs as text instead of JSON")
     metrics_port: int | None = Field(

@@ -9,24 +9,27 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from enrichment.feature.address import Address
+from enrichment.feature.cluster import ClusterCache
+from enrichment.feature.connection import open_cache
 from enrichment.pipelines import Pipeline
 from enrichment.settings import Delivery, Settings
 from enrichment.stream import topics
+from enrichment.stream.framing import BARE, Framing
 from enrichment.telemetry.log import logger
 
 if TYPE_CHECKING:
+    from enrichment.feature.reads import TrackedReads
     from enrichment.provider.contract import Provider
     from enrichment.provider.pool import Pool
+    from enrichment.stream.registry import Registry
 
-CONNECT_S = 0.1  # a new connection takes three trips, and a batch waits for it once
 BACKOFF_FIRST_S = 0.5
 GC_OBJECTS = 500_000  # more than a batch of the default size keeps at once
 BACKOFF_MAX_S = 10.0  # an operator who fixes the server should not wait longer for us to notice
@@ -60,14 +63,24 @@ def serve_metrics(port: int) -> None:
     start_http_server(port, addr="127.0.0.1")
 
 
-def open_redis(settings: Settings, timeout_s: float) -> redis.Redis:
+def redis_address(settings: Settings) -> Address:
+    """Where the feature cache is, with its password."""
+    address = settings.redis_url
+    if settings.redis_password is not None:
+        return address.with_password(settings.redis_password.get_secret_value())
+    return address
+
+
+def open_redis(settings: Settings, timeout_s: float) -> redis.Redis | ClusterCache:
     """A client of the feature cache whose every call ends within about `timeout_s`."""
-    return redis.Redis.from_url(
-        str(settings.redis_url),
-        socket_timeout=timeout_s,
-        socket_connect_timeout=max(timeout_s, CONNECT_S),
-        retry=Retry(NoBackoff(), 0),  # whoever calls decides whether there is time to try again
-    )
+    return open_cache(redis_address(settings), timeout_s)
+
+
+def open_reads(settings: Settings) -> "TrackedReads":
+    """The hot path's reads of the feature cache, within its timebox."""
+    from enrichment.feature.reads import TrackedReads
+
+    return TrackedReads(redis_address(settings), settings.read_timeout_ms / 1000)
 
 
 def stop_on_signals() -> threading.Event:
@@ -88,10 +101,10 @@ def await_kafka(settings: Settings, stop: threading.Event) -> bool:
 
 def await_redis(settings: Settings, stop: threading.Event) -> bool:
     """Wait until Redis answers; True, or False when told to stop first."""
-    url = settings.redis_url
+    where = settings.redis_url.where
     client = open_redis(settings, 3.0)
     try:
-        return _await("Redis", f"{url.host}:{url.port}", client.ping, stop)
+        return _await("Redis", where, client.ping, stop)
     finally:
         client.close()
 
@@ -105,6 +118,42 @@ def partition_count(settings: Settings, topic: str) -> int:
             f"there is no topic {topic} at {settings.kafka_bootstrap}: `enrichment topics apply`"
         )
     return len(found.partitions)
+
+
+def open_registry(settings: Settings) -> "Registry | None":
+    """The schema registry, where there is one. Raises ConfigurationError."""
+    from enrichment.stream.registry import Registry, RegistryConfig, RegistryError
+
+    if settings.schema_registry_url is None:
+        return None
+    password = settings.schema_registry_password
+    ca = settings.schema_registry_ca
+    config = RegistryConfig(
+        url=settings.schema_registry_url,
+        user=settings.schema_registry_user,
+        password=None if password is None else password.get_secret_value(),
+        ca=None if ca is None else str(ca),
+    )
+    try:
+        return Registry.open(config)
+    except RegistryError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def framing_of(settings: Settings, pipeline: Pipeline, *written: str) -> Framing:
+    """What stands before the values of the topics that a stage writes: nothing without a registry.
+
+    Raises ConfigurationError where a schema is not registered.
+    """
+    from enrichment.stream.registry import RegistryError
+
+    registry = open_registry(settings)
+    if registry is None:
+        return BARE
+    try:
+        return registry.resolve(written, {pipeline.name: pipeline})
+    except RegistryError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _await(what: str, where: str, probe: Callable[[], object], stop: threading.Event) -> bool:
@@ -156,7 +205,9 @@ def run_enrich(settings: Settings, pipeline: Pipeline) -> None:
         cache.ping()  # so that no event waits for the connection
     except redis.RedisError as error:
         logger().warning("starting without the feature cache", error=str(error))
-    lookup = Lookup(cache, pipeline.name, partition_count(settings, topics.FEATURES), now_ms)
+    # A cluster's client reads as a server's does.
+    client = cast("redis.Redis", cache)
+    lookup = Lookup(client, pipeline.name, partition_count(settings, topics.FEATURES), now_ms)
     pseudonym = _pseudonym(settings) if pipeline.stream.sensitive else None
     # A batch's thousands of objects hold no cycles, and looking for some took a quarter of the
     # time (measured): what is loaded is never looked at, what a batch makes seldom.
@@ -187,6 +238,7 @@ def run_window(settings: Settings, pipeline: Pipeline) -> None:
         bootstrap=settings.kafka_bootstrap,
         feature_partitions=partition_count(settings, topics.FEATURES),
         source_partitions=partition_count(settings, streams.events),
+        framing=framing_of(settings, pipeline, topics.MICRO_BATCHES, topics.FEATURES),
     )
     run(pipeline, config, now_ms)
 
@@ -257,7 +309,11 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
             on_revoked=worker.drop,
             stopping=stop.is_set,
         )
-        to = Addresses(pipeline=pipeline.name, partitions=counts)
+        to = Addresses(
+            pipeline=pipeline.name,
+            partitions=counts,
+            framing=framing_of(settings, pipeline, *counts),
+        )
         stage.run(ledger, worker, to, stop.is_set)
     finally:
         pool.close()

@@ -118,6 +118,7 @@ def _ledger(settings: "Settings") -> "dict[str, Job]":
     import msgspec
 
     from enrichment.records.job import Job
+    from enrichment.stream.framing import unframed
     from enrichment.stream.topics import JOBS
 
     decoder = msgspec.json.Decoder(Job)
@@ -126,7 +127,7 @@ def _ledger(settings: "Settings") -> "dict[str, Job]":
         if value is None:
             jobs.pop(key, None)
         else:
-            jobs[key] = decoder.decode(value)
+            jobs[key] = decoder.decode(unframed(value))
     return jobs
 
 
@@ -135,11 +136,12 @@ def _events(settings: "Settings", job_id: str) -> "list[JobEvent]":
     import msgspec
 
     from enrichment.records.job import JobEvent
+    from enrichment.stream.framing import unframed
     from enrichment.stream.topics import JOB_EVENTS
 
     decoder = msgspec.json.Decoder(JobEvent)
     found = _records(settings, JOB_EVENTS, job_id)
-    return [decoder.decode(value) for _, value in found if value is not None]
+    return [decoder.decode(unframed(value)) for _, value in found if value is not None]
 
 
 def _records(settings: "Settings", topic: str, key: str) -> list[tuple[str, bytes | None]]:

@@ -58,6 +58,9 @@ def apply(
     are never taken away, and added only with --allow-repartition; replicas are never moved.
     When one difference is refused, nothing is changed.
 
+    With ENRICHMENT_SCHEMA_REGISTRY_URL the schema of what travels on each topic is registered too,
+    as `<topic>-value` with compatibility BACKWARD.
+
     Exit codes: 0 in step, 1 on an error or a refusal, 2 on wrong usage.
 
     For example:
@@ -88,6 +91,7 @@ def apply(
         _print(done, as_json=as_json, nothing="nothing was changed")
         fail(str(error))
     _print(done, as_json=as_json, nothing=f"{len(chosen)} topics are in step")
+    _register_schemas(settings, [each.name for each in chosen], quiet=as_json)
 
 
 def diff(
@@ -158,6 +162,40 @@ def new(
         else:
             path.write_text(content)
             typer.echo(f"written: {path}")
+
+
+def _register_schemas(settings: "Settings", names: list[str], *, quiet: bool) -> None:
+    """Register what travels on these topics, where there is a registry, and say so."""
+    from enrichment.pipelines import Pipeline, PipelineError, load
+    from enrichment.stream.registry import RegistryError, schema_of
+    from enrichment.wiring import ConfigurationError, open_registry
+
+    try:
+        registry = open_registry(settings)
+    except ConfigurationError as error:
+        fail(str(error))
+    if registry is None:
+        return
+    for name in names:
+        pipelines: dict[str, Pipeline] = {}
+        stream, _, end = name.rpartition(".")
+        if end == "events":
+            try:
+                pipelines[stream] = load(stream, settings.pipelines_dir)
+            except PipelineError as error:
+                typer.secho(f"{name}: no schema registered: {error}", err=True)
+                continue
+        schema = schema_of(name, pipelines)
+        if schema is None:
+            typer.secho(f"{name}: no schema registered: nothing of ours travels on it", err=True)
+            continue
+        try:
+            done = registry.register(name, schema)
+        except RegistryError as error:
+            fail(str(error))
+        typer.echo(
+            f"{done.topic:<24} schema {done.schema_id:<7} {done.subject}: BACKWARD", err=quiet
+        )
 
 
 def _manifests(

@@ -20,17 +20,11 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from enrichment.feature.store import (
-    GUARD,
-    READY,
-    REBUILDING,
-    WRITES_MAX,
-    feature_key_of,
-    is_versioned,
-    partitions_key,
-    projection_key,
-)
+from enrichment.feature.cluster import ClusterCache
+from enrichment.feature.connection import Writer, is_cluster
+from enrichment.feature.store import READY, REBUILDING, WRITES_MAX, Layout, is_versioned
 from enrichment.stream.errors import is_fatal
+from enrichment.stream.framing import unframed
 from enrichment.stream.topics import FEATURES
 from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
@@ -56,10 +50,11 @@ class ProjectorConfig:
 class Projector:
     """One projector process, from subscription to its orderly end."""
 
-    def __init__(self, cache: redis.Redis, config: ProjectorConfig) -> None:
+    def __init__(self, cache: redis.Redis | ClusterCache, config: ProjectorConfig) -> None:
         self._cache = cache
         self._config = config
-        self._guard = cache.register_script(GUARD)
+        self._writer = Writer(cache)
+        self._layout = Layout(config.pipeline, cluster=is_cluster(cache))
         self._prefix = f"{config.pipeline}|".encode()
         # Partition -> the end it had when we began to rebuild it; absent once it is ready.
         self._rebuilding: dict[int, int] = {}
@@ -115,8 +110,9 @@ class Projector:
                 continue
             ends[message.partition()] = message.offset() + 1
             key, value = message.key(), message.value()
+            value = None if value is None else unframed(value)
             if key is not None and key.startswith(self._prefix):
-                name = feature_key_of(key)
+                name = self._layout.feature_of(key)
                 if name is None or not (value is None or is_versioned(value)):
                     # Waiting would not make a feature of it, and would hold up all the others.
                     where = {"partition": message.partition(), "offset": message.offset()}
@@ -136,8 +132,7 @@ class Projector:
         updates = [(key, value) for key, value in values.items() if value is not None]
         for start in range(0, len(updates), WRITES_MAX):
             chunk = updates[start : start + WRITES_MAX]
-            keys = [key for key, _ in chunk]
-            self._guard(keys=keys, args=[self._config.ttl_ms, *(value for _, value in chunk)])
+            self._writer.write(dict(chunk), self._config.ttl_ms)
         if gone := [key for key, value in values.items() if value is None]:
             self._cache.delete(*gone)
         metrics.projected.add(len(values))
@@ -156,13 +151,12 @@ class Projector:
 
     def _start(self, partitions: list[TopicPartition]) -> None:
         """Set each partition's first offset, and mark in Redis those that are being rebuilt."""
-        pipeline = self._config.pipeline
         topic = self._consumer.list_topics(FEATURES, timeout=CALL_S).topics[FEATURES]
-        self._cache.set(partitions_key(pipeline), len(topic.partitions))
+        self._cache.set(self._layout.partitions(), len(topic.partitions))
         committed = self._consumer.committed(partitions, timeout=CALL_S)
         for partition, position in zip(partitions, committed, strict=True):
             number = partition.partition
-            marker = projection_key(pipeline, number)
+            marker = self._layout.projection(number)
             self._rebuilding.pop(number, None)
             if self._cache.get(marker) == READY and position.offset != OFFSET_INVALID:
                 partition.offset = position.offset
@@ -184,7 +178,7 @@ class Projector:
     def _check(self) -> None:
         """Notice a Redis that was flushed or replaced, and fill it again."""
         assigned = self._consumer.assignment()
-        keys = [projection_key(self._config.pipeline, tp.partition) for tp in assigned]
+        keys = [self._layout.projection(tp.partition) for tp in assigned]
         if not keys:
             return
         markers = self._cache.mget(keys)
@@ -208,5 +202,5 @@ class Projector:
         for number, reached in ends.items():
             if reached >= self._rebuilding.get(number, reached + 1):
                 del self._rebuilding[number]
-                self._cache.set(projection_key(self._config.pipeline, number), READY)
+                self._cache.set(self._layout.projection(number), READY)
                 logger().info("partition projected", partition=number, offset=reached)

@@ -16,12 +16,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import redis
 
+from enrichment.feature.cluster import ClusterCache
+from enrichment.feature.connection import is_cluster, open_cache
 from enrichment.feature.store import (
     READY,
     SHARD_KIND,
-    feature_key,
-    partitions_key,
-    projection_key,
+    Layout,
     update_key,
 )
 from enrichment.feature.verdict import (
@@ -112,23 +112,25 @@ class _Seen:
 class FeatureReader:
     """A reader of one pipeline's features. `clock_ns` is the wall clock, since 1970.
 
-    `pipeline` is a shipped pipeline's name, the path of a file, or a loaded one.
+    `cache` is a URL as in `enrichment.feature.address`, or an open client. `pipeline` is a shipped
+    pipeline's name, the path of a file, or a loaded one.
     """
 
     def __init__(
         self,
-        cache: "redis.Redis | str",
+        cache: "redis.Redis | redis.RedisCluster | ClusterCache | str",
         pipeline: Pipeline | str,
         *,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         if isinstance(cache, str):
-            cache = redis.Redis.from_url(
-                cache, socket_timeout=READ_S, socket_connect_timeout=READ_S
-            )
-        self._cache = cache
+            cache = open_cache(cache, READ_S, retries=1)
+        self._mget: Callable[[list[str]], Any] = (
+            cache.mget_nonatomic if isinstance(cache, redis.RedisCluster) else cache.mget
+        )
         definition = load(pipeline) if isinstance(pipeline, str) else pipeline
         self._pipeline = definition.name
+        self._layout = Layout(definition.name, cluster=is_cluster(cache))
         self._sharded = definition.window.shard is not None
         self._rules = Rules.of(definition)
         self._clock_ns = clock_ns
@@ -173,11 +175,11 @@ class FeatureReader:
         """One MGET of the values and of what says whether they are all there."""
         beside = (EntityGroup(group.kind, group.id, GRAPH) for group in groups)
         parts = list(dict.fromkeys([*groups, *beside]))
-        keys = [feature_key(self._pipeline, *part) for part in parts]
+        keys = [self._layout.feature(*part) for part in parts]
         while True:
             count = self._partitions
-            markers = [projection_key(self._pipeline, number) for number in range(count)]
-            raw: list[Any] = self._cache.mget([partitions_key(self._pipeline), *markers, *keys])
+            markers = [self._layout.projection(number) for number in range(count)]
+            raw: list[Any] = self._mget([self._layout.partitions(), *markers, *keys])
             self._partitions = int(raw[0] or 0)
             # The first read of all, or partitions were added: the markers were not all read.
             if self._partitions == count:
@@ -192,7 +194,7 @@ class FeatureReader:
         wanted = [EntityGroup(SHARD_KIND, shard, GRAPH) for shard in shards if shard is not None]
         if not wanted:
             return {}
-        raw: list[Any] = self._cache.mget([feature_key(self._pipeline, *part) for part in wanted])
+        raw: list[Any] = self._mget([self._layout.feature(*part) for part in wanted])
         beats = self._decoded(dict(zip(wanted, raw, strict=True)))
         return {part.id: beat for part, beat in beats.items()}
 

@@ -3,16 +3,25 @@
 `features:{pipeline}:{kind}:{id}:{group}` holds one JSON value whose first field is `version`.
 `features:{pipeline}:projection` holds the number of partitions of the topic behind the cache, and
 `features:{pipeline}:projection:{partition}` says `ready` while that partition is fully projected.
+`features:{pipeline}:control` mirrors what is withdrawn, for readers that know Redis alone.
+On a Redis Cluster a bucket stands behind the pipeline, in braces, so that all keys of a bucket are
+in one slot: `features:payments:{41}:account:42:ring`. Marks of projection share one bucket.
 """
 
+import hashlib
 import re
+import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 READY: Final = b"ready"
 REBUILDING: Final = b"rebuilding"
 SHARD_KIND: Final = "shard"  # the heartbeat of a shard's window stage, cached like an entity
 WRITES_MAX: Final = 500  # values per script call: Redis serves nobody else while a script runs
+# Slots that a pipeline's keys lie in: a batch is some sixty commands, not one for each key, and a
+# cluster of up to about as many nodes still shares the work. Never change it: keys would be lost.
+BUCKETS: Final = 64
 
 # Sets each key whose stored version is lower, and returns how many were set. The version is read
 # by pattern because parsing JSON in Lua costs more than the write itself.
@@ -31,22 +40,67 @@ end
 return written
 """
 
+GUARD_SHA: Final = hashlib.sha1(GUARD.encode(), usedforsecurity=False).hexdigest()
+
 _VERSIONED: Final = re.compile(rb'{"version":\d{1,16},')  # Lua counts in doubles: up to 2**53
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The keys of one pipeline. `cluster`: with a bucket each, for a Redis Cluster."""
+
+    pipeline: str
+    cluster: bool = False
+
+    def feature(self, kind: str, id_: str, group: str) -> str:
+        """The key of one group of one entity's features."""
+        if self.cluster:
+            bucket = zlib.crc32(f"{kind}:{id_}".encode()) % BUCKETS
+            return f"features:{self.pipeline}:{{{bucket}}}:{kind}:{id_}:{group}"
+        return f"features:{self.pipeline}:{kind}:{id_}:{group}"
+
+    def partitions(self) -> str:
+        """The key that holds how many partitions are projected."""
+        return f"features:{self.pipeline}:{_MARKS if self.cluster else ''}projection"
+
+    def projection(self, partition: int) -> str:
+        """The key that says whether one partition is fully projected."""
+        return f"{self.partitions()}:{partition}"
+
+    def control(self) -> str:
+        """The key that mirrors what is in force on `enrichment.control` for this pipeline."""
+        return f"features:{self.pipeline}:{_MARKS if self.cluster else ''}control"
+
+    def feature_of(self, update: bytes) -> str | None:
+        """The key for a message key of `features.updates`; None where it is none of this pipeline.
+
+        An id may contain the separator, the other parts never do.
+        """
+        try:
+            parts: Sequence[str] = update.decode().split("|")
+        except UnicodeDecodeError:
+            return None
+        if len(parts) < 4 or parts[0] != self.pipeline:
+            return None
+        return self.feature(parts[1], "|".join(parts[2:-1]), parts[-1])
+
+
+_MARKS: Final = f"{{{zlib.crc32(b'projection') % BUCKETS}}}:"
+
+
 def feature_key(pipeline: str, kind: str, id_: str, group: str) -> str:
-    """The key of one group of one entity's features in Redis."""
-    return f"features:{pipeline}:{kind}:{id_}:{group}"
+    """The key of one group of one entity's features, where there is no cluster."""
+    return Layout(pipeline).feature(kind, id_, group)
 
 
 def partitions_key(pipeline: str) -> str:
-    """The key that holds how many partitions are projected."""
-    return f"features:{pipeline}:projection"
+    """The key that holds how many partitions are projected, where there is no cluster."""
+    return Layout(pipeline).partitions()
 
 
 def projection_key(pipeline: str, partition: int) -> str:
-    """The key that says whether one partition is fully projected."""
-    return f"features:{pipeline}:projection:{partition}"
+    """The key that says whether one partition is fully projected, where there is no cluster."""
+    return Layout(pipeline).projection(partition)
 
 
 def update_key(pipeline: str, kind: str, id_: str, group: str) -> str:
@@ -57,17 +111,3 @@ def update_key(pipeline: str, kind: str, id_: str, group: str) -> str:
 def is_versioned(value: bytes) -> bool:
     """Whether the guard can read the value's version: without one it would refuse a whole batch."""
     return _VERSIONED.match(value) is not None
-
-
-def feature_key_of(update: bytes) -> str | None:
-    """The Redis key for a message key of `features.updates`; None where it is not one.
-
-    An id may contain the separator, the other parts never do.
-    """
-    try:
-        parts: Sequence[str] = update.decode().split("|")
-    except UnicodeDecodeError:
-        return None
-    if len(parts) < 4:
-        return None
-    return feature_key(parts[0], parts[1], "|".join(parts[2:-1]), parts[-1])

@@ -28,6 +28,7 @@ from enrichment.lab.metrics import (
 )
 from enrichment.lab.rows import Row, RowReader
 from enrichment.pipelines import Pipeline
+from enrichment.stream.framing import unframed
 from enrichment.stream.topics import StreamTopics
 
 DAY_MS: Final = 86_400_000
@@ -148,7 +149,7 @@ def committed_values(client: dict[str, Any], topic: str) -> Iterator[bytes]:
                 error = message.error()
                 if error is None:
                     if (value := message.value()) is not None:
-                        yield value
+                        yield unframed(value)
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # its public name
                     open_.discard(message.partition())
                 elif error.fatal():

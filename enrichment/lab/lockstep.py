@@ -12,6 +12,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from enrichment.records import JobState
+from enrichment.stream.framing import unframed
 from enrichment.stream.topics import FEATURES, JOBS, MICRO_BATCHES
 
 STEP_S: Final = 60.0  # the longest that one window may take; far more than any of them should
@@ -106,11 +107,11 @@ class Lockstep:
             if key is None or value is None or not key.startswith(self._prefix):
                 continue
             if message.topic() == JOBS:
-                job = self._job.decode(value)
+                job = self._job.decode(unframed(value))
                 if job.state in TERMINAL:
                     self._terminal.add(job.micro_batch_id)
                 continue
-            closed = self._closed.decode(value)
+            closed = self._closed.decode(unframed(value))
             window = (closed.shard, closed.window_start_ms)
             batches = self._batches.setdefault(window, set())
             # A close may be produced twice, under the same identity.

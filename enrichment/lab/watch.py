@@ -10,6 +10,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from enrichment.records import Case, JobState
+from enrichment.stream.framing import unframed
 from enrichment.stream.headers import PROGRESS, header
 from enrichment.stream.topics import CASES, JOBS, MICRO_BATCHES, StreamTopics
 
@@ -201,7 +202,7 @@ class Watcher:
 
     def _take_enriched(self, message: Message, now_ms: int) -> None:
         seen = self.seen
-        record = self._enriched.decode(message.value())
+        record = self._enriched.decode(unframed(message.value()))
         seen.answers[record.origin.partition][record.origin.offset] += 1
         seen.enriched += 1
         # An answer bears the timestamp of its input: the time of publishing.
@@ -214,23 +215,23 @@ class Watcher:
         seen.scores[record.event_id] = (scores.served, scores.heuristic, classical, quantum)
 
     def _take_dead_letter(self, message: Message, _now_ms: int) -> None:
-        origin = self._origin.decode(message.value())
+        origin = self._origin.decode(unframed(message.value()))
         self.seen.answers[origin.partition][origin.offset] += 1
         self.seen.dead_letters += 1
 
     def _take_micro_batch(self, message: Message, _now_ms: int) -> None:
         if self._ours(message):
-            closed = self._closed.decode(message.value())
+            closed = self._closed.decode(unframed(message.value()))
             self.seen.micro_batches[closed.micro_batch_id] = (closed.events, len(closed.problems))
 
     def _take_job(self, message: Message, _now_ms: int) -> None:
         if self._ours(message):
-            job = self._job.decode(message.value())
+            job = self._job.decode(unframed(message.value()))
             self.seen.jobs[job.job_id] = job
 
     def _take_case(self, message: Message, _now_ms: int) -> None:
         if self._ours(message):
-            case = self._case.decode(message.value())
+            case = self._case.decode(unframed(message.value()))
             self.seen.cases[case.case_id] = self.seen.last_case = case
 
     def _ours(self, message: Message) -> bool:

@@ -25,6 +25,7 @@ from confluent_kafka import (
 from enrichment.records.case import Case
 from enrichment.records.job import Job
 from enrichment.records.micro_batch import MicroBatch
+from enrichment.stream.framing import unframed
 from enrichment.stream.to_end import read_to_end
 from enrichment.stream.topics import CASES, JOBS, MICRO_BATCHES
 from enrichment.stream.transaction import Message, Outcome, TransactionalProducer
@@ -234,7 +235,7 @@ class Ledger:
         into.pop(name, None)  # so that the order is that of the newest records
         value = record.value()
         if value is not None:
-            into[name] = decoder.decode(value)
+            into[name] = decoder.decode(unframed(value))
 
     def _arrival(self, record: KafkaMessage) -> Arrival | None:
         """The record as an arrival; None where its partition is not ours (any more)."""
@@ -250,7 +251,7 @@ class Ledger:
         key, value = record.key() or b"", record.value()
         if key.startswith(self._prefix) and value is not None:
             try:
-                batch = self._decode_batch.decode(value)
+                batch = self._decode_batch.decode(unframed(value))
             except msgspec.DecodeError as problem:
                 logger().error(
                     "a micro-batch cannot be read and is left out",

@@ -1,7 +1,7 @@
 """What one partition has to say in its next transaction, and under which keys it says it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -10,6 +10,7 @@ from enrichment.records.feature import FeatureUpdate
 from enrichment.records.job import Job, JobEvent
 from enrichment.sample.cases import Change
 from enrichment.sample.machine import TERMINAL
+from enrichment.stream.framing import BARE, Framing
 from enrichment.stream.headers import cloud_event
 from enrichment.stream.topics import CASES, FEATURES, JOB_EVENTS, JOBS, partition_for
 from enrichment.stream.transaction import Message
@@ -26,6 +27,7 @@ class Addresses:
 
     pipeline: str
     partitions: Mapping[str, int]
+    framing: Framing = BARE
 
     @property
     def source(self) -> str:
@@ -63,12 +65,13 @@ class Outbox:
 
     def messages(self, to: Addresses, partition: int) -> list[Message]:
         """The records to produce: features and cases first, the job that explains them last."""
-        return [
+        bare = [
             *(_feature(update, to) for update in self.features),
             *(_case(change, to, partition) for change in self.cases),
             *(_event(event, to, partition) for event in self.events),
             *(_job(job, to, partition) for job in self.jobs.values()),
         ]
+        return [_framed(message, to.framing) for message in bare]
 
 
 def feature_key(update: FeatureUpdate) -> str:
@@ -79,6 +82,14 @@ def feature_key(update: FeatureUpdate) -> str:
 def case_key(pipeline: str, case_id: str) -> str:
     """The key of a case on the compacted topic."""
     return f"{pipeline}|{case_id}"
+
+
+def _framed(message: Message, framing: Framing) -> Message:
+    """The message as it goes out: a tombstone has nothing to frame."""
+    if message.value is None:
+        return message
+    value, headers = framing.framed(message.topic, message.value, message.headers)
+    return replace(message, value=value, headers=headers)
 
 
 def _feature(update: FeatureUpdate, to: Addresses) -> Message:

@@ -23,6 +23,7 @@ from mode.supervisors import CrashingSupervisor
 
 from enrichment.pipelines import Pipeline
 from enrichment.records import Digest, FeatureUpdate, MicroBatch, Outcome
+from enrichment.stream.framing import BARE, Framing, unframed
 from enrichment.stream.headers import Headers, cloud_event
 from enrichment.stream.topics import (
     DIGESTS,
@@ -59,6 +60,7 @@ class WindowConfig:
     # Of the stream's events topic; 0 where that is not known.
     source_partitions: int = 0
     client_id: str = "window"
+    framing: Framing = BARE
 
 
 class WindowStage:
@@ -145,7 +147,7 @@ class WindowStage:
                 partition.skip(message.offset)
                 return
             try:
-                digest = self._digests.decode(message.value)
+                digest = self._digests.decode(unframed(message.value or b""))
             except msgspec.MsgspecError as error:
                 logger().error(
                     "digest passed over: it cannot be read",
@@ -172,9 +174,9 @@ class WindowStage:
         self._outcomes_next[message.partition] = message.offset + 1
         self._judge(partition, message.value, message.offset)
 
-    def _judge(self, partition: Partition, value: bytes, offset: int) -> None:
+    def _judge(self, partition: Partition, value: bytes | None, offset: int) -> None:
         try:
-            outcome = self._outcomes.decode(value)
+            outcome = self._outcomes.decode(unframed(value or b""))
         except msgspec.MsgspecError as error:
             logger().error(
                 "outcome passed over: it cannot be read",
@@ -236,6 +238,7 @@ class WindowStage:
     async def _send(
         self, topic: str, partition: int, key: str, value: bytes, headers: Headers
     ) -> Any:
+        value, headers = self._config.framing.framed(topic, value, headers)
         return await self.app.producer.send(
             topic, key.encode(), value, partition, timestamp=None, headers=headers
         )
@@ -318,7 +321,7 @@ class WindowStage:
         self._outcomes_next[number] = outcomes_end
         records, end = await read_to_end(bootstrap, MICRO_BATCHES, number, start=note.log)
         closes = tuple(
-            (record.offset, self._micro_batches.decode(record.value))
+            (record.offset, self._micro_batches.decode(unframed(record.value)))
             for record in records
             if (record.key or b"").startswith(self._prefix)
         )

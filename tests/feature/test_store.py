@@ -5,12 +5,16 @@ import pytest
 import redis
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from redis.crc import key_slot
 
 from enrichment.feature.store import (
+    BUCKETS,
     GUARD,
+    Layout,
     feature_key,
-    feature_key_of,
     is_versioned,
+    partitions_key,
+    projection_key,
     update_key,
 )
 from enrichment.lab.servers import LocalServers
@@ -27,13 +31,37 @@ TEXTS = st.text(st.characters(exclude_characters="|", exclude_categories=["Cs"])
 def test_an_update_finds_its_key_in_redis(pipeline: str, kind: str, id_: str, group: str) -> None:
     """Whatever an id is made of, separators included, both keys speak of the same features."""
     on_topic = update_key(pipeline, kind, id_, group).encode()
-    assert feature_key_of(on_topic) == feature_key(pipeline, kind, id_, group)
+    for layout in (Layout(pipeline), Layout(pipeline, cluster=True)):
+        assert layout.feature_of(on_topic) == layout.feature(kind, id_, group)
+    assert Layout(pipeline).feature(kind, id_, group) == feature_key(pipeline, kind, id_, group)
 
 
-@pytest.mark.parametrize("key", [b"", b"payments", b"payments|account|1", b"payments|a|\xff|g"])
+def test_the_keys_are_as_documented() -> None:
+    """Word for word: teams read them without us. On a cluster, with their bucket in braces."""
+    one, cluster = Layout("payments"), Layout("payments", cluster=True)
+    assert one.feature("account", "42", "ring") == "features:payments:account:42:ring"
+    assert cluster.feature("account", "42", "ring") == "features:payments:{41}:account:42:ring"
+    assert one.projection(3) == projection_key("payments", 3) == "features:payments:projection:3"
+    assert one.partitions() == partitions_key("payments") == "features:payments:projection"
+    assert cluster.projection(3) == "features:payments:{38}:projection:3"
+    assert cluster.partitions() == "features:payments:{38}:projection"
+
+
+@given(kind=TEXTS, id_=TEXTS)
+def test_groups_of_one_entity_share_a_slot(kind: str, id_: str) -> None:
+    """Whatever the id is made of, braces included: the bucket's are the first."""
+    layout = Layout("payments", cluster=True)
+    keys = [layout.feature(kind, id_, group).encode() for group in ("graph", "ring")]
+    assert len({key_slot(key) for key in keys}) == 1
+    assert keys[0].split(b"{")[1].split(b"}")[0] in {b"%d" % number for number in range(BUCKETS)}
+
+
+@pytest.mark.parametrize(
+    "key", [b"", b"payments", b"payments|account|1", b"payments|a|\xff|g", b"other|account|1|ring"]
+)
 def test_a_key_of_another_form_is_none_of_ours(key: bytes) -> None:
     """Such a record is skipped: it names no features."""
-    assert feature_key_of(key) is None
+    assert Layout("payments").feature_of(key) is None
 
 
 @pytest.mark.parametrize(
