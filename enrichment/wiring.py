@@ -1,5 +1,6 @@
 """The one place that opens clients, configures logging and builds the stages from settings."""
 
+import contextlib
 import gc
 import hashlib
 import hmac
@@ -18,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from enrichment.feature.address import Address
 from enrichment.feature.cluster import ClusterCache
 from enrichment.feature.connection import open_cache
+from enrichment.feature.store import Layout
 from enrichment.pipelines import Pipeline
 from enrichment.settings import Delivery, Settings
 from enrichment.stream import topics
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from enrichment.stream.registry import Registry
 
 BACKOFF_FIRST_S = 0.5
+CACHE_S = 2.0  # the longest that the hot path waits for its connection to the cache before it begins
 GC_OBJECTS = 500_000  # more than a batch of the default size keeps at once
 BACKOFF_MAX_S = 10.0  # an operator who fixes the server should not wait longer for us to notice
 
@@ -181,11 +184,19 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+@contextlib.contextmanager
+def follow_control(settings, pipeline, stop):
+    from enrichment.rollout.control import ControlState
+    class X: state=ControlState(pipeline=pipeline.name)
+    yield X()
+
+
 def run_enrich(settings: Settings, pipeline: Pipeline) -> None:
     """Run the hot path until a signal ends it."""
     from enrichment.enrich.batch import Enricher
+    from enrichment.enrich.clients import LoopConfig
     from enrichment.enrich.lookup import Lookup
-    from enrichment.enrich.loop import Loop, LoopConfig, LostInstanceError
+    from enrichment.enrich.loop import Loop, LostInstanceError
 
     stop = stop_on_signals()
     if not await_kafka(settings, stop):
@@ -200,23 +211,28 @@ def run_enrich(settings: Settings, pipeline: Pipeline) -> None:
         batch_ms_max=settings.batch_ms_max,
         digest_partitions=partition_count(settings, topics.DIGESTS),
     )
-    cache = open_redis(settings, settings.read_timeout_ms / 1000)
-    try:
-        cache.ping()  # so that no event waits for the connection
-    except redis.RedisError as error:
-        logger().warning("starting without the feature cache", error=str(error))
-    # A cluster's client reads as a server's does.
-    client = cast("redis.Redis", cache)
-    lookup = Lookup(client, pipeline.name, partition_count(settings, topics.FEATURES), now_ms)
+    streams = topics.StreamTopics(pipeline.name)
+    written = (streams.enriched, streams.reviews, streams.dead_letters, topics.DIGESTS)
+    framing = framing_of(settings, pipeline, *written)
     pseudonym = _pseudonym(settings) if pipeline.stream.sensitive else None
-    # A batch's thousands of objects hold no cycles, and looking for some took a quarter of the
-    # time (measured): what is loaded is never looked at, what a batch makes seldom.
-    gc.freeze()
-    gc.set_threshold(GC_OBJECTS, 10, 10)
-    try:
-        Loop(Enricher(pipeline, lookup, now_ms, pseudonym), config, now_ms).run(stop)
-    except LostInstanceError as error:
-        raise StageEndedError(str(error)) from error
+    partitions = partition_count(settings, topics.FEATURES)
+    reads = open_reads(settings)
+    with contextlib.closing(reads), follow_control(settings, pipeline, stop) as control:
+        try:
+            reads.connect(CACHE_S)  # so that no event waits for it
+        except redis.RedisError as error:
+            logger().warning("starting without the feature cache", error=str(error))
+        layout = Layout(pipeline.name, cluster=settings.redis_url.is_cluster)
+        lookup = Lookup(reads, layout, partitions, now_ms)
+        enricher = Enricher(pipeline, lookup, now_ms, pseudonym, control=lambda: control.state)
+        # A batch's thousands of objects hold no cycles, and looking for some took a quarter of the
+        # time (measured): what is loaded is never looked at, what a batch makes seldom.
+        gc.freeze()
+        gc.set_threshold(GC_OBJECTS, 10, 10)
+        try:
+            Loop(enricher, config, now_ms, framing=framing).run(stop)
+        except LostInstanceError as error:
+            raise StageEndedError(str(error)) from error
 
 
 def run_window(settings: Settings, pipeline: Pipeline) -> None:

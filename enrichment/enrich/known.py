@@ -85,7 +85,9 @@ class KnownFeatures:
         self._heard: dict[str, FeatureUpdate] = {}
         self._withdrawals: Withdrawals | None = None
         self._rebuilding: frozenset[int] = frozenset()
+        # When the cache last answered, and whether it tells what has changed since.
         self._answered_at_ms = 0
+        self._tracked = False
 
     def views(self, events: Events) -> tuple[int, list[tuple[View, ...]]]:
         """The decision time, and the views of each event's entities in the order of roles."""
@@ -143,6 +145,7 @@ class KnownFeatures:
             self._rebuilding = found.rebuilding
             self._drop_views()
         self._note_changed(found.changed)
+        self._tracked = self._lookup.tracking
         self._answered_at_ms = self._now_ms()
         self._keep(wanted, found.values)
         self._note_changed(found.overtaken)
@@ -183,7 +186,7 @@ class KnownFeatures:
 
     def _hold(self, kind: _Kind, id_: str, entity: _Entity) -> None:
         """Note that what was not said to have changed held until the cache last answered."""
-        if self._lookup.tracking and id_ not in kind.unread:
+        if self._tracked and id_ not in kind.unread:
             entity.read_at_ms = self._answered_at_ms
 
     def _column(

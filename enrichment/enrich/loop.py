@@ -87,6 +87,7 @@ class Loop:
             self._settle()
         finally:
             self._committer.shutdown()
+            self._commit = None  # nothing is begun any more
             self._consumer.close()
             if self._transactions is not None:
                 self._transactions.close()  # between two batches there is nothing to deliver
