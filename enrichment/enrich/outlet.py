@@ -1,7 +1,7 @@
 """Where the outputs of a batch go: each to its topic, digests to the partitions of their shards."""
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
@@ -13,6 +13,8 @@ from enrichment.stream.headers import cloud_event
 from enrichment.stream.topics import DIGESTS, StreamTopics, partition_for, shard_key
 
 FULL_S: Final = 30.0  # the longest that a full producer queue is waited for
+POLL_S: Final = 0.05
+FULL: Final = f"the producer's queue was full for {FULL_S:.0f} s: is the broker away?"
 PROGRESS_MS: Final = 100  # how often a source's progress goes to shards that it showed nothing of
 
 
@@ -81,27 +83,30 @@ class Outlet:
 
     def _put(self, topic: str, outputs: list[Output], partition: int = -1) -> None:
         """Queue records; when the queue is full, wait for room, since nothing may be lost."""
-        produce, delivered, framing = self._producer.produce, self._delivered, self._framing
+        framing, delivered = self._framing, self._delivered
+        produce = self._producer.produce
         for output in outputs:
             value, headers = framing.framed(topic, output.value, output.headers)
-            record = (
-                topic, value, output.key, partition, delivered, output.timestamp_ms, headers,
-            )  # fmt: skip
-            try:
-                produce(*record)
-            except BufferError:
-                self._wait_and_produce(record)
-
-    def _wait_and_produce(self, record: tuple[Any, ...]) -> None:
-        """Backpressure: nothing is consumed while this waits."""
-        for _ in range(round(FULL_S / 0.05)):
-            self._producer.poll(0.05)
-            try:
-                self._producer.produce(*record)
-            except BufferError:
-                continue
-            return
-        raise QueueFullError(f"the producer's queue was full for {FULL_S:.0f} s: is the broker away?")
+            waited_s = 0.0
+            while True:
+                try:
+                    produce(
+                        topic,
+                        value,
+                        output.key,
+                        partition,
+                        on_delivery=delivered,
+                        timestamp=output.timestamp_ms,
+                        headers=headers,
+                    )
+                except BufferError:
+                    # Backpressure: nothing is consumed while this waits.
+                    if waited_s >= FULL_S:
+                        raise QueueFullError(FULL) from None
+                    self._producer.poll(POLL_S)
+                    waited_s += POLL_S
+                else:
+                    break
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
