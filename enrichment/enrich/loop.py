@@ -65,8 +65,9 @@ class Loop:
         self._transactions = TransactionalProducer(self._producer) if config.exactly_once else None
         self._outlet = Outlet(self._producer, config.stream, config.digest_partitions, framing)
         self._committer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
-        # The commit that is under way: True where it went through, False where it was aborted.
+        # The commit that is under way, True where it went through, and the offsets in it.
         self._commit: Future[bool] | None = None
+        self._offsets: list[TopicPartition] = []
         # What was read must be read again: a commit did not go through, or partitions were given up
         # while records of theirs were at hand.
         self._dropped = False
@@ -84,7 +85,7 @@ class Loop:
             logger().info("enriching", topic=self._topic)
             while not stop.is_set():
                 self._iterate()
-            self._settle()
+            self._settle(last=True)
         finally:
             self._committer.shutdown()
             self._commit = None  # nothing is begun any more
@@ -141,10 +142,15 @@ class Loop:
             self._take(self._transactions.abort())
             return
         group = self._consumer.consumer_group_metadata()
-        self._commit = self._committer.submit(self._committed, offsets, group)
+        self._offsets = offsets
+        self._commit = self._committer.submit(self._delivered, offsets, group)
 
-    def _committed(self, offsets: list[TopicPartition], group: object) -> bool:
-        """Commit what was produced together with the offsets; whether it went through."""
+    def _delivered(self, offsets: list[TopicPartition], group: object) -> bool:
+        """Have the broker take what was produced, in a transaction together with the offsets.
+
+        Whether it did. Without a transaction the offsets are committed by the consumer's own
+        thread, when this is done: in any other the call waits until records come (measured).
+        """
         if self._transactions is not None:
             return self._take(self._transactions.commit(offsets, group))
         unsent = self._producer.flush(CALL_S)
@@ -152,7 +158,6 @@ class Loop:
             logger().warning("not delivered", unsent=unsent, errors=self._outlet.failed[:1])
             self._dropped = True
             return False
-        self._consumer.commit(offsets=offsets, asynchronous=False)
         return True
 
     def _take(self, outcome: Outcome) -> bool:
@@ -165,10 +170,20 @@ class Loop:
         self._dropped = self._dropped or outcome is not Outcome.COMMITTED
         return outcome is Outcome.COMMITTED
 
-    def _settle(self) -> bool:
-        """Wait for the commit that is under way, if any; whether all is well."""
+    def _settle(self, *, last: bool = False) -> bool:
+        """Wait for the commit that is under way, if any; whether all is well.
+
+        `last`: before partitions are given up, whose next owner reads what is committed.
+        """
         commit, self._commit = self._commit, None
-        return commit is None or commit.result()
+        if commit is None:
+            return True
+        if not commit.result():
+            return False
+        if self._transactions is None:
+            # Offsets that are not committed are but read again: the next commit covers them.
+            self._consumer.commit(offsets=self._offsets, asynchronous=not last)
+        return True
 
     def _given_up(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Partitions go to somebody else: commit what is under way, and keep nothing of theirs.
@@ -176,7 +191,7 @@ class Loop:
         Records may already have been taken from the client in the call that we are called from.
         """
         logger().info("partitions given up", partitions=[each.partition for each in partitions])
-        self._settle()
+        self._settle(last=True)
         self._dropped = True
 
     def _read_again(self) -> None:
