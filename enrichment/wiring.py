@@ -144,7 +144,7 @@ def open_registry(settings: Settings) -> "Registry | None":
         raise ConfigurationError(str(error)) from error
 
 
-def framing_of(settings: Settings, pipeline: Pipeline, *written: str) -> Framing:
+def framing_of(settings: Settings, pipeline: Pipeline | None, *written: str) -> Framing:
     """What stands before the values of the topics that a stage writes: nothing without a registry.
 
     Raises ConfigurationError where a schema is not registered.
@@ -155,7 +155,7 @@ def framing_of(settings: Settings, pipeline: Pipeline, *written: str) -> Framing
     if registry is None:
         return BARE
     try:
-        return registry.resolve(written, {pipeline.name: pipeline})
+        return registry.resolve(written, {} if pipeline is None else {pipeline.name: pipeline})
     except RegistryError as error:
         raise ConfigurationError(str(error)) from error
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from enrichment.records import Control, Withdrawal
     from enrichment.rollout.instruct import Standing, Written
     from enrichment.settings import Settings
+    from enrichment.stream.framing import Framing
 
 T = TypeVar("T")
 
@@ -111,7 +112,10 @@ def withdraw(  # noqa: PLR0913, PLR0917  # one for each option
         reason=reason.strip(),
         withdrawal=withdrawal,
     )
-    written = _kafka(settings, lambda kafka, count: instruct.instruct(kafka, control, count))
+    framing = _framing(settings)
+    written = _kafka(
+        settings, lambda kafka, count: instruct.instruct(kafka, control, count, framing)
+    )
     mirrored = _mirrored(settings, pipeline, [*found.controls.values(), control])
     _tell("withdrawn", control, written, mirrored, replaced=replaced, as_json=as_json)
 
@@ -264,6 +268,17 @@ def _kafka(settings: "Settings", call: Callable[[dict[str, Any], int], T]) -> T:
         fail(str(error), EXIT_MISUSE)
     except TimeoutError as error:
         fail(f"{CONTROL} cannot be read to its end: {error}")
+
+
+def _framing(settings: "Settings") -> "Framing":
+    """What stands before the record where there is a schema registry."""
+    from enrichment.stream.topics import CONTROL
+    from enrichment.wiring import ConfigurationError, framing_of
+
+    try:
+        return framing_of(settings, None, CONTROL)
+    except ConfigurationError as error:
+        fail(str(error), EXIT_MISUSE)
 
 
 def _standing(settings: "Settings") -> "Standing":

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from enrichment.records import Control
 from enrichment.rollout.control import MalformedControlError, control_key, parsed
-from enrichment.stream.framing import unframed
+from enrichment.stream.framing import BARE, Framing, unframed
 from enrichment.stream.headers import Headers, cloud_event
 from enrichment.stream.to_end import read_to_end
 from enrichment.stream.topics import CONTROL, partition_for
@@ -59,12 +59,15 @@ def standing(kafka: Mapping[str, Any], partitions: int) -> Standing:
     return found
 
 
-def instruct(kafka: Mapping[str, Any], control: Control, partitions: int) -> Written:
+def instruct(
+    kafka: Mapping[str, Any], control: Control, partitions: int, framing: Framing = BARE
+) -> Written:
     """Put an instruction in force. Raises KafkaException where it is not known to be written."""
     key = control_key(control.pipeline, control.name)
     value = msgspec.json.encode(control)
     parsed(key.encode(), value)  # nobody would follow what this refuses
     headers = cloud_event("control", SOURCE, f"{key}|{control.issued_at_ms}", control.issued_at_ms)
+    value, headers = framing.framed(CONTROL, value, headers)
     return _write(kafka, key, value, headers, partitions)
 
 
