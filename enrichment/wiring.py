@@ -8,7 +8,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,11 +31,14 @@ if TYPE_CHECKING:
     from enrichment.feature.reads import TrackedReads
     from enrichment.provider.contract import Provider
     from enrichment.provider.pool import Pool
+    from enrichment.rollout.control import ControlState
+    from enrichment.stream.follow import Follower
     from enrichment.stream.registry import Registry
 
 BACKOFF_FIRST_S = 0.5
 CACHE_S = 2.0  # the longest that the hot path waits for its connection to the cache before it begins
 GC_OBJECTS = 500_000  # more than a batch of the default size keeps at once
+CONTROL_S = 60.0  # an open transaction may hide the end of a topic as long as it may last
 BACKOFF_MAX_S = 10.0  # an operator who fixes the server should not wait longer for us to notice
 
 
@@ -143,7 +147,7 @@ def open_registry(settings: Settings) -> "Registry | None":
         raise ConfigurationError(str(error)) from error
 
 
-def framing_of(settings: Settings, pipeline: Pipeline, *written: str) -> Framing:
+def framing_of(settings: Settings, pipeline: Pipeline | None, *written: str) -> Framing:
     """What stands before the values of the topics that a stage writes: nothing without a registry.
 
     Raises ConfigurationError where a schema is not registered.
@@ -154,7 +158,7 @@ def framing_of(settings: Settings, pipeline: Pipeline, *written: str) -> Framing
     if registry is None:
         return BARE
     try:
-        return registry.resolve(written, {pipeline.name: pipeline})
+        return registry.resolve(written, {} if pipeline is None else {pipeline.name: pipeline})
     except RegistryError as error:
         raise ConfigurationError(str(error)) from error
 
@@ -177,6 +181,32 @@ def _await(what: str, where: str, probe: Callable[[], object], stop: threading.E
         else:
             return True
     return False
+
+
+@contextmanager
+def follow_control(
+    settings: Settings, pipeline: Pipeline, stop: threading.Event
+) -> "Iterator[Follower[ControlState]]":
+    """What `enrichment.control` says of the pipeline, followed while the block runs.
+
+    `.state` is current from the first line of the block on: a stage that did not know what is
+    withdrawn would use it. Raises ConfigurationError where the topic does not exist, and
+    StageEndedError where it cannot be read to its end; ends early where told to stop.
+    """
+    from enrichment.rollout.control import ControlFold
+    from enrichment.stream.follow import Follower
+
+    partition_count(settings, topics.CONTROL)
+    client = kafka_config(settings, "control")
+    with Follower(client, topics.CONTROL, lambda: ControlFold(pipeline.name)) as follower:
+        give_up_s = time.monotonic() + CONTROL_S
+        while not follower.await_ready(0.1) and not stop.is_set():
+            if time.monotonic() > give_up_s:
+                raise StageEndedError(
+                    f"{topics.CONTROL} could not be read to its end in {CONTROL_S:.0f} s: without "
+                    "it nobody knows what is withdrawn"
+                )
+        yield follower
 
 
 def now_ms() -> int:
@@ -274,7 +304,8 @@ def run_project(settings: Settings, pipeline: Pipeline) -> None:
         ttl_ms=2 * pipeline.features.stale_ms,
     )
     try:
-        Projector(open_redis(settings, 5.0), config).run(stop)
+        with follow_control(settings, pipeline, stop) as control:
+            Projector(open_redis(settings, 5.0), config, lambda: control.state).run(stop)
     except KafkaException as error:
         reason = f"{error.args[0].str()}: is there another {config.instance}?"
         raise StageEndedError(reason) from error

@@ -18,7 +18,11 @@ NOUNS: Final = (
     "streams",
     "evaluate",
     "jobs",
+    "dead_letters",
+    "control",
     "reviews",
+    "fit",
+    "score",
     "demo",
     "bench",
 )

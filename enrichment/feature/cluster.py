@@ -102,16 +102,17 @@ class ClusterCache:
     def guard(self, values: Mapping[str, bytes], ttl_ms: int) -> int:
         """Set each key whose stored version is lower; how many were set. See `store.GUARD`."""
 
-        def make(script: tuple[str, str]) -> Make:
+        def make(*script: str) -> Make:
             return lambda keys, values: (*script, len(keys), *keys, ttl_ms, *values)
 
-        keys, held = list(values), list(values.values())
-        try:
-            return sum(self._run(make(("EVALSHA", GUARD_SHA)), keys, held))
-        except redis.exceptions.NoScriptError:
-            # A node that is new, or has lost its scripts, learns it by this. What the others have
-            # written already is left alone by the guard: its version is no longer lower.
-            return sum(self._run(make(("EVAL", GUARD)), keys, held))
+        def write(router: Router, deadline_s: float) -> int:
+            calls = router.calls(make("EVALSHA", GUARD_SHA), values, list(values.values()))
+            for call in calls:
+                # A node that is new, or has lost its scripts, learns it by this.
+                call.otherwise = make("EVAL", GUARD)
+            return sum(reply for _, reply in router.execute(calls, deadline_s))
+
+        return self._with_router(write)
 
     def _run(
         self,

@@ -6,9 +6,11 @@ Offsets are committed only after Redis has answered. A partition that Redis does
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import redis
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -23,6 +25,7 @@ from confluent_kafka import (
 from enrichment.feature.cluster import ClusterCache
 from enrichment.feature.connection import Writer, is_cluster
 from enrichment.feature.store import READY, REBUILDING, WRITES_MAX, Layout, is_versioned
+from enrichment.rollout.control import ControlState
 from enrichment.stream.errors import is_fatal
 from enrichment.stream.framing import unframed
 from enrichment.stream.topics import FEATURES
@@ -50,8 +53,16 @@ class ProjectorConfig:
 class Projector:
     """One projector process, from subscription to its orderly end."""
 
-    def __init__(self, cache: redis.Redis | ClusterCache, config: ProjectorConfig) -> None:
+    def __init__(
+        self,
+        cache: redis.Redis | ClusterCache,
+        config: ProjectorConfig,
+        control: Callable[[], ControlState],
+    ) -> None:
+        """`control` says what is in force now: it is mirrored for readers that know Redis alone."""
         self._cache = cache
+        self._control = control
+        self._mirrored: ControlState | None = None
         self._config = config
         self._writer = Writer(cache)
         self._layout = Layout(config.pipeline, cluster=is_cluster(cache))
@@ -84,6 +95,7 @@ class Projector:
                 first = self._consumer.poll(ROUND_S)
                 messages = [] if first is None else [first, *self._consumer.consume(BATCH_MAX, 0)]
                 try:
+                    self._mirror()
                     self._project(messages)
                     if time.monotonic() >= check_s:
                         self._check()
@@ -152,6 +164,8 @@ class Projector:
     def _start(self, partitions: list[TopicPartition]) -> None:
         """Set each partition's first offset, and mark in Redis those that are being rebuilt."""
         topic = self._consumer.list_topics(FEATURES, timeout=CALL_S).topics[FEATURES]
+        # Before anything is called ready, so that nobody reads what is withdrawn as if it were not.
+        self._mirror(again=True)
         self._cache.set(self._layout.partitions(), len(topic.partitions))
         committed = self._consumer.committed(partitions, timeout=CALL_S)
         for partition, position in zip(partitions, committed, strict=True):
@@ -181,7 +195,9 @@ class Projector:
         keys = [self._layout.projection(tp.partition) for tp in assigned]
         if not keys:
             return
-        markers = self._cache.mget(keys)
+        *markers, mirrored = self._cache.mget([*keys, self._layout.control()])
+        if mirrored is None:
+            self._mirror(again=True)
         lost = [
             tp
             for tp, marker in zip(assigned, markers, strict=True)
@@ -191,6 +207,13 @@ class Projector:
             numbers = [tp.partition for tp in lost]
             logger().warning("Redis has lost its features, rebuilding", partitions=numbers)
             self._rewind(lost)
+
+    def _mirror(self, *, again: bool = False) -> None:
+        """Say in Redis what is in force, where that has changed or is to be said `again`."""
+        state = self._control()
+        if again or state is not self._mirrored:
+            self._cache.set(self._layout.control(), msgspec.json.encode(state))
+            self._mirrored = state
 
     def _end(self, partition: TopicPartition) -> int:
         """The end of a partition that a committed reader can reach now."""

@@ -18,6 +18,7 @@ import redis
 
 from enrichment.feature.cluster import ClusterCache
 from enrichment.feature.connection import is_cluster, open_cache
+from enrichment.feature.mirror import MirroredWithdrawals
 from enrichment.feature.store import (
     READY,
     SHARD_KIND,
@@ -36,6 +37,7 @@ from enrichment.feature.verdict import (
 )
 from enrichment.pipelines import Pipeline, load
 from enrichment.records import FeatureUpdate, Source, Verdict, VerdictName
+from enrichment.rollout.control import Withdrawals
 from enrichment.stream.topics import partition_for
 
 GRAPH: Final = "graph"
@@ -103,6 +105,7 @@ class _Seen:
     values: dict[EntityGroup, FeatureUpdate]
     partitions: int
     ready: frozenset[int]
+    withdrawals: Withdrawals | None
 
     def rebuilding(self, key: str) -> bool:
         """Whether the partition that this update key travels in is not fully projected."""
@@ -135,6 +138,7 @@ class FeatureReader:
         self._rules = Rules.of(definition)
         self._clock_ns = clock_ns
         self._decoder = msgspec.json.Decoder(FeatureUpdate)
+        self._mirror = MirroredWithdrawals()
         self._partitions = 0
 
     def read(self, kind: str, id_: str, group: str, *, at_ms: int | None = None) -> Features:
@@ -179,14 +183,16 @@ class FeatureReader:
         while True:
             count = self._partitions
             markers = [self._layout.projection(number) for number in range(count)]
-            raw: list[Any] = self._mget([self._layout.partitions(), *markers, *keys])
+            heads = [self._layout.partitions(), self._layout.control()]
+            raw: list[Any] = self._mget([*heads, *markers, *keys])
             self._partitions = int(raw[0] or 0)
             # The first read of all, or partitions were added: the markers were not all read.
             if self._partitions == count:
                 break
-        ready = frozenset(number for number in range(count) if raw[1 + number] == READY)
-        values = self._decoded(dict(zip(parts, raw[1 + count :], strict=True)))
-        return _Seen(values=values, partitions=count, ready=ready)
+        ready = frozenset(number for number in range(count) if raw[2 + number] == READY)
+        values = self._decoded(dict(zip(parts, raw[2 + count :], strict=True)))
+        gone = self._mirror.of(raw[1])
+        return _Seen(values=values, partitions=count, ready=ready, withdrawals=gone)
 
     def _heard(self, seen: _Seen) -> dict[str, FeatureUpdate]:
         """The heartbeats of the shards that these values come from."""
@@ -224,8 +230,12 @@ class FeatureReader:
         shard = self._shard(graph) if graph is not None else None
         beat = heard.get(shard) if shard is not None else None
         if group.group == GRAPH:
-            return judge_graph(graph, beat, self._rules, now_ms=now_ms)
-        return judge_ring(value, graph, beat, self._rules, now_ms=now_ms)
+            return judge_graph(
+                graph, beat, self._rules, now_ms=now_ms, withdrawals=seen.withdrawals
+            )
+        return judge_ring(
+            value, graph, beat, self._rules, now_ms=now_ms, withdrawals=seen.withdrawals
+        )
 
     def _features(
         self, group: EntityGroup, value: FeatureUpdate | None, judged: Judged

@@ -275,7 +275,14 @@ class TrackedReads:
         Without keys it still asks what has changed. Raises redis.RedisError.
         """
         deadline_s = time.monotonic() + self._timeout_s
-        session = self._session or self._connected(deadline_s)
+        if self._session is not None:
+            try:
+                return self._read(self._session, keys, deadline_s)
+            except redis.ConnectionError:
+                pass  # closed while nobody looked, or by a failover: there may be time for another
+        return self._read(self._connected(deadline_s), keys, deadline_s)
+
+    def _read(self, session: Session, keys: Sequence[str], deadline_s: float) -> Read:
         try:
             read = session.read(keys[:IN_FLIGHT_MAX], deadline_s)
             for start in range(IN_FLIGHT_MAX, len(keys), IN_FLIGHT_MAX):

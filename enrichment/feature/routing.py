@@ -30,9 +30,12 @@ _AGAIN: Final = ("TRYAGAIN", "CLUSTERDOWN", "LOADING")
 
 
 class Call:
-    """One command about keys of one slot. `make` builds it from these keys and their values."""
+    """One command about keys of one slot. `make` builds it from these keys and their values.
 
-    __slots__ = ("keys", "make", "places", "slot", "values")
+    `otherwise` does for a node that does not know the script which `make` names.
+    """
+
+    __slots__ = ("keys", "make", "otherwise", "places", "slot", "values")
 
     def __init__(
         self,
@@ -47,13 +50,24 @@ class Call:
         self.keys = keys
         self.places = places  # where in the caller's list these keys stand
         self.values = values  # one a key, or none
+        self.otherwise: Make | None = None
 
     def parts(self) -> "list[Call]":
         """The same in commands of a key each: keys of a slot on its way may be on two nodes."""
-        return [
+        parts = [
             Call(self.slot, self.make, [key], [self.places[n]], self.values[n : n + 1])
             for n, key in enumerate(self.keys)
         ]
+        for part in parts:
+            part.otherwise = self.otherwise
+        return parts
+
+    def spelled_out(self) -> "Call | None":
+        """The same with its script in full; None where that is what it was."""
+        if self.otherwise is None:
+            return None
+        self.make, self.otherwise = self.otherwise, None
+        return self
 
 
 class Router:
@@ -237,6 +251,7 @@ class Router:
     ) -> list[Call]:
         """Put answered calls into `done`; what is to be sent again is returned."""
         again: list[Call] = []
+        unknown: list[Call] = []
         asked: list[tuple[Call, Node]] = []
         moved: dict[int, Node] = {}
         for call, reply in replies:
@@ -249,18 +264,18 @@ class Router:
                 moved[call.slot] = _node(rest[1])
             elif code == "ASK" and len(call.keys) == 1:
                 asked.append((call, _node(rest[1])))
-            elif code in {"ASK", "TRYAGAIN"}:
+            elif code in {"ASK", *_AGAIN}:
                 # Of its keys some may be here and some there: in parts it is right in any case.
                 again += call.parts()
-            elif code in _AGAIN:
-                again.append(call)
+            elif code == "NOSCRIPT" and (other := call.spelled_out()):
+                unknown.append(other)
             else:
                 raise reply
         if again:
             self.refresh(deadline_s, moved)
         for call, node in asked:
             again += self._asked(call, node, done, deadline_s)
-        return again
+        return again + unknown
 
     def _asked(
         self, call: Call, node: Node, done: list[tuple[Call, Reply]], deadline_s: float
@@ -274,6 +289,8 @@ class Router:
             return []
         if str(reply).startswith((*_AGAIN, "MOVED", "ASK")):
             return [call]
+        if isinstance(reply, redis.exceptions.NoScriptError) and (other := call.spelled_out()):
+            return [other]
         raise reply
 
     def _wire(self, node: Node, deadline_s: float) -> Wire:

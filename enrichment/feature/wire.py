@@ -71,6 +71,9 @@ class Wire:
         self._invalidated: set[bytes] = set()
         self._flushed = False
 
+    def __del__(self) -> None:
+        self.close()  # as clients of redis-py do, for a reader that is simply dropped
+
     def close(self) -> None:
         """Let go of the connection. Idempotent."""
         with contextlib.suppress(OSError):

@@ -21,6 +21,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from enrichment.stream.framing import unframed
 from enrichment.telemetry.log import logger
 
 POLL_S: Final = 0.2  # how soon an end is noticed; a record ends the wait at once
@@ -189,8 +190,8 @@ class Follower(Generic[State]):
         for message in [] if first is None else [first, *consumer.consume(BATCH_MAX, 0)]:
             error = message.error()
             if error is None:
-                key, value = message.key(), message.value()
-                records.append((_bytes(key), _bytes(value)))
+                key, value = _bytes(message.key()), _bytes(message.value())
+                records.append((key, None if value is None else unframed(value)))
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # so named
                 reached[message.partition() or 0] = message.offset() or 0
             elif not error.retriable():

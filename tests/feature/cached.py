@@ -10,12 +10,14 @@ from enrichment.feature.store import (
     READY,
     REBUILDING,
     SHARD_KIND,
+    Layout,
     feature_key,
     partitions_key,
     projection_key,
     update_key,
 )
-from enrichment.records import FeatureUpdate, Source
+from enrichment.records import Control, FeatureUpdate, Source
+from enrichment.rollout.control import in_force
 from enrichment.stream.topics import partition_for
 
 NOW_MS: Final = 1_780_000_000_000
@@ -87,6 +89,11 @@ class MemoryCache:
         for each in updates:
             key = feature_key(each.pipeline, each.entity, each.id, each.group)
             self.held[key] = msgspec.json.encode(each)
+
+    def withdraw(self, *controls: Control) -> None:
+        """Mirror what these records amount to, as the projector does."""
+        state = in_force(self.pipeline, controls)
+        self.held[Layout(self.pipeline).control()] = msgspec.json.encode(state)
 
     def rebuild(self, kind: str, id_: str, group: str) -> None:
         """Say of the partition that this update travels in that it is being projected."""

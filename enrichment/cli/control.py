@@ -1,0 +1,364 @@
+"""`enrichment control withdraw | lift | list`: what must not be used any more."""
+
+import getpass
+import json
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+import typer
+
+from enrichment.cli.app import JsonOption, fail, pipeline_or_fail, settings_of
+
+if TYPE_CHECKING:
+    from enrichment.records import Control, Withdrawal
+    from enrichment.rollout.instruct import Standing, Written
+    from enrichment.settings import Settings
+    from enrichment.stream.framing import Framing
+
+T = TypeVar("T")
+
+EXIT_MISUSE: Final = 2
+SKEW_MS: Final = 1_000  # for all pipelines: what a pipeline's file says where it says nothing
+MIRRORED_S: Final = 3.0  # the promise is two seconds; a projector that is not there never answers
+
+Pipeline = Annotated[
+    str,
+    typer.Option(
+        "--pipeline", "-p", help="A pipeline by name, or '*' for all of them. Never guessed."
+    ),
+]
+Job = Annotated[str, typer.Option("--job", help="The ring features that this job computed.")]
+Calibration = Annotated[
+    str, typer.Option("--calibration", help="The ring features computed under this calibration.")
+]
+Until = Annotated[
+    str,
+    typer.Option(
+        "--until",
+        help="All features computed at or before: 'now', a time like 2026-11-25T03:00:00Z, or "
+        "milliseconds since 1970. Beside --job or --calibration it narrows them.",
+    ),
+]
+All = Annotated[
+    bool,
+    typer.Option("--all", help="All features, those still to be computed too, until it is lifted."),
+]
+By = Annotated[str, typer.Option("--by", help="Who says so; the login's name where not given.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the noun to the top-level application."""
+    control = typer.Typer(
+        no_args_is_help=True,
+        help="Withdraw features from use everywhere within two seconds, without rewriting them.",
+    )
+    control.command("withdraw")(withdraw)
+    control.command("lift")(lift)
+    control.command("list")(list_)
+    app.add_typer(control, name="control")
+
+
+def withdraw(  # noqa: PLR0913, PLR0917  # one for each option
+    context: typer.Context,
+    pipeline: Pipeline,
+    reason: Annotated[str, typer.Option("--reason", help="Why: it is asked for, and kept.")],
+    job: Job = "",
+    calibration: Calibration = "",
+    until: Until = "",
+    everything: All = False,
+    by: By = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Withdraw features: from then on events are answered without them, and say `withdrawn`.
+
+    Exit codes: 0 written, 1 Kafka did not take it, 2 not understood.
+
+    Examples:
+      enrichment control withdraw -p payments --job 'payments|eu|1700000000000|0' --reason "bad run"
+
+      enrichment control withdraw -p payments --calibration c-2026-11-24 --reason "drifted"
+
+      enrichment control withdraw -p '*' --all --reason "incident 42" --by "on call"
+    """
+    from enrichment.records import Control
+    from enrichment.rollout import instruct
+    from enrichment.rollout.control import EVERY, WITHDRAWALS_MAX, control_key
+
+    settings = settings_of(context)
+    if not reason.strip():
+        fail("say why with --reason: whoever finds it in force will want to know", EXIT_MISUSE)
+    skew_ms = SKEW_MS
+    if pipeline != EVERY:
+        definition = pipeline_or_fail(pipeline, settings)
+        pipeline, skew_ms = definition.name, definition.features.skew_ms
+    name, withdrawal = _named(job, calibration, until, everything, skew_ms)
+    found = _standing(settings)
+    key = control_key(pipeline, name)
+    replaced = found.controls.pop(key, None)
+    standing = [one for one in found.controls.values() if one.pipeline in (pipeline, EVERY)]
+    if (job or calibration) and sum(
+        one.withdrawal is not None for one in standing
+    ) >= WITHDRAWALS_MAX:
+        fail(
+            f"{WITHDRAWALS_MAX} withdrawals are in force already, and one more would withdraw "
+            "everything: lift some, or use --until now or --all"
+        )
+    control = Control(
+        pipeline=pipeline,
+        name=name,
+        issued_at_ms=time.time_ns() // 1_000_000,
+        issued_by=by or _login(),
+        reason=reason.strip(),
+        withdrawal=withdrawal,
+    )
+    framing = _framing(settings)
+    written = _kafka(
+        settings, lambda kafka, count: instruct.instruct(kafka, control, count, framing)
+    )
+    mirrored = _mirrored(settings, pipeline, [*found.controls.values(), control])
+    _tell("withdrawn", control, written, mirrored, replaced=replaced, as_json=as_json)
+
+
+def lift(  # noqa: PLR0913, PLR0917  # one for each option
+    context: typer.Context,
+    pipeline: Pipeline,
+    job: Job = "",
+    calibration: Calibration = "",
+    until: Annotated[
+        bool, typer.Option("--until", help="What was withdrawn with --until.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="What was withdrawn with --all.")
+    ] = False,
+    name: Annotated[
+        str, typer.Option("--name", help="Whatever stands under this name, as `list` shows it.")
+    ] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why, if it should be kept.")] = "",
+    by: By = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Lift a withdrawal: the features it covered are used again, as fresh or old as they are.
+
+    Exit codes: 0 lifted, 1 Kafka did not take it, 2 there is nothing such to lift.
+
+    Examples:
+      enrichment control lift -p payments --job 'payments|eu|1700000000000|0'
+
+      enrichment control lift -p '*' --all --reason "incident 42 is over"
+    """
+    import difflib
+
+    from enrichment.rollout import instruct
+    from enrichment.rollout.control import control_key
+
+    settings = settings_of(context)
+    if not name:
+        name = _name(job, calibration, until=until, everything=everything)
+    found = _standing(settings)
+    key = control_key(pipeline, name)
+    control = found.controls.pop(key, None)
+    if control is None and key not in found.malformed:
+        near = difflib.get_close_matches(key, found.controls, n=1, cutoff=0.3)
+        hint = f"; the nearest is {near[0]}" if near else ": `enrichment control list`"
+        fail(f"nothing is in force under {key}{hint}", EXIT_MISUSE)
+    who = by or _login()
+    written = _kafka(
+        settings, lambda kafka, count: instruct.lift(kafka, key, count, by=who, reason=reason)
+    )
+    mirrored = _mirrored(settings, pipeline, list(found.controls.values()))
+    _tell("lifted", control, written, mirrored, as_json=as_json)
+
+
+def list_(
+    context: typer.Context,
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", "-p", help="Only what concerns this pipeline.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what is in force, the newest first: what, since when, by whom and why.
+
+    Example: enrichment control list --pipeline payments --json
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from enrichment.rollout.control import EVERY
+    from enrichment.rollout.words import in_words, time_in_words
+
+    found = _standing(settings_of(context))
+    chosen = [
+        one
+        for one in found.controls.values()
+        if pipeline is None or one.pipeline in (pipeline, EVERY)
+    ]
+    chosen.sort(key=lambda one: (one.issued_at_ms, one.name), reverse=True)
+    if as_json:
+        shown = [_plain(one) for one in chosen]
+        typer.echo(json.dumps({"controls": shown, "malformed": found.malformed}, indent=2))
+        return
+    table = Table("pipeline", "name", "what", "since", "by", "reason")
+    for one in chosen:
+        since = time_in_words(one.issued_at_ms)
+        table.add_row(one.pipeline, one.name, in_words(one), since, one.issued_by, one.reason)
+    if chosen:
+        Console().print(table)
+    else:
+        typer.echo("nothing is in force")
+    for key, said in found.malformed.items():
+        typer.secho(f"skipped by every process: {key}: {said}", err=True, fg=typer.colors.YELLOW)
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        fail("say who you are with --by", EXIT_MISUSE)
+
+
+def _name(job: str, calibration: str, *, until: bool, everything: bool) -> str:
+    """The name of the withdrawal that these options ask for, one at most of each thing."""
+    if [bool(job), bool(calibration), everything].count(True) > 1 or (everything and until):
+        fail("give one of --job, --calibration and --all: each is lifted by itself", EXIT_MISUSE)
+    if everything:
+        return "withdraw.all"
+    if job:
+        return f"withdraw.job.{job}"
+    if calibration:
+        return f"withdraw.calibration.{calibration}"
+    if until:
+        return "withdraw.until"
+    return fail("say what: --job ID, --calibration ID, --until or --all", EXIT_MISUSE)
+
+
+def _named(
+    job: str, calibration: str, until: str, everything: bool, skew_ms: int
+) -> "tuple[str, Withdrawal]":
+    """A withdrawal as the options say, and its name."""
+    from enrichment.records import Withdrawal
+    from enrichment.rollout.words import time_of
+
+    name = _name(job, calibration, until=bool(until), everything=everything)
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        until_ms = time_of(until, now_ms + skew_ms) if until else 0
+    except ValueError as error:
+        fail(f"--until: {error}", EXIT_MISUSE)
+    return name, Withdrawal(
+        job_id=job, calibration_id=calibration, until_ms=until_ms, everything=everything
+    )
+
+
+def _kafka(settings: "Settings", call: Callable[[dict[str, Any], int], T]) -> T:
+    """What the call gives for our client's settings and the topic's partition count, or the end."""
+    from confluent_kafka import KafkaException
+
+    from enrichment.rollout.control import MalformedControlError
+    from enrichment.stream.topics import CONTROL
+    from enrichment.wiring import ConfigurationError, kafka_config, partition_count
+
+    try:
+        return call(kafka_config(settings, "control"), partition_count(settings, CONTROL))
+    except ConfigurationError as error:
+        fail(str(error), EXIT_MISUSE)
+    except KafkaException as error:
+        fail(f"Kafka at {settings.kafka_bootstrap} does not answer: {error.args[0].str()}")
+    except MalformedControlError as error:
+        fail(str(error), EXIT_MISUSE)
+    except TimeoutError as error:
+        fail(f"{CONTROL} cannot be read to its end: {error}")
+
+
+def _framing(settings: "Settings") -> "Framing":
+    """What stands before the record where there is a schema registry."""
+    from enrichment.stream.topics import CONTROL
+    from enrichment.wiring import ConfigurationError, framing_of
+
+    try:
+        return framing_of(settings, None, CONTROL)
+    except ConfigurationError as error:
+        fail(str(error), EXIT_MISUSE)
+
+
+def _standing(settings: "Settings") -> "Standing":
+    from enrichment.rollout import instruct
+
+    return _kafka(settings, instruct.standing)
+
+
+def _mirrored(
+    settings: "Settings", pipeline: str, controls: "Iterable[Control]"
+) -> dict[str, float | None] | None:
+    """Seconds until the feature cache said so too; None for all pipelines, which are not asked."""
+    from enrichment.feature.connection import is_cluster
+    from enrichment.feature.mirror import mirrored_after_s
+    from enrichment.feature.store import Layout
+    from enrichment.rollout.control import EVERY, in_force
+    from enrichment.wiring import open_redis
+
+    if pipeline == EVERY:
+        return None
+    cache = open_redis(settings, 1.0)
+    key = Layout(pipeline, cluster=is_cluster(cache)).control()
+    wanted = in_force(pipeline, controls)
+    try:
+        after_s = mirrored_after_s(lambda: cache.get(key), wanted, MIRRORED_S)
+    finally:
+        cache.close()
+    return {"after_s": None if after_s is None else round(after_s, 3)}
+
+
+def _tell(
+    what: str,
+    control: "Control | None",
+    written: "Written",
+    mirrored: dict[str, float | None] | None,
+    *,
+    replaced: "Control | None" = None,
+    as_json: bool,
+) -> None:
+    """What was written, where it stands, and where it is in force."""
+    from enrichment.rollout.words import in_words
+    from enrichment.stream.topics import CONTROL
+
+    pipeline = written.key.partition("|")[0]
+    if as_json:
+        told = {
+            "done": what,
+            "control": None if control is None else _plain(control),
+            "replaced": None if replaced is None else _plain(replaced),
+            "written": {
+                "topic": CONTROL,
+                "key": written.key,
+                "partition": written.partition,
+                "offset": written.offset,
+            },
+            "mirrored": mirrored,
+        }
+        typer.echo(json.dumps(told, indent=2))
+        return
+    if control is not None:
+        typer.echo(f"{what}: {in_words(control)}, of pipeline {pipeline}")
+        typer.echo(f"by {control.issued_by}: {control.reason}")
+    if replaced is not None:
+        typer.echo(f"in place of: {in_words(replaced)}, by {replaced.issued_by}: {replaced.reason}")
+    typer.echo(f"written to {CONTROL}[{written.partition}] at {written.offset}, as {written.key}")
+    typer.echo("in force within 2 s in every process that follows the topic")
+    if mirrored is None:
+        typer.echo("for readers of the feature cache: with each pipeline's projector")
+    elif mirrored["after_s"] is None:
+        typer.secho(
+            f"for readers of the feature cache: not yet after {MIRRORED_S:.0f} s; is "
+            f"`enrichment project --pipeline {pipeline}` running?",
+            fg=typer.colors.YELLOW,
+        )
+    else:
+        typer.echo(f"for readers of the feature cache: after {mirrored['after_s']:.2f} s")
+
+
+def _plain(control: "Control") -> dict[str, Any]:
+    import msgspec
+
+    plain: dict[str, Any] = msgspec.to_builtins(control)
+    return plain

@@ -1,0 +1,44 @@
+"""Control records in words, and the times that people give them. Pure."""
+
+from datetime import UTC, datetime
+
+from enrichment.records import Control
+
+
+def in_words(control: Control) -> str:
+    """In words what a control record says."""
+    said = [f"{control.serve} serves"] if control.serve else []
+    if (gone := control.withdrawal) is not None:
+        until = f" computed by {time_in_words(gone.until_ms)}" if gone.until_ms > 0 else ""
+        if gone.everything:
+            said.append("all features")
+        elif gone.job_id or gone.calibration_id:
+            ids = (("job", gone.job_id), ("calibration", gone.calibration_id))
+            said += [f"rings of {kind} {id_}{until}" for kind, id_ in ids if id_]
+        else:
+            said.append(f"features{until}")
+    return ", ".join(said)
+
+
+def time_in_words(at_ms: int) -> str:
+    """A time in UTC, as RFC 3339 has it."""
+    try:
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    except (ValueError, OverflowError):
+        return f"{at_ms} ms"
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def time_of(said: str, now_ms: int) -> int:
+    """Milliseconds since 1970 of `now`, an RFC 3339 time, or just that. Raises ValueError."""
+    if said == "now":
+        return now_ms
+    if said.isdecimal():
+        return int(said)
+    try:
+        at = datetime.fromisoformat(said)
+    except ValueError as error:
+        raise ValueError(f"{said!r} is not now, 2026-11-25T03:00:00Z or milliseconds") from error
+    if at.tzinfo is None:
+        raise ValueError(f"in which zone is {said}? In UTC: {said}Z")
+    return int(at.timestamp() * 1000)
