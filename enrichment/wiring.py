@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from enrichment.stream.registry import Registry
 
 BACKOFF_FIRST_S = 0.5
-CACHE_S = 2.0  # the longest that the hot path waits for its connection to the cache before it begins
+CACHE_S = (
+    2.0  # the longest that the hot path waits for its connection to the cache before it begins
+)
 GC_OBJECTS = 500_000  # more than a batch of the default size keeps at once
 CONTROL_S = 60.0  # an open transaction may hide the end of a topic as long as it may last
 BACKOFF_MAX_S = 10.0  # an operator who fixes the server should not wait longer for us to notice
@@ -217,7 +219,10 @@ def now_ms() -> int:
 @contextlib.contextmanager
 def follow_control(settings, pipeline, stop):
     from enrichment.rollout.control import ControlState
-    class X: state=ControlState(pipeline=pipeline.name)
+
+    class X:
+        state = ControlState(pipeline=pipeline.name)
+
     yield X()
 
 

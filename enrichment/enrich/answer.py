@@ -36,5 +36,3 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 def features_of(views: Sequence[View]) -> msgspec.Raw:
     """The features of an event's entities, as one JSON array."""
     return msgspec.Raw(b"[%b]" % b",".join([view.written for view in views if view.written]))
-
-

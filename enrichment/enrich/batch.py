@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 
 from enrichment.enrich.answer import Answer, features_of
-from enrichment.enrich.decode import Decoder, Event, Events, Invalid
+from enrichment.enrich.decode import Decoder, Invalid
 from enrichment.enrich.digest import DigestBuilder
+from enrichment.enrich.events import Event, Events
 from enrichment.enrich.features import FeaturePlan
 from enrichment.enrich.known import KnownFeatures
 from enrichment.enrich.lookup import Lookup
@@ -105,9 +106,11 @@ class Enricher:
         """Answer every record. The batch has one decision time, read after its features."""
         outputs = Outputs()
         now_ms = self._now_ms()
-        if any([record.envelope for record in records]):
+        if any(record.envelope is not None for record in records):
             records = self._opened(records, outputs, now_ms)
-        events, invalid = self._decoder.decode([each.value for each in records], now_ms=now_ms)
+        events, invalid = self._decoder.decode_batch(
+            [record.value for record in records], now_ms=now_ms
+        )
         for row, why in invalid.items():
             outputs.dead_letters.append(self._dead_letter(records[row], why, now_ms))
         if len(events):
@@ -193,14 +196,10 @@ class Enricher:
                 too_large[index] = why
                 outputs.dead_letters.append(self._dead_letter(record, why, decided_at_ms))
                 continue
-            outputs.enriched.append(
-                Output(events.keys[index], value, headers, record.timestamp_ms)
-            )
+            outputs.enriched.append(Output(events.keys[index], value, headers, record.timestamp_ms))
             if scored.decision is Decision.REVIEW:
                 event = events[index]
-                outputs.reviews.append(
-                    self._review(record, event, scored, verdict, decided_at_ms)
-                )
+                outputs.reviews.append(self._review(record, event, scored, verdict, decided_at_ms))
         if too_large:
             kept = [index for index in range(len(events)) if index not in too_large]
             records, events = [records[index] for index in kept], events.only(kept)
@@ -210,9 +209,7 @@ class Enricher:
         offsets = [record.offset for record in records]
         outputs.digests = self._digests.digests(partitions, offsets, events)
 
-    def _headers(
-        self, kind: str, id_: str, at_ms: int, record: Record
-    ) -> tuple[Headers, str]:
+    def _headers(self, kind: str, id_: str, at_ms: int, record: Record) -> tuple[Headers, str]:
         """The headers of an output about this record, and its correlation id."""
         headers = [*self._marks[kind], ("ce_id", id_.encode()), ("ce_time", rfc3339(at_ms))]
         if record.envelope is None:
@@ -244,3 +241,25 @@ class Enricher:
         )
         return Output(event.key, self._encode(review), headers, record.timestamp_ms)
 
+    def _dead_letter(self, record: Record, invalid: Invalid, now_ms: int) -> Output:
+        """The dead letter of one record; its payload where nothing is sensitive and it fits."""
+        value = record.value or b""
+        open_ = not self._pipeline.stream.sensitive
+        # Base64 makes a third more of it.
+        kept = open_ and len(value) <= OUTPUT_BYTES_MAX * 7 // 10
+        key = record.key.decode(errors="replace")[:1024] if record.key and open_ else None
+        letter = DeadLetter(
+            pipeline=self._pipeline.name,
+            reason=invalid.reason,
+            detail=invalid.detail[:DETAIL_MAX],
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            failed_at_ms=now_ms,
+            size_bytes=len(value),
+            payload=value if kept else None,
+            key=key,
+        )
+        origin = f"{record.topic}/{record.partition}/{record.offset}"
+        headers, _ = self._headers("dead-letter", origin, now_ms, record)
+        return Output(key or origin, self._encode(letter), headers, record.timestamp_ms)

@@ -1,4 +1,4 @@
-"""From input records' bytes to the columns of fields that a pipeline needs, or to why there are none.
+"""From input records' bytes to the fields that a pipeline needs, or to why there are none.
 
 A batch is decoded as columns, one tuple per field: what can be checked of a whole column is checked
 of it at once, which is a third of the time that checking event by event takes (measured). A record
@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from enrichment.enrich.events import Event, Events
 from enrichment.pipelines import Pipeline
 from enrichment.records import DeadLetterReason
 
@@ -34,83 +35,6 @@ class Invalid:
 
     reason: DeadLetterReason
     detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """What a stage needs of one event."""
-
-    id: str
-    key: str
-    occurred_at_ms: int
-    amount_minor: int
-    shard: str
-    # Role -> id; a role that this event lacks is absent.
-    entities: dict[str, str]
-    numbers: dict[str, float]
-    label: float | None
-    payload: bytes
-
-
-@dataclass(slots=True, kw_only=True)
-class Events:
-    """What a stage needs of some events, field by field; amounts in minor units, times in ms."""
-
-    # Where each event stood among the values that were decoded.
-    rows: list[int]
-    ids: Sequence[str]
-    keys: Sequence[str]
-    occurred_at_ms: Sequence[int]
-    amounts_minor: Sequence[int]
-    shards: Sequence[str]
-    # Role -> ids, None for an event that lacks the role.
-    entities: dict[str, Sequence[str | None]]
-    # Numeric fields that score terms or aggregates read.
-    numbers: dict[str, Sequence[float]]
-    # 1 for a bad event, 0 for a good one, None where the stream has no label in it.
-    labels: Sequence[float | None]
-    # The event's JSON as it leaves the enricher.
-    payloads: Sequence[bytes]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Event:
-        """One event of these."""
-        return Event(
-            id=self.ids[index],
-            key=self.keys[index],
-            occurred_at_ms=self.occurred_at_ms[index],
-            amount_minor=self.amounts_minor[index],
-            shard=self.shards[index],
-            entities={
-                role: id_
-                for role, ids in self.entities.items()
-                if (id_ := ids[index]) is not None
-            },
-            numbers={name: numbers[index] for name, numbers in self.numbers.items()},
-            label=self.labels[index],
-            payload=self.payloads[index],
-        )
-
-    def only(self, indices: Sequence[int]) -> "Events":
-        """Those of the events."""
-
-        def some(column: Sequence[Any]) -> list[Any]:
-            return [column[index] for index in indices]
-
-        return Events(
-            rows=some(self.rows),
-            ids=some(self.ids),
-            keys=some(self.keys),
-            occurred_at_ms=some(self.occurred_at_ms),
-            amounts_minor=some(self.amounts_minor),
-            shards=some(self.shards),
-            entities={role: some(ids) for role, ids in self.entities.items()},
-            numbers={name: some(numbers) for name, numbers in self.numbers.items()},
-            labels=some(self.labels),
-            payloads=some(self.payloads),
-        )
 
 
 class Decoder:
@@ -171,7 +95,7 @@ class Decoder:
             gc=False,
         )
 
-    def decode(
+    def decode_batch(
         self, values: Sequence[bytes | None], *, now_ms: int
     ) -> tuple[Events, dict[int, Invalid]]:
         """The events among these values, and for every other row why it is none."""
@@ -199,14 +123,14 @@ class Decoder:
         if wrong:
             invalid |= {rows[index]: why for index, why in wrong.items()}
             kept = [index for index in range(len(rows)) if index not in wrong]
-            rows, raws, times, payloads = (
-                [column[index] for index in kept] for column in (rows, raws, times, payloads)
-            )
+            rows, raws = [rows[index] for index in kept], [raws[index] for index in kept]
+            times = [times[index] for index in kept]
+            payloads = [payloads[index] for index in kept]
         return self._events(rows, raws, times, payloads), invalid
 
-    def decode_one(self, value: bytes | None, *, now_ms: int) -> Event | Invalid:
+    def decode(self, value: bytes | None, *, now_ms: int) -> Event | Invalid:
         """The event that this value holds, or why it holds none."""
-        events, invalid = self.decode([value], now_ms=now_ms)
+        events, invalid = self.decode_batch([value], now_ms=now_ms)
         return invalid[0] if invalid else events[0]
 
     def _unread(self, value: bytes | None) -> Invalid:

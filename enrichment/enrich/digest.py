@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any, Final
 
-from enrichment.enrich.decode import Events
+from enrichment.enrich.events import Events
 from enrichment.pipelines import Pipeline
 from enrichment.records import Digest
 
@@ -136,7 +136,9 @@ class DigestBuilder:
         for name, role, field in self._aggregates:
             column = events.labels if field == "label" else events.numbers[field]
             values = [column[index] for index in indices]
-            known = [None if value is None else id_ for id_, value in zip(ids[role], values, strict=True)]
+            known = [
+                None if value is None else id_ for id_, value in zip(ids[role], values, strict=True)
+            ]
             sums = [0 if value is None else round(value * MICRO) for value in values]
             yield "aggregates", name, _tallies([known], sums, times)
 
@@ -154,9 +156,7 @@ def _pairs(
     return [(*pair, *entry) for pair, entry in counts.items()]
 
 
-def _tallies(
-    columns: list[list[str | None]], amounts: list[int], times: list[int]
-) -> list[Item]:
+def _tallies(columns: list[list[str | None]], amounts: list[int], times: list[int]) -> list[Item]:
     """(id, count, sum, newest) of every entity in these roles of one kind."""
     first = columns[0]
     if len(columns) == 1 and None not in first and len(set(first)) == len(first):
@@ -182,7 +182,7 @@ def _count(counts: dict[Any, list[int]], key: Any, amount: int, at_ms: int) -> N
             entry[2] = at_ms
 
 
-def _bodies(named: Iterator[Named]) -> Iterator[dict[str, dict[str, list[Item]]]]:
+def _bodies(named: Iterator[Named]) -> Iterator[dict[str, Any]]:
     """The items of a pane, in bodies of at most TUPLES_MAX."""
     body: dict[str, dict[str, list[Item]]] = {}
     room = TUPLES_MAX

@@ -32,7 +32,6 @@ from enrichment.stream.topics import partition_for
 
 GRAPH: Final = "graph"
 RING: Final = "ring"
-PATHS: Final = ("classical", "quantum")
 SINCE: Final = "subgraph_since_ms"  # a value that verdicts read
 FOR_EVER_MS: Final = 2**62
 # Verdicts that no passing of time changes, as long as the shard is heard.
@@ -46,7 +45,9 @@ class Known:
 
     __slots__ = ("read_at_ms", "updates")
 
-    def __init__(self, updates: dict[str, FeatureUpdate] | None = None, read_at_ms: int = 0) -> None:
+    def __init__(
+        self, updates: dict[str, FeatureUpdate] | None = None, read_at_ms: int = 0
+    ) -> None:
         self.updates = updates or {}
         # When they were last known to hold, by the wall clock.
         self.read_at_ms = read_at_ms
@@ -74,7 +75,7 @@ class _Wanted:
 
 
 class Features(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The features of one entity as a score may use them, the same in from_ms <= time < until_ms."""
+    """The features of one entity as a score may use them, the same from `from_ms` to `until_ms`."""
 
     used: tuple[FeatureUsed, ...]
     from_ms: int
@@ -120,7 +121,6 @@ class FeaturePlan:
             estimates={
                 path: {name: x for name, x in estimate.items() if name in names}
                 for path, estimate in update.estimates.items()
-                if path in PATHS
             },
         )
 
@@ -202,7 +202,6 @@ class FeaturePlan:
             estimates={
                 path: self._kept(estimate, wanted, age_ms)
                 for path, estimate in value.estimates.items()
-                if path in PATHS
             },
         )
 

@@ -9,7 +9,7 @@ half filled up is dropped.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from enrichment.enrich.decode import Events
+from enrichment.enrich.events import Events
 from enrichment.enrich.features import Cache, FeaturePlan, Known
 from enrichment.enrich.lookup import EntityGroup, Lookup
 from enrichment.enrich.score import Scorer, View
@@ -96,13 +96,11 @@ class KnownFeatures:
             if (kind := self._plan.kinds[role]) in ids:
                 ids[kind].update(column)  # type: ignore[arg-type]  # None is taken out below
         for distinct in ids.values():
-            distinct.discard(None)  # type: ignore[arg-type]
+            distinct.discard(None)
         cache = self._read(set(events.shards), ids)
         now_ms = self._now_ms()
         times = events.occurred_at_ms if self._plan.rules.by_event_time else None
-        columns = [
-            self._column(role, events, cache, now_ms, times) for role in self._scorer.roles
-        ]
+        columns = [self._column(role, events, cache, now_ms, times) for role in self._scorer.roles]
         return now_ms, list(zip(*columns, strict=True))
 
     def _read(self, shards: set[str], ids: dict[str, set[str]]) -> Cache:
@@ -114,7 +112,9 @@ class KnownFeatures:
         wanted = []
         for name, kind in self._kinds.items():
             kind.admit(ids[name])
-            wanted += self._groups(name, ids[name] & kind.unread if self._lookup.tracking else ids[name])
+            wanted += self._groups(
+                name, ids[name] & kind.unread if self._lookup.tracking else ids[name]
+            )
         answers = self._fetch(sorted(shards), wanted)
         if answers and self._lookup.tracking:
             # Seldom: what was known had changed by the time of the read.
@@ -179,8 +179,7 @@ class KnownFeatures:
             changed = {(name, id_) for name, kind in self._kinds.items() for id_ in kind}
         for name, id_ in changed:
             kind = self._kinds.get(name)
-            entity = kind and kind.get(id_)
-            if kind is not None and entity is not None:
+            if kind is not None and (entity := kind.get(id_)) is not None:
                 self._hold(kind, id_, entity)
                 kind.unread.add(id_)
 
@@ -206,7 +205,9 @@ class KnownFeatures:
         wheres = {shard: f"{role}|{shard}" for shard in set(events.shards)}
         views = []
         at_ms = now_ms
-        for index, (id_, shard) in enumerate(zip(events.entities[role], events.shards, strict=True)):
+        for index, (id_, shard) in enumerate(
+            zip(events.entities[role], events.shards, strict=True)
+        ):
             if id_ is None:
                 views.append(absent)
                 continue

@@ -6,8 +6,8 @@ from typing import Protocol
 import msgspec
 import redis
 
-from enrichment.feature.breaker import Breaker
 from enrichment.enrich.features import GRAPH
+from enrichment.feature.breaker import Breaker
 from enrichment.feature.reads import Read
 from enrichment.feature.store import READY, SHARD_KIND, Layout
 from enrichment.records import FeatureUpdate

@@ -27,7 +27,7 @@ from confluent_kafka import (
 from enrichment.enrich.batch import Enricher, Outputs, Record
 from enrichment.enrich.clients import Clients, LoopConfig
 from enrichment.enrich.outlet import Outlet, QueueFullError
-from enrichment.stream.envelope import Envelope, read_envelope
+from enrichment.stream.envelope import read_envelope
 from enrichment.stream.errors import is_fatal
 from enrichment.stream.framing import BARE, Framing, unframed
 from enrichment.stream.topics import StreamTopics
@@ -36,7 +36,6 @@ from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 
 CALL_S: Final = 10.0  # the longest that one call to the broker may take before the batch is dropped
-UNREADABLE: Final = Envelope(None, problem="headers: wanted names in UTF-8")
 
 
 class LostInstanceError(RuntimeError):
@@ -112,9 +111,7 @@ class Loop:
         if self._dropped:
             self._read_again()
 
-    def _records(
-        self, messages: Sequence[Message]
-    ) -> tuple[list[Record], list[TopicPartition]]:
+    def _records(self, messages: Sequence[Message]) -> tuple[list[Record], list[TopicPartition]]:
         """The records among these messages, and the offsets behind them."""
         records = []
         ends: dict[tuple[str, int], int] = {}
@@ -223,19 +220,18 @@ class Loop:
 
 def record_of(message: Message) -> Record:
     """What the hot path looks at of one message: what surrounds the event is taken off."""
-    value = message.value()
-    envelope = None
+    value, envelope = message.value(), None
     try:
         headers = message.headers()
-    except SystemError:
+    except SystemError as error:
         # A header's name that is not UTF-8: the client raises, and would at every other start.
-        envelope = UNREADABLE
-    else:
-        if headers:
-            envelope = read_envelope(headers, value)
-            value = envelope.value
-        elif value is not None:
-            value = unframed(value)
+        logger().debug("headers are no text", offset=message.offset(), error=str(error.__cause__))
+        headers = None
+    if headers:
+        envelope = read_envelope(headers, value)
+        value = envelope.value
+    elif value is not None:
+        value = unframed(value)
     return Record(
         message.topic(),
         message.partition(),

@@ -1,4 +1,4 @@
-"""An enriched event scored again from itself, byte for byte: what it rests on is all in it. Pure."""
+"""An enriched event scored again from itself, byte for byte: all it rests on is in it. Pure."""
 
 from collections.abc import Callable
 

@@ -10,15 +10,25 @@ adds a few views to what the event itself says. Terms that read several are eval
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import add
 from typing import Final
 
 import msgspec
 
+from enrichment.enrich.terms import (
+    CLASSICAL,
+    HEURISTIC,
+    PATHS,
+    QUANTUM,
+    RING,
+    Addend,
+    Features,
+    Numbers,
+    references,
+)
 from enrichment.feature.verdict import of_event
-from enrichment.pipelines import Pipeline, Term
-from enrichment.pipelines.definition import Transform
+from enrichment.pipelines import Pipeline
 from enrichment.records import (
     Decision,
     FeatureUsed,
@@ -32,11 +42,7 @@ from enrichment.records import (
 
 REASONS_MAX: Final = 5  # what an analyst reads before looking at the features themselves
 LOG_ODDS_MAX: Final = 35.0  # beyond it a double cannot tell the score from 0 or 100
-RING: Final = "ring"  # the group whose features differ by path
-
-# Paths by position, and the order in which one serves where those before are not known.
-HEURISTIC, CLASSICAL, QUANTUM = 0, 1, 2
-PATHS: Final = (Path.HEURISTIC, Path.CLASSICAL, Path.QUANTUM)
+# The order in which a path serves where those before are not known.
 ORDER: Final = {
     "quantum": (QUANTUM, CLASSICAL, HEURISTIC),
     "classical": (CLASSICAL, HEURISTIC),
@@ -50,9 +56,6 @@ _RANKS: Final = {
 }  # fmt: skip
 UNRANKED: Final = -1
 
-Numbers = Mapping[str, float]
-Features = Mapping[tuple[str, str], FeatureUsed]
-Operand = Callable[[Numbers, Features], float | None]
 # (-|contribution|, term, reason): sorted, the largest come first, and ties by name.
 Ranked = tuple[float, str, Reason]
 
@@ -128,12 +131,12 @@ class Scorer:
             level: (level, Decision(getattr(score.decisions, level.value))) for level in Level
         }
         self.roles = tuple(pipeline.entities)
-        self._by_role: dict[str, list[_Addend]] = {role: [] for role in self.roles}
-        self._of_event: list[_Addend] = []
-        self._mixed: list[_Addend] = []
+        self._by_role: dict[str, list[Addend]] = {role: [] for role in self.roles}
+        self._of_event: list[Addend] = []
+        self._mixed: list[Addend] = []
         for term in score.terms:
-            owners = {reference.split(".")[0] for reference in _references(term)}
-            addend = _Addend(term)
+            owners = {reference.split(".")[0] for reference in references(term)}
+            addend = Addend(term)
             if owners == {"event"}:
                 self._of_event.append(addend)
             elif len(owners) == 1:
@@ -146,12 +149,16 @@ class Scorer:
             for addend in addends
             if addend.of_ring
         )
-        self._reads_ring = any(a.of_ring for a in (*self._mixed, *sum(self._by_role.values(), [])))
+        self._reads_ring = any(
+            addend.of_ring
+            for addends in (*self._by_role.values(), self._mixed)
+            for addend in addends
+        )
         # Roles that an event lacks.
         self.absent = {role: self.view(role, ()) for role in self.roles}
 
     def view(self, role: str, used: tuple[FeatureUsed, ...]) -> View:
-        """What the features of one entity come to. Values that may not be used must not be in it."""
+        """What the features of one entity come to; values that may not be used are not in them."""
         features = {(each.role, each.group): each for each in used}
         knows = 0
         common: list[Ranked] = []
@@ -179,7 +186,11 @@ class Scorer:
             common=sums[3],
             classical=sums[CLASSICAL],
             quantum=sums[QUANTUM],
-            reasons=(sorted(common + rings[0]), sorted(common + rings[1]), sorted(common + rings[2])),
+            reasons=(
+                sorted(common + rings[0]),
+                sorted(common + rings[1]),
+                sorted(common + rings[2]),
+            ),
         )
 
     def of_events(
@@ -192,8 +203,8 @@ class Scorer:
             parts = addend.column(numbers)
             bases = list(map(add, bases, parts))
             name = addend.name
-            for mine, part in zip(reasons, parts, strict=True):
-                mine += _ranked(name, part)
+            for index, part in enumerate(parts):
+                reasons[index] += _ranked(name, part)
         return list(zip(bases, reasons, strict=True))
 
     def scored(
@@ -239,7 +250,9 @@ class Scorer:
         for view in views:
             ranked += view.reasons[path]
         ranked.sort()
-        level, decision = self._level(served) if knows & KNOWN else self._outcomes[Level.NOT_ASSESSED]
+        level, decision = (
+            self._level(served) if knows & KNOWN else self._outcomes[Level.NOT_ASSESSED]
+        )
         return Scored(
             PATHS[path],
             Scores(served=served, heuristic=heuristic, classical=classical, quantum=quantum),
@@ -280,104 +293,6 @@ class Scorer:
         if score >= self._levels.highest:
             return self._outcomes[Level.HIGHEST]
         return self._outcomes[Level.ELEVATED if score >= self._levels.elevated else Level.NORMAL]
-
-
-class _Addend:
-    """One term, ready to be evaluated as each path sees it."""
-
-    __slots__ = ("_contribution", "_fields", "_over", "_value", "at_prior", "name", "of_ring")
-
-    def __init__(self, term: Term) -> None:
-        self.name = term.name
-        self.of_ring = any(_group(reference) == RING for reference in _references(term))
-        self._fields = [reference.removeprefix("event.") for reference in _references(term)]
-        self._value = [_operand(term.value, path) for path in PATHS]
-        self._over = None if term.over is None else [_operand(term.over, path) for path in PATHS]
-        self._contribution = _contribution(term)
-        self.at_prior = self._contribution(term.prior)
-
-    def column(self, numbers: Mapping[str, Sequence[float]]) -> list[float]:
-        """The contribution to each of many events, of a term that reads nothing else."""
-        values = numbers[self._fields[0]]
-        if len(self._fields) == 1:
-            return list(map(self._contribution, values))
-        return [
-            self._contribution(value / over) if over else self.at_prior
-            for value, over in zip(values, numbers[self._fields[1]], strict=True)
-        ]
-
-    def evaluate(self, numbers: Numbers, features: Features, path: int) -> tuple[float, bool]:
-        """The contribution, and whether the value is known.
-
-        The prior stands for the quotient where value or over is not known, or over is zero.
-        """
-        value = self._value[path](numbers, features)
-        if value is None:
-            return self.at_prior, False
-        if self._over is None:
-            return self._contribution(value), True
-        over = self._over[path](numbers, features)
-        return (self._contribution(value / over) if over else self.at_prior), True
-
-
-def _operand(reference: str, path: Path) -> Operand:
-    """`event.FIELD` or `ROLE.GROUP.FEATURE` as `path` sees it; None where it is not known."""
-    parts = reference.split(".")
-    if parts[0] == "event":
-        field = parts[1]
-        return lambda numbers, _: numbers.get(field)
-    key, feature = (parts[0], parts[1]), parts[2]
-    if key[1] != RING:
-
-        def value(_: Numbers, features: Features) -> float | None:
-            used = features.get(key)
-            return None if used is None else used.values.get(feature)
-
-        return value
-    if path is Path.HEURISTIC:
-        return lambda *_: None
-    estimator = path.value
-
-    def estimated(_: Numbers, features: Features) -> float | None:
-        used = features.get(key)
-        if used is None or (estimate := used.estimates.get(estimator)) is None:
-            return None
-        return estimate[feature] if feature in estimate else used.values.get(feature)
-
-    return estimated
-
-
-def _contribution(term: Term) -> Callable[[float], float]:
-    """The term's transform and weight as one function of its quotient."""
-    # Comparisons rather than min() and max(): this runs for every event.
-    weight, threshold, maximum = term.weight, term.threshold, term.maximum
-    match term.transform:
-        case Transform.LOG1P:
-
-            def log1p(x: float) -> float:
-                bounded = x if x < maximum else maximum
-                return weight * math.log1p(bounded) if bounded > 0.0 else 0.0
-
-            return log1p
-        case Transform.ABOVE:
-            return lambda x: weight if x > threshold else 0.0
-        case Transform.IDENTITY:
-
-            def identity(x: float) -> float:
-                bounded = x if x < maximum else maximum
-                return weight * (bounded if bounded > -maximum else -maximum)
-
-            return identity
-
-
-def _references(term: Term) -> list[str]:
-    return [term.value] if term.over is None else [term.value, term.over]
-
-
-def _group(reference: str) -> str | None:
-    """The feature group that a reference reads, None for a field of the event."""
-    parts = reference.split(".")
-    return None if parts[0] == "event" else parts[1]
 
 
 def _ranked(term: str, part: float) -> list[Ranked]:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from enrichment.enrich.decode import Decoder, Event
+from enrichment.enrich.decode import Decoder
+from enrichment.enrich.events import Event
 from enrichment.lab.tables import TableError, number, read_rows
 from enrichment.pipelines import Pipeline
 

@@ -1,24 +1,55 @@
 """The cache's contract: the hot path and the public reader say the same, in memory or in Redis."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from enrichment.enrich.decode import Decoder, Event
+from enrichment.enrich.decode import Decoder
+from enrichment.enrich.events import Event
 from enrichment.enrich.features import FeaturePlan
+from enrichment.enrich.known import KnownFeatures
 from enrichment.enrich.lookup import Lookup
+from enrichment.enrich.score import Scorer
 from enrichment.feature.reader import FeatureReader
+from enrichment.feature.reads import Read
+from enrichment.feature.store import Layout
 from enrichment.lab.servers import LocalServers
-from enrichment.records import FeatureUpdate
-from tests.enrich.streams import PAYMENTS, payment
+from enrichment.records import FeatureUpdate, FeatureUsed
+from enrichment.rollout.control import ControlState
+from tests.enrich.streams import PAYMENTS, columns, payment
 from tests.feature.cached import NOW_MS, PARTITIONS, MemoryCache, heartbeat, ring, update
 
 pytestmark = pytest.mark.servers
 
 Filled = Callable[[MemoryCache], redis.Redis]
+
+
+class Reads:
+    """Complete reads of a client, as of a server that tells of no changes."""
+
+    tracking = False
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def read(self, keys: Sequence[str]) -> Read:
+        """The values."""
+        values: list[Any] = self._client.mget(keys)
+        return Read(values, None, None)
+
+
+def used_by_the_hot_path(client: redis.Redis) -> list[FeatureUsed]:
+    """The features of the event as the hot path sees them."""
+    lookup = Lookup(Reads(client), Layout("payments"), PARTITIONS, lambda: NOW_MS)
+    nothing = ControlState(pipeline="payments")
+    plan, scorer = FeaturePlan(PAYMENTS), Scorer(PAYMENTS)
+    known = KnownFeatures(plan, scorer, lookup, lambda: NOW_MS, lambda: nothing)
+    _, [views] = known.views(columns(decoded()))
+    return [used for view in views for used in view.used]
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -87,10 +118,9 @@ def test_the_hot_path_and_the_reader_agree(
     cache = MemoryCache(*updates)
     if rebuilt is not None:
         cache.rebuild(*rebuilt[0], rebuilt[1])
-    client, event, plan = filled(cache), decoded(), FeaturePlan(PAYMENTS)
-    found = Lookup(client, "payments", PARTITIONS, lambda: NOW_MS).read(plan.keys(event))
+    client = filled(cache)
     reader = FeatureReader(client, PAYMENTS, clock_ns=lambda: NOW_MS * 1_000_000)
-    for used in plan.used(event, found, now_ms=NOW_MS):
+    for used in used_by_the_hot_path(client):
         read = reader.read(used.kind, used.id, used.group)
         assert (read.verdict, read.age_ms) == (used.verdict, used.age_ms)
         assert read.version == used.version
@@ -106,9 +136,8 @@ def test_an_empty_cache_is_rebuilding_to_both(filled: Filled) -> None:
     """Before anything was projected, nobody says that an entity was never seen."""
     empty = MemoryCache()
     empty.held.clear()
-    client, event, plan = filled(empty), decoded(), FeaturePlan(PAYMENTS)
-    found = Lookup(client, "payments", PARTITIONS, lambda: NOW_MS).read(plan.keys(event))
-    reasons = {used.verdict.reason for used in plan.used(event, found, now_ms=NOW_MS)}
+    client = filled(empty)
+    reasons = {used.verdict.reason for used in used_by_the_hot_path(client)}
     reader = FeatureReader(client, PAYMENTS, clock_ns=lambda: NOW_MS * 1_000_000)
     reasons.add(reader.read("account", "a1", "ring").verdict.reason)
     assert reasons == {"rebuilding"}

@@ -8,7 +8,9 @@ from typing import Any, Final
 import msgspec
 
 from enrichment.enrich.batch import Enricher, Output, Record
+from enrichment.enrich.events import Event, Events
 from enrichment.enrich.lookup import Lookup
+from enrichment.feature.store import Layout
 from enrichment.pipelines import Pipeline, load
 from enrichment.records import DeadLetter, Enriched
 from tests.feature.cached import NOW_MS, PARTITIONS, MemoryCache
@@ -70,7 +72,7 @@ def pseudonym(text: str) -> str:
 def enricher(pipeline: Pipeline, cache: MemoryCache | None = None, **options: Any) -> Enricher:
     """An enricher whose clock stands at NOW_MS."""
     cache = cache or MemoryCache(pipeline=pipeline.name)
-    lookup = Lookup(cache.client, pipeline.name, PARTITIONS, lambda: NOW_MS)
+    lookup = Lookup(cache, Layout(pipeline.name), PARTITIONS, lambda: NOW_MS)
     return Enricher(pipeline, lookup, lambda: NOW_MS, **options)
 
 
@@ -90,3 +92,22 @@ def enriched(output: Output) -> Enriched:
 def dead_letter(output: Output) -> DeadLetter:
     """The dead letter in an output."""
     return msgspec.json.decode(output.value, type=DeadLetter)
+
+
+def columns(*events: Event) -> Events:
+    """Events as the columns that a batch of them is decoded to."""
+    roles = {"account", "device", "beneficiary"} | {
+        role for each in events for role in each.entities
+    }
+    return Events(
+        rows=list(range(len(events))),
+        ids=[each.id for each in events],
+        keys=[each.key for each in events],
+        occurred_at_ms=[each.occurred_at_ms for each in events],
+        amounts_minor=[each.amount_minor for each in events],
+        shards=[each.shard for each in events],
+        entities={role: [each.entities.get(role) for each in events] for role in sorted(roles)},
+        numbers={name: [each.numbers[name] for each in events] for name in events[0].numbers},
+        labels=[each.label for each in events],
+        payloads=[each.payload for each in events],
+    )

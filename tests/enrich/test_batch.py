@@ -11,19 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enrichment.enrich.batch import Record
-from enrichment.enrich.decode import Decoder, Event
-from enrichment.enrich.features import verdict_of
-from enrichment.enrich.score import Scorer
+from enrichment.enrich.rescore import rescored
 from enrichment.pipelines import Pipeline
 from enrichment.records import (
     DeadLetterReason,
-    Enriched,
     FeatureUpdate,
+    Level,
     Path,
     Verdict,
     VerdictName,
 )
-from enrichment.stream.headers import header
+from enrichment.stream.envelope import Envelope, read_envelope
+from enrichment.stream.headers import PROGRESS, header
 from tests.enrich.streams import (
     CARD,
     CARDS,
@@ -54,29 +53,6 @@ def known_account(**fields: Any) -> tuple[FeatureUpdate, ...]:
     )
 
 
-def scored_again(pipeline: Pipeline, value: bytes) -> bytes:
-    """The enriched record computed again from nothing but itself."""
-    record = msgspec.json.decode(value, type=Enriched)
-    found = Decoder(pipeline, pseudonym=str).decode(
-        bytes(record.event), now_ms=record.decided_at_ms
-    )
-    assert isinstance(found, Event)
-    scored = Scorer(pipeline).score(
-        found.numbers, {(used.role, used.group): used for used in record.features}
-    )
-    return msgspec.json.encode(
-        msgspec.structs.replace(
-            record,
-            verdict=verdict_of(list(record.features)),
-            path=scored.path,
-            scores=scored.scores,
-            level=scored.level,
-            decision=scored.decision,
-            reasons=scored.reasons,
-        )
-    )
-
-
 def test_every_record_is_answered_once() -> None:
     """Valid, bad and repeated records together: as many answers, each by its own offset."""
     values = [payment(), b"nonsense", payment(), None, payment(amount="1"), payment(event_id="e2")]
@@ -99,8 +75,9 @@ def test_a_repeated_event_keeps_its_id() -> None:
 def test_an_enriched_event_is_a_cloud_event_with_its_trace() -> None:
     """The attributes that CloudEvents requires, and the traceparent as it came."""
     trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    record = Record("payments.events", 3, 9, b"k", payment(), traceparent=trace)
-    bad = Record("payments.events", 3, 10, b"k", b"nonsense", traceparent=trace)
+    envelope = read_envelope([("traceparent", trace)], None)
+    record = Record("payments.events", 3, 9, b"k", payment(), envelope=envelope)
+    bad = Record("payments.events", 3, 10, b"k", b"nonsense", envelope=envelope)
     outputs = enricher(PAYMENTS).process([record, bad])
     [output], [letter] = outputs.enriched, outputs.dead_letters
     for each in (output, letter):
@@ -235,9 +212,14 @@ def test_one_read_serves_a_batch() -> None:
     assert len(asked) == len(set(asked))
 
 
+def progressed(progress_ms: int) -> Envelope:
+    """What surrounds a source's word on its progress."""
+    return read_envelope([(PROGRESS, str(progress_ms).encode())], None)
+
+
 def test_a_source_may_state_its_progress() -> None:
     """Such a record is no event and no dead letter; its word reaches the windows."""
-    record = Record("payments.events", 2, 7, None, None, progress_ms=NOW_MS)
+    record = Record("payments.events", 2, 7, None, None, envelope=progressed(NOW_MS))
     outputs = enricher(PAYMENTS).process([record])
     assert outputs.enriched == outputs.dead_letters == []
     [(progress, stated)] = outputs.progress
@@ -246,7 +228,7 @@ def test_a_source_may_state_its_progress() -> None:
 
 def test_a_progress_in_the_future_is_refused() -> None:
     """One stray record cannot close the windows of the next thousand years: a dead letter."""
-    record = Record("payments.events", 2, 7, None, None, progress_ms=10**14)
+    record = Record("payments.events", 2, 7, None, None, envelope=progressed(10**14))
     outputs = enricher(PAYMENTS).process([record, *records(payment())])
     [output] = outputs.dead_letters
     assert dead_letter(output).reason is DeadLetterReason.ABSURD_TIME
@@ -314,7 +296,9 @@ def test_a_record_scored_again_from_itself_gives_the_same_bytes(
     options = {"pseudonym": pseudonym} if hidden else {}
     outputs = enricher(pipeline, cache, **options).process(records(payment(amount=amount)))
     value = outputs.enriched[0].value
-    assert scored_again(pipeline, value) == value
+    assert rescored(pipeline)(value) == value
+    changed = msgspec.structs.replace(enriched(outputs.enriched[0]), level=Level.HIGHEST)
+    assert rescored(pipeline)(msgspec.json.encode(changed)) == value
 
 
 def trust_cache() -> MemoryCache:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from enrichment.enrich.decode import Decoder, Event, Invalid, nesting_depth
+from enrichment.enrich.decode import Decoder, Invalid, nesting_depth
+from enrichment.enrich.events import Event
 from enrichment.pipelines import Pipeline
 from enrichment.records import DeadLetterReason as Reason
 from tests.enrich.streams import (

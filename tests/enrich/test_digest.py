@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enrichment.enrich import digest as digests
-from enrichment.enrich.decode import Decoder, Event
+from enrichment.enrich.decode import Decoder
 from enrichment.enrich.digest import MICRO, DigestBuilder
+from enrichment.enrich.events import Event
 from enrichment.records import Digest
-from tests.enrich.streams import CARD, CARDS, PAYMENTS, RATING, TRUST, event, payment
+from tests.enrich.streams import CARD, CARDS, PAYMENTS, RATING, TRUST, columns, event, payment
 from tests.feature.cached import NOW_MS
 
 DECODER = Decoder(PAYMENTS)
@@ -43,6 +44,12 @@ EVENTS = st.builds(
     st.integers(0, 3 * PANE_MS),
     st.decimals(0, 1000, places=2).map(float),
 )
+
+
+def digested(builder: DigestBuilder, *events: Event) -> list[Digest]:
+    """The digests of these events of partition 0, as whoever reads the topic decodes them."""
+    found = builder.digests([0] * len(events), range(len(events)), columns(*events))
+    return msgspec.json.decode(msgspec.json.encode(found), type=list[Digest])
 
 
 def merged(found: list[Digest]) -> Sums:
@@ -91,10 +98,12 @@ def test_digests_add_up_to_the_events(batches: list[list[tuple[int, Event]]]) ->
     found: list[Digest] = []
     offset = 0
     for batch in batches:
-        for partition, each in batch:
-            builder.add(partition, offset, each)
-            offset += 1
-        found += builder.drain()
+        if batch:
+            partitions = [partition for partition, _ in batch]
+            offsets = range(offset, offset + len(batch))
+            written = builder.digests(partitions, offsets, columns(*[each for _, each in batch]))
+            found += msgspec.json.decode(msgspec.json.encode(written), type=list[Digest])
+        offset += len(batch)
         list(builder.progress())
     events = [each for batch in batches for _, each in batch]
     assert merged(found) == counted(events)
@@ -107,11 +116,9 @@ def test_digests_add_up_to_the_events(batches: list[list[tuple[int, Event]]]) ->
 def test_a_large_digest_is_split_without_loss(events: list[Event], tuples_max: int) -> None:
     """Parts are numbered, none is larger than the limit, and events are counted in one of them."""
     builder = DigestBuilder(PAYMENTS)
-    for offset, each in enumerate(events):
-        builder.add(0, offset, each)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digests, "TUPLES_MAX", tuples_max)
-        found = list(builder.drain())
+        found = digested(builder, *events)
     assert merged(found) == counted(events)
     assert sum(each.events for each in found) == len(events)
     parts = Counter((digest.shard, digest.pane_start_ms) for digest in found)
@@ -125,9 +132,8 @@ def test_a_large_digest_is_split_without_loss(events: list[Event], tuples_max: i
 def test_a_label_is_an_aggregate_in_exact_millionths() -> None:
     """Label and amount are summed as integers, so that merging is exact in any order."""
     decoder, builder = Decoder(CARDS), DigestBuilder(CARDS)
-    for offset, fraud in enumerate([1, 0, 1, ...]):
-        builder.add(0, offset, decoded(decoder, event(CARD, is_fraud=fraud, amount=0.1)))
-    [found] = builder.drain()
+    events = [decoded(decoder, event(CARD, is_fraud=fraud, amount=0.1)) for fraud in (1, 0, 1, ...)]
+    [found] = digested(builder, *events)
     [risk] = found.aggregates["risk_week"]
     assert (risk.id, risk.count, risk.sum_micro) == ("13", 3, 2 * MICRO)
     [amount] = found.aggregates["amount_week"]
@@ -137,23 +143,23 @@ def test_a_label_is_an_aggregate_in_exact_millionths() -> None:
 def test_an_event_between_a_user_and_itself_counts_once() -> None:
     """Two roles of one kind that are one user make one tally of one event."""
     builder = DigestBuilder(TRUST)
-    builder.add(0, 0, decoded(Decoder(TRUST), event(RATING, source=6, target=6)))
-    [found] = builder.drain()
+    rating = decoded(Decoder(TRUST), event(RATING, source=6, target=6))
+    [found] = digested(builder, rating)
     assert [(tally.id, tally.events) for tally in found.tallies["user"]] == [("6", 1)]
 
 
 def test_progress_is_the_newest_time_that_a_source_has_shown() -> None:
     """It never goes back, is each source partition's own, and survives batches."""
     builder = DigestBuilder(PAYMENTS)
-    builder.add(0, 0, decoded(DECODER, payment(occurred_at=NOW_MS)))
-    builder.add(1, 0, decoded(DECODER, payment(occurred_at=NOW_MS - 9_000)))
-    assert {d.source_partition: d.progress_ms for d in builder.drain()} == {
+    first = decoded(DECODER, payment(occurred_at=NOW_MS))
+    second = decoded(DECODER, payment(occurred_at=NOW_MS - 9_000))
+    found = builder.digests([0, 1], [0, 0], columns(first, second))
+    assert {d.source_partition: d.progress_ms for d in found} == {
         0: NOW_MS,
         1: NOW_MS - 9_000,
     }
     list(builder.progress())
-    builder.add(0, 1, decoded(DECODER, payment(occurred_at=NOW_MS - 100)))
-    [late] = builder.drain()
+    [late] = digested(builder, decoded(DECODER, payment(occurred_at=NOW_MS - 100)))
     assert late.progress_ms == NOW_MS
     [(progress, stated)] = builder.progress()
     assert (progress.source_partition, progress.progress_ms) == (0, NOW_MS)
@@ -164,7 +170,6 @@ def test_a_stated_progress_needs_no_event() -> None:
     """A source that says how far it is moves the watermark past the lateness, and it is told."""
     builder = DigestBuilder(PAYMENTS)
     builder.add_progress(2, 5, NOW_MS)
-    assert list(builder.drain()) == []
     [(progress, stated)] = builder.progress()
     assert progress.progress_ms - PAYMENTS.window.lateness_ms == NOW_MS
     assert (progress.source_partition, progress.offset_last, stated) == (2, 5, True)
@@ -175,10 +180,7 @@ def test_a_stated_progress_needs_no_event() -> None:
 def test_what_was_aborted_is_not_counted_twice() -> None:
     """After `forget`, the batch read again gives the digests that it gave at first."""
     builder = DigestBuilder(PAYMENTS)
-    builder.add(0, 0, decoded(DECODER, payment()))
+    first = digested(builder, decoded(DECODER, payment()))
     builder.forget()
-    assert list(builder.drain()) == []
     assert list(builder.progress()) == []
-    builder.add(0, 0, decoded(DECODER, payment()))
-    [found] = builder.drain()
-    assert found.events == 1
+    assert digested(builder, decoded(DECODER, payment())) == first

@@ -79,7 +79,7 @@ def test_headers_of_any_kind_stop_nothing(seed: int, key: bytes | None) -> None:
     else:
         message = Message(fuzzed.value(draw, PAYMENT), *fuzzed.headers(draw))
     record = msgspec.structs.replace(record_of(message), key=key)
-    if record.progress_ms is None:
+    if record.envelope is None or record.envelope.progress_ms is None:
         fuzzed.answer(ENRICHERS["payments"], [record], encode=encode)
 
 

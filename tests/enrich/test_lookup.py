@@ -1,11 +1,11 @@
 """The hot path's read: bounded, and a cache that fails is left alone for a while."""
 
-from typing import Any
-
 import pytest
 import redis
 
-from enrichment.enrich.lookup import FAILURES_MAX, KEYS_MAX, OPEN_MS, Lookup
+from enrichment.enrich.lookup import Found, Lookup
+from enrichment.feature.breaker import FAILURES_MAX, OPEN_MS
+from enrichment.feature.store import Layout
 from tests.feature.cached import NOW_MS, PARTITIONS, MemoryCache, heartbeat, update
 
 WANTED = [("account", "a1", "graph"), ("account", "a2", "graph")]
@@ -37,16 +37,24 @@ def cache() -> MemoryCache:
 @pytest.fixture
 def lookup(cache: MemoryCache, clock: Clock) -> Lookup:
     """A lookup in that cache."""
-    return Lookup(cache.client, "payments", PARTITIONS, clock)
+    return Lookup(cache, Layout("payments"), PARTITIONS, clock)
 
 
-def test_values_come_by_what_they_are_of(lookup: Lookup) -> None:
-    """What is there is typed, what is not is None, and nothing is being rebuilt."""
-    found = lookup.read(WANTED)
+def read(lookup: Lookup) -> Found | None:
+    """One read of a shard and the two accounts."""
+    return lookup.read(["eu"], WANTED)
+
+
+def test_values_come_in_the_order_in_which_they_are_asked_for(lookup: Lookup) -> None:
+    """What is there can be decoded, what is not is None, and the shard was heard."""
+    found = read(lookup)
     assert found is not None
-    assert found.get(*WANTED[0]) == update("account", "a1", "graph")
-    assert found.get(*WANTED[1]) is None
-    assert not found.rebuilding("payments|account|a1|graph")
+    there, missing = found.values
+    assert there is not None
+    assert lookup.decoded(there) == update("account", "a1", "graph")
+    assert missing is None
+    assert found.heard == {"eu": heartbeat()}
+    assert not found.rebuilding
 
 
 @pytest.mark.parametrize(
@@ -62,22 +70,22 @@ def test_values_come_by_what_they_are_of(lookup: Lookup) -> None:
 def test_a_failing_cache_is_left_alone_and_then_probed(
     lookup: Lookup, cache: MemoryCache, clock: Clock, failure: Exception
 ) -> None:
-    """Failures in a row open the breaker; then one read is tried every OPEN_MS, until one works."""
+    """Failures in a row open the breaker; then one read probes it, and one that works closes it."""
     cache.failure = failure
     for _ in range(FAILURES_MAX):
-        assert lookup.read(WANTED) is None
+        assert read(lookup) is None
     for step_ms in (0, 1, OPEN_MS - 2):
         clock.now_ms += step_ms
-        assert lookup.read(WANTED) is None
+        assert read(lookup) is None
     assert cache.reads == FAILURES_MAX
     clock.now_ms += 1
-    assert lookup.read(WANTED) is None
-    assert lookup.read(WANTED) is None
+    assert read(lookup) is None
+    assert read(lookup) is None
     assert cache.reads == FAILURES_MAX + 1
     cache.failure = None
-    clock.now_ms += OPEN_MS
-    assert lookup.read(WANTED) is not None
-    assert lookup.read(WANTED) is not None
+    clock.now_ms += 2 * OPEN_MS
+    assert read(lookup) is not None
+    assert read(lookup) is not None
     assert cache.reads == FAILURES_MAX + 3
 
 
@@ -85,9 +93,9 @@ def test_a_read_that_works_forgives_those_before(lookup: Lookup, cache: MemoryCa
     """Failures that are not in a row never open the breaker: every read is tried."""
     for _ in range(3 * FAILURES_MAX):
         cache.failure = redis.TimeoutError("slow")
-        assert lookup.read(WANTED) is None
+        assert read(lookup) is None
         cache.failure = None
-        assert lookup.read(WANTED) is not None
+        assert read(lookup) is not None
     assert cache.reads == 6 * FAILURES_MAX
 
 
@@ -95,36 +103,34 @@ def test_a_bug_is_not_taken_for_an_outage(lookup: Lookup, cache: MemoryCache) ->
     """Only what Redis or its connection says opens the breaker."""
     cache.failure = TypeError("a bug")
     with pytest.raises(TypeError):
-        lookup.read(WANTED)
+        read(lookup)
 
 
 def test_a_partition_that_is_not_ready_is_rebuilding(lookup: Lookup, cache: MemoryCache) -> None:
-    """Of a marker that is missing or says otherwise, all keys of that partition are in doubt."""
+    """A marker that is missing, or says otherwise, puts its partition in doubt."""
     cache.rebuild("account", "a1", "graph")
-    found = lookup.read(WANTED)
+    found = read(lookup)
     assert found is not None
-    assert found.rebuilding("payments|account|a1|graph")
+    assert len(found.rebuilding) == 1
     flushed = MemoryCache()
     flushed.held.clear()
-    found = Lookup(flushed.client, "payments", PARTITIONS, lambda: NOW_MS).read(WANTED)
+    found = read(Lookup(flushed, Layout("payments"), PARTITIONS, lambda: NOW_MS))
     assert found is not None
-    assert all(found.rebuilding(f"payments|account|{n}|graph") for n in range(20))
+    assert found.rebuilding == frozenset(range(PARTITIONS))
 
 
-def test_a_large_read_is_cut_in_pieces(clock: Clock) -> None:
-    """No MGET has more than KEYS_MAX keys, and the pieces join in order."""
-    sizes: list[int] = []
-
-    class Measuring(MemoryCache):
-        def mget(self, keys: Any) -> list[bytes | None]:
-            sizes.append(len(keys))
-            return super().mget(keys)
-
-    ids = [str(number) for number in range(KEYS_MAX * 2)]
-    cache = Measuring(*(update("account", id_, "graph", version=int(id_)) for id_ in ids))
-    wanted = [("account", id_, "graph") for id_ in ids]
-    found = Lookup(cache.client, "payments", PARTITIONS, clock).read(wanted)
-    assert found is not None
-    versions = [value.version for each in wanted if (value := found.get(*each)) is not None]
-    assert versions == [int(id_) for id_ in ids]
-    assert max(sizes) <= KEYS_MAX
+@pytest.mark.parametrize("cluster", [False, True])
+def test_changes_come_as_entities(clock: Clock, cluster: bool) -> None:
+    """A key that changed names its entity, whatever its id and the layout; other keys name none."""
+    layout = Layout("payments", cluster=cluster)
+    cache = MemoryCache()
+    lookup = Lookup(cache, layout, PARTITIONS, clock)
+    first = lookup.read([], [])
+    assert first is not None
+    assert first.changed is None
+    keys = [layout.feature("account", id_, "ring") for id_ in ("a1", "a:{b}:c", "{7}")]
+    others = ["features:payments:projection", "features:other:account:a1:ring", "x"]
+    cache.changed = {key.encode() for key in (*keys, *others)} | {b"\xff"}
+    second = lookup.read([], [])
+    assert second is not None
+    assert second.changed == {("account", "a1"), ("account", "a:{b}:c"), ("account", "{7}")}

@@ -7,7 +7,6 @@ import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME
 
 from enrichment.enrich.loop import record_of
-from enrichment.stream.headers import PROGRESS
 from tests.enrich.streams import PAYMENT, dead_letter, enricher, payment
 from tests.enrich.streams import PAYMENTS as PIPELINE
 from tests.feature.cached import NOW_MS
@@ -62,8 +61,7 @@ def test_plain_json_is_taken_as_it_is() -> None:
     record = record_of(Message(payment()))
     assert record.value == payment()
     assert (record.topic, record.partition, record.offset) == ("payments.events", 1, 5)
-    assert record.traceparent is None
-    assert record.progress_ms is None
+    assert record.envelope is None
     assert record.timestamp_ms == NOW_MS
 
 
@@ -72,7 +70,8 @@ def test_a_binary_cloud_event_is_its_value() -> None:
     headers = (("ce_id", b"e1"), ("content-type", b"application/json"), ("other", None))
     record = record_of(Message(payment(), *headers, ("traceparent", TRACE.encode())))
     assert record.value == payment()
-    assert record.traceparent == TRACE.encode()
+    assert record.envelope is not None
+    assert record.envelope.traceparent == TRACE.encode()
 
 
 def test_a_structured_cloud_event_is_unwrapped() -> None:
@@ -80,7 +79,8 @@ def test_a_structured_cloud_event_is_unwrapped() -> None:
     record = record_of(Message(structured(traceparent=TRACE), STRUCTURED))
     assert record.value is not None
     assert json.loads(record.value) == PAYMENT
-    assert record.traceparent == TRACE.encode()
+    assert record.envelope is not None
+    assert record.envelope.traceparent == TRACE.encode()
     outputs = enricher(PIPELINE).process([record])
     assert len(outputs.enriched) == 1
 
@@ -105,27 +105,8 @@ def test_what_is_no_structured_event_is_a_dead_letter(value: bytes | None) -> No
     assert dead_letter(output).offset == 5
 
 
-@pytest.mark.parametrize("trace", [b"", b"00-zz-00-01", TRACE.encode() + b"-x", b"\xff"])
-def test_a_damaged_trace_is_not_carried_on(trace: bytes) -> None:
-    """A header that is no traceparent is dropped, and the event is not."""
-    record = record_of(Message(payment(), ("traceparent", trace)))
-    assert record.traceparent is None
-    assert record.value == payment()
-
-
-@pytest.mark.parametrize(
-    ("stated", "progress_ms"),
-    [
-        (b"1780000000000", 1_780_000_000_000),
-        (b"", None),
-        (b"-1", None),
-        (b"soon", None),
-        (b"9" * 5_000, None),
-        (None, None),
-    ],
-)
-def test_progress_is_a_number_of_milliseconds(
-    stated: bytes | None, progress_ms: int | None
-) -> None:
-    """Anything else under that header makes a record like any other."""
-    assert record_of(Message(None, (PROGRESS, stated))).progress_ms == progress_ms
+def test_a_framed_value_is_taken_for_what_it_frames() -> None:
+    """A schema's id before the event, with or without headers, is taken off."""
+    framed = b"\0\0\0\0\7" + payment()
+    assert record_of(Message(framed)).value == payment()
+    assert record_of(Message(framed, ("other", b"x"))).value == payment()

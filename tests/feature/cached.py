@@ -6,6 +6,7 @@ from typing import Any, Final, cast
 import msgspec
 import redis
 
+from enrichment.feature.reads import Read
 from enrichment.feature.store import (
     READY,
     REBUILDING,
@@ -77,6 +78,8 @@ class MemoryCache:
 
     def __init__(self, *updates: FeatureUpdate, pipeline: str = "payments") -> None:
         self.pipeline = pipeline
+        self.tracking = True
+        self.changed: set[bytes] | None = None
         self.failure: Exception | None = None
         self.reads = 0
         self.held: dict[str, bytes] = {partitions_key(pipeline): str(PARTITIONS).encode()}
@@ -89,6 +92,8 @@ class MemoryCache:
         for each in updates:
             key = feature_key(each.pipeline, each.entity, each.id, each.group)
             self.held[key] = msgspec.json.encode(each)
+            if self.changed is not None:
+                self.changed.add(key.encode())
 
     def withdraw(self, *controls: Control) -> None:
         """Mirror what these records amount to, as the projector does."""
@@ -106,6 +111,13 @@ class MemoryCache:
         if self.failure is not None:
             raise self.failure
         return [self.held.get(key) for key in keys]
+
+    def read(self, keys: Sequence[str]) -> Read:
+        """The values of the keys, and what has changed since the last read, as TrackedReads has."""
+        values = self.mget(keys)
+        changed = None if self.changed is None else frozenset(self.changed)
+        self.changed = set() if self.tracking else None
+        return Read(values, changed, frozenset() if self.tracking else None)
 
     @property
     def client(self) -> redis.Redis:

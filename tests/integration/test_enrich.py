@@ -12,7 +12,8 @@ import msgspec
 import pytest
 import redis
 
-from enrichment.enrich.decode import Decoder, Event
+from enrichment.enrich.decode import Decoder
+from enrichment.enrich.events import Event
 from enrichment.feature.store import READY, feature_key, projection_key
 from enrichment.lab.ports import free_port
 from enrichment.lab.redis_server import RedisServer
