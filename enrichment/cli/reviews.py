@@ -94,7 +94,8 @@ def answer(  # noqa: PLR0913, PLR0917  # each is a part of the answer
 
     from enrichment.lab.publish import explained
     from enrichment.stream.reviews import Answer, ReviewError, UnwrittenError, outcome_of, publish
-    from enrichment.wiring import kafka_config
+    from enrichment.stream.topics import StreamTopics
+    from enrichment.wiring import ConfigurationError, framing_of, kafka_config
 
     if not by.strip():
         fail("--by: wanted a name, found nothing", EXIT_UNKNOWN)
@@ -119,8 +120,9 @@ def answer(  # noqa: PLR0913, PLR0917  # each is a part of the answer
         now_ms = max(now_ms, waiting.outcome.decided_at_ms + 1)
     try:
         outcome = outcome_of(definition, waiting.review, given, now_ms=now_ms)
-        where = publish(kafka_config(settings, "reviews"), definition, outcome)
-    except ReviewError as error:
+        framing = framing_of(settings, definition, StreamTopics(definition.name).outcomes)
+        where = publish(kafka_config(settings, "reviews"), definition, outcome, framing)
+    except (ReviewError, ConfigurationError) as error:
         fail(str(error), EXIT_UNKNOWN)
     except UnwrittenError as error:
         fail(str(error))

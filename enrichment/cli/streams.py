@@ -1,15 +1,13 @@
 """`enrichment simulate | replay`: streams to feed the service with."""
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from enrichment.cli.app import JsonOption, PipelineOption, fail, pipeline_or_fail, settings_of
+from enrichment.cli.progress import progress
 
 if TYPE_CHECKING:
     from enrichment.lab.scenario import SimulationSettings
@@ -98,7 +96,7 @@ def _to_file(scenario: "SimulationSettings", out: Path) -> dict[str, object]:
 
     events = frauds = 0
     total = scenario.seconds * scenario.rate_per_s
-    with out.open("wb") as file, _progress("simulating", total) as advance:
+    with out.open("wb") as file, progress("simulating", total) as advance:
         for simulated in stream(scenario):
             row = msgspec.to_builtins(simulated.payment) | {"is_fraud": simulated.is_fraud}
             file.write(msgspec.json.encode(row) + b"\n")
@@ -125,7 +123,7 @@ def _to_kafka(context: typer.Context, scenario: "SimulationSettings") -> dict[st
         fail("stopped before Kafka answered", 130)
     client = kafka_config(settings, "simulate")
     try:
-        with _progress("publishing", scenario.seconds * scenario.rate_per_s) as advance:
+        with progress("publishing", scenario.seconds * scenario.rate_per_s) as advance:
             done = broadcast(client, scenario, stop, advance)
     except PublishError as error:
         fail(str(error))
@@ -181,7 +179,7 @@ def replay(  # each is an option of the replay
         fail("stopped before Kafka answered", 130)
     try:
         work = Replay(kafka_config(settings, "replay"), definition, file, restart=restart)
-        with _progress(f"replaying {file.name}", 1.0) as advance:
+        with progress(f"replaying {file.name}", 1.0) as advance:
             done = work.run(speed, stop, advance)
     except (TableError, PublishError, LockstepError) as error:
         fail(str(error))
@@ -196,25 +194,6 @@ def replay(  # each is an option of the replay
         )
     if stop.is_set():
         fail("stopped; the same command goes on from here", 130)
-
-
-@contextmanager
-def _progress(what: str, total: float) -> Iterator[Callable[[float], None]]:
-    """A progress bar on standard error, where that is a terminal; yields what sets it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    )
-    with bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _report(figures: dict[str, object], *, as_json: bool) -> None:

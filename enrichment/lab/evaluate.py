@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from enrichment.lab.bootstrap import Bootstrap, Interval, bootstrap_intervals
 from enrichment.lab.metrics import (
@@ -129,6 +129,13 @@ def read_enriched(client: dict[str, Any], stream: str, wanted: set[str]) -> Join
 
 def committed_values(client: dict[str, Any], topic: str) -> Iterator[bytes]:
     """Every committed value of a topic, up to its present end."""
+    for message in committed(client, topic):
+        if (value := message.value()) is not None:
+            yield unframed(value)
+
+
+def committed(client: dict[str, Any], topic: str) -> Iterator[Message]:
+    """Every committed record of a topic, up to its present end."""
     consumer = Consumer(
         client
         | {
@@ -148,8 +155,7 @@ def committed_values(client: dict[str, Any], topic: str) -> Iterator[bytes]:
             for message in consumer.consume(5_000, 0.5):
                 error = message.error()
                 if error is None:
-                    if (value := message.value()) is not None:
-                        yield unframed(value)
+                    yield message
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # its public name
                     open_.discard(message.partition())
                 elif error.fatal():

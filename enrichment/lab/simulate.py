@@ -6,8 +6,10 @@ times they come, ``ground_truth`` who was in what. All three are functions of th
 
 import heapq
 import random
+import re
 from collections.abc import Iterator
 from hashlib import blake2b
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -17,6 +19,8 @@ from enrichment.lab.population import CHANNELS, CURRENCIES, Group, Ints, Names
 from enrichment.lab.rings import RING
 from enrichment.lab.scenario import REGIONS, SimulationSettings
 from enrichment.lab.spoil import Spoiled, spoil
+
+_EVENT_ID: Final = re.compile(r"p-([0-9a-f]{12})-\d{9}")
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +99,7 @@ class _Labels:
         self.beneficiaries = [beneficiaries.of("b", i) for i in range(world.beneficiaries)]
         self._known_devices = [self._devices.of("d", i) for i in range(world.devices)]
         self.groups = [f"{g.kind}-{i:05d}" for i, g in enumerate(world.groups)] + [""]
-        self._run = blake2b(f"payments {settings.seed}".encode(), digest_size=6).hexdigest()
+        self._run = run_of_seed(settings.seed)
 
     def device(self, index: int) -> str:
         """A device's id, also that of a guest's."""
@@ -105,6 +109,17 @@ class _Labels:
     def event(self, number: int) -> str:
         """The id of the number-th payment: unique within a seed and, but for luck, between."""
         return f"p-{self._run}-{number:09d}"
+
+
+def run_of_seed(seed: int) -> str:
+    """What the ids of that seed's payments have in common: a seed shows in all that came of it."""
+    return blake2b(f"payments {seed}".encode(), digest_size=6).hexdigest()
+
+
+def run_of_event(event_id: str) -> str | None:
+    """The run that a simulated payment's id tells of; None for any other event."""
+    found = _EVENT_ID.fullmatch(event_id)
+    return None if found is None else found[1]
 
 
 def simulate(settings: SimulationSettings) -> Iterator[Simulated]:

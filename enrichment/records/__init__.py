@@ -28,6 +28,7 @@ from enrichment.records.feature import FeatureUpdate, Source
 from enrichment.records.job import Job, JobEvent, JobState
 from enrichment.records.micro_batch import Cause, MicroBatch, Problem, Shared
 from enrichment.records.outcome import Outcome, OutcomeKind
+from enrichment.records.replay import Replay
 from enrichment.records.review import Review
 
 # Record name -> type. The name is the file in schemas/ and the middle of `ce_type`.
@@ -42,6 +43,7 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "job-event": JobEvent,
     "micro-batch": MicroBatch,
     "outcome": Outcome,
+    "replay": Replay,
     "review": Review,
 }
 
@@ -73,6 +75,7 @@ __all__ = [
     "Path",
     "Problem",
     "Reason",
+    "Replay",
     "Review",
     "Scores",
     "Shared",

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import yaml
 
-from enrichment.stream.headers import CONTENT_TYPE, SPECVERSION
+from enrichment.stream.headers import CONTENT_TYPE, REPLAY_OF, SPECVERSION
 from enrichment.stream.manifests import TopicManifest
 from enrichment.stream.topics import (
     CASES,
@@ -15,6 +15,7 @@ from enrichment.stream.topics import (
     JOB_EVENTS,
     JOBS,
     MICRO_BATCHES,
+    REPLAYS,
     StreamTopics,
 )
 
@@ -35,11 +36,27 @@ RECORD_OF: Final = {
     FEATURES: ("feature-update", "pipeline|entity|id|group"),
     CASES: ("case", "pipeline|…: the case's id"),
     CONTROL: ("control", "pipeline|name"),
+    REPLAYS: ("replay", "topic/partition/offset of the dead letter"),
 }
 TRACEPARENT: Final = {
     "type": "string",
     "description": "W3C trace context of the event that led here.",
     "pattern": "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+}
+# What an output bears of its input's headers.
+CARRIED: Final = {
+    "traceparent": TRACEPARENT,
+    "tracestate": {"type": "string", "description": "W3C trace state, beside a traceparent."},
+    "ce_correlationid": {
+        "type": "string",
+        "minLength": 1,
+        "description": "CloudEvents' correlation extension; the input's ce_id where it has none.",
+    },
+    REPLAY_OF: {
+        "type": "string",
+        "description": "topic/partition/offset of the dead letter that the input came from.",
+        "pattern": "^[a-zA-Z0-9._-]+/[0-9]+/[0-9]+$",
+    },
 }
 
 Node = dict[str, Any]
@@ -67,6 +84,11 @@ def document(streams: Iterable[str], manifests: Iterable[TopicManifest], version
         messages[f"{stream}.event"] = _event_message(stream)
     for stage in INTERNAL:
         _add_operations(operations, stage, streams)
+    operations[f"replay.send.{REPLAYS}"] = {
+        "action": "send",
+        "channel": {"$ref": f"#/channels/{REPLAYS}"},
+        "summary": f"`enrichment dead-letters replay` sends on {REPLAYS}.",
+    }
     return {
         "asyncapi": "3.0.0",
         "info": _info(version),
@@ -176,11 +198,8 @@ def _internal_messages() -> Node:
     messages = {
         record: _message(
             record,
-            {
-                "type": "string",
-                "description": key,
-                "pattern": r"^[a-z][a-z0-9_-]*\|",
-            },
+            {"type": "string", "description": key}
+            | ({"pattern": r"^[a-z][a-z0-9_-]*\|"} if key.startswith("pipeline|") else {}),
         )
         for record, key in keys.items()
     }
@@ -219,7 +238,7 @@ def _headers(record: str) -> Node:
     }
     return {
         "type": "object",
-        "properties": attributes | {"traceparent": TRACEPARENT},
+        "properties": attributes | CARRIED,
         "required": list(attributes),
     }
 
@@ -239,7 +258,7 @@ def _event_message(stream: str) -> Node:
                     "type": "string",
                     "description": "application/cloudevents+json marks the structured mode.",
                 },
-                "traceparent": TRACEPARENT,
+                **CARRIED,
             },
         },
         "bindings": {

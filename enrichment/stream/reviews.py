@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from enrichment.pipelines import Pipeline
 from enrichment.records import Outcome, OutcomeKind, Review
+from enrichment.stream.framing import BARE, Framing, unframed
 from enrichment.stream.headers import cloud_event
 from enrichment.stream.to_end import read_to_end
 from enrichment.stream.topics import StreamTopics, partition_for, shard_key
@@ -96,7 +97,9 @@ def outcome_of(pipeline: Pipeline, review: Review, answer: Answer, *, now_ms: in
     )
 
 
-def publish(client: dict[str, Any], pipeline: Pipeline, outcome: Outcome) -> TopicPartition:
+def publish(
+    client: dict[str, Any], pipeline: Pipeline, outcome: Outcome, framing: Framing = BARE
+) -> TopicPartition:
     """Produce the outcome in the partition of its shard; where it came to stand.
 
     Raises UnwrittenError where Kafka does not confirm it, ReviewError, KafkaException.
@@ -114,12 +117,13 @@ def publish(client: dict[str, Any], pipeline: Pipeline, outcome: Outcome) -> Top
             failed.append(str(error))
 
     producer = Producer({**client, "enable.idempotence": True})
-    headers = cloud_event(
+    bare = cloud_event(
         "outcome", f"/enrichment/{pipeline.name}", outcome.outcome_id, outcome.decided_at_ms
     )
+    value, headers = framing.framed(topic, msgspec.json.encode(outcome), bare)
     producer.produce(
         topic,
-        msgspec.json.encode(outcome),
+        value,
         key,
         partition_for(key, count),
         headers=headers,
@@ -142,7 +146,7 @@ def _values(client: dict[str, Any], *topics: str) -> dict[str, list[bytes]]:
     values: dict[str, list[bytes]] = {topic: [] for topic in topics}
     for record in read_to_end(client | PROMPT, everywhere, READ_S):
         if (value := record.value()) is not None:
-            values[record.topic() or ""].append(value)
+            values[record.topic() or ""].append(unframed(value))
     return values
 
 

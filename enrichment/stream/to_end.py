@@ -1,6 +1,6 @@
 """Topics read from their beginning to their end of now, transactions respected."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from confluent_kafka import (
@@ -19,6 +19,13 @@ POLL_S: Final = 0.05
 def read_to_end(
     kafka: Mapping[str, Any], partitions: Sequence[TopicPartition], timeout_s: float
 ) -> list[Message]:
+    """All of `scan_to_end` at once, for topics whose records fit into memory."""
+    return list(scan_to_end(kafka, partitions, timeout_s))
+
+
+def scan_to_end(
+    kafka: Mapping[str, Any], partitions: Sequence[TopicPartition], timeout_s: float
+) -> Iterator[Message]:
     """Every committed record of these partitions up to their ends of now, in order by partition.
 
     The end is an end-of-partition event at or past the committed high watermark: before that, an
@@ -40,7 +47,6 @@ def read_to_end(
             for wanted in partitions
         }
         reader.assign([TopicPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions])
-        records: list[Message] = []
         waited_s = 0.0
         while ends:
             found = reader.consume(1_000, timeout=POLL_S)
@@ -50,7 +56,7 @@ def read_to_end(
             for record in found:
                 error = record.error()
                 if error is None:
-                    records.append(record)
+                    yield record
                 elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  # so named
                     if not error.retriable():
                         raise KafkaException(error)
@@ -58,6 +64,5 @@ def read_to_end(
                     where = (record.topic() or "", record.partition() or 0)
                     if where in ends and (record.offset() or 0) >= ends[where]:
                         del ends[where]
-        return records
     finally:
         reader.close()

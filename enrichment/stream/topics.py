@@ -11,6 +11,7 @@ JOB_EVENTS: Final = "sampling.job-events"
 FEATURES: Final = "features.updates"
 CASES: Final = "rings.cases"
 CONTROL: Final = "enrichment.control"
+REPLAYS: Final = "enrichment.replays"
 
 # Topics whose partition numbers correspond: a shard's records stay in one number all the way.
 COPARTITIONED: Final = (DIGESTS, MICRO_BATCHES, JOBS, CASES)

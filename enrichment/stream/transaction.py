@@ -51,7 +51,7 @@ class Message:
 
     topic: str
     partition: int
-    key: bytes
+    key: bytes | None
     value: bytes | None
     headers: Headers = field(default_factory=list)
 

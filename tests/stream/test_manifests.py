@@ -45,6 +45,7 @@ def test_every_topic_has_a_manifest(shipped: dict[str, TopicManifest]) -> None:
         topics.FEATURES,
         topics.CASES,
         topics.CONTROL,
+        topics.REPLAYS,
     }
     for name in names():
         of = topics.StreamTopics(name)
