@@ -216,16 +216,6 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-@contextlib.contextmanager
-def follow_control(settings, pipeline, stop):
-    from enrichment.rollout.control import ControlState
-
-    class X:
-        state = ControlState(pipeline=pipeline.name)
-
-    yield X()
-
-
 def run_enrich(settings: Settings, pipeline: Pipeline) -> None:
     """Run the hot path until a signal ends it."""
     from enrichment.enrich.batch import Enricher

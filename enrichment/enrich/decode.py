@@ -23,6 +23,7 @@ ID_MAX: Final = 256  # characters: an id is a key in Redis and in Kafka, not a d
 AMOUNT_MAX: Final = 1e12  # major units; its minor units still add up exactly in 64 bits
 SINGLE_SHARD: Final = "all"
 NUMBER_END: Final = 10 ** (ID_MAX - 1)  # an id that is a number has a sign, perhaps
+TIME_END_MS: Final = 10**18
 _LITERAL_NOT_A_NUMBER: Final = re.compile(rb"[:\[,]\s*-?(NaN|Infinity)\b")
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_MAX)] | int
@@ -169,7 +170,9 @@ class Decoder:
                 wanted = "wanted integer milliseconds or an RFC 3339 time"
                 detail = f"{self._time}: {wanted}, found {found!r}"
             elif not earliest_ms <= time <= latest_ms:
-                detail = f"{self._time}: {time} ms is before the earliest time or in the future"
+                # Python writes no integer of more than 4,300 digits.
+                shown = f"{time} ms" if -TIME_END_MS < time < TIME_END_MS else "a huge number"
+                detail = f"{self._time}: {shown} is before the earliest time or in the future"
             else:
                 continue
             wrong[index] = Invalid(DeadLetterReason.ABSURD_TIME, detail)

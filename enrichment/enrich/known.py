@@ -215,7 +215,7 @@ class KnownFeatures:
                 at_ms = times[index]
             entity = entities[id_]
             timed = entity.views.get(wheres[shard])
-            if timed is None or not timed[0] <= at_ms < timed[1]:
+            if timed is None or not timed[0] <= at_ms < timed[1] or not cache.answers:
                 timed = self._view(role, id_, entity, shard, cache, at_ms)
                 entity.views[wheres[shard]] = timed
             views.append(timed[2])
