@@ -23,7 +23,7 @@ demo: setup prerequisites ## A minute of payments through everything, on servers
 	$(BIN)/enrichment demo
 
 .PHONY: test
-test: setup prerequisites ## All tests, on servers of their own (TESTS="tests/lab -k ports" for some)
+test: setup peers prerequisites ## All tests, on servers of their own (TESTS="tests/lab -k ports" for some)
 	$(BIN)/python -m pytest $(TESTS)
 
 .PHONY: faults
@@ -53,9 +53,12 @@ schemas: setup ## Generated schemas equal the committed ones and stay BACKWARD c
 	$(BIN)/enrichment schemas check
 
 .PHONY: bench
-bench: setup prerequisites ## All benchmarks; tables here, JSON in bench-results/
+bench: setup peers prerequisites ## All benchmarks; tables here, JSON in bench-results/, plots for the docs
 	mkdir -p bench-results
-	$(BIN)/enrichment bench all --json bench-results/
+	$(BIN)/enrichment bench all --runs 5 --json bench-results/ --plots docs/plots/
+
+.PHONY: peers
+peers: .venv-peers/.done ## Quix Streams beside, for benchmarks: it needs an older client than we do
 
 .PHONY: prerequisites
 prerequisites: ## java, mvn and redis-server: installed where missing and allowed
@@ -66,10 +69,13 @@ requirements: $(UV) ## Compile requirements/ anew from pyproject.toml
 	$(UV) pip compile --quiet pyproject.toml --extra all --group dev --universal \
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/all.txt
+	$(UV) pip compile --quiet pyproject.toml --extra bench --universal \
+	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+	  --output-file requirements/peers.txt
 
 .PHONY: clean
 clean: ## Remove caches and environments; servers' data in .state stay
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(UV): requirements/tools.txt
 	@scripts/prerequisites python
@@ -82,4 +88,9 @@ $(UV): requirements/tools.txt
 	@test -x $(BIN)/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/all.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-peers/.done: $(UV) requirements/peers.txt pyproject.toml
+	@test -x .venv-peers/bin/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv-peers
+	$(UV) pip sync --quiet --python .venv-peers/bin/python --require-hashes requirements/peers.txt
 	@touch $@

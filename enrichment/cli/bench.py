@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     app.command("bench")(bench)
 
 
-def bench(
+def bench(  # noqa: PLR0913, PLR0917  # one for each option
     context: typer.Context,
     name: Annotated[
         str | None, typer.Argument(help="A benchmark, or 'all'. Without one: what there is.")
@@ -36,6 +36,16 @@ def bench(
         bool,
         typer.Option("--quick", help="One small run each: tries the benchmark, measures little."),
     ] = False,
+    pairs: Annotated[
+        int, typer.Option(help="isolation: pairs of windows for each case, in ABBA order.", min=1)
+    ] = 10,
+    cases: Annotated[
+        list[str] | None,
+        typer.Option("--case", help="isolation: one of its cases, may be repeated; else all."),
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Also draw each table as an SVG in this folder.")
+    ] = None,
 ) -> None:
     """Measure, with the peers in the same run: on the same events, servers and machine.
 
@@ -43,13 +53,15 @@ def bench(
     in alternating order (ABBA), and prints the median of all runs with the lowest and the highest.
     Compare the ratios: absolute figures belong to the machine, and need a quiet one.
 
-    The JSON is {"name", "machine", "rows"}; a row has "case", "system", "metric", "value", "unit",
-    "low", "high" and "runs".
+    The JSON is {"name", "machine", "rows", "notes", "series"}; a row has "case", "system",
+    "metric", "value", "unit", "low", "high" and "runs".
 
     Examples:
       enrichment bench
 
-      enrichment bench hot-path --json hot-path.json
+      enrichment bench hot-path --runs 5 --json hot-path.json --plots docs/plots
+
+      enrichment bench isolation --case redis-hung --case redis-dead --pairs 4
 
       enrichment bench all --json bench-results/
     """
@@ -71,6 +83,8 @@ def bench(
         events=events,
         runs=runs,
         quick=quick,
+        pairs=pairs,
+        cases=tuple(cases or ()),
         state_dir=settings.state_dir,
         topics_dir=settings.topics_dir,
         say=lambda line: typer.echo(line, err=True),
@@ -85,6 +99,10 @@ def bench(
             path = json_path / f"{each}.json" if name == ALL else json_path
             report.write(path)
             typer.echo(f"The same as JSON: {path}")
+        if plots is not None:
+            from enrichment.lab.bench.plots import draw
+
+            typer.echo(f"The plot: {draw(report, plots)}")
 
 
 def _print(report: "Report") -> None:
@@ -107,4 +125,6 @@ def _print(report: "Report") -> None:
                    for figure in (row.value, row.low, row.high))  # fmt: skip
         table.add_row(row.case, row.system, row.metric, *figures, row.unit, str(row.runs))
     Console(width=WIDTH).print(table)
+    for note in report.notes:
+        typer.echo(f"- {note}")
     typer.echo(", ".join(f"{name} {value}" for name, value in report.machine.items()))

@@ -24,7 +24,7 @@ from confluent_kafka import (
 
 from enrichment.feature.cluster import ClusterCache
 from enrichment.feature.connection import Writer, is_cluster
-from enrichment.feature.store import READY, REBUILDING, WRITES_MAX, Layout, is_versioned
+from enrichment.feature.store import READY, REBUILDING, WRITES_MAX, Layout, version_of
 from enrichment.rollout.control import ControlState
 from enrichment.stream.errors import is_fatal
 from enrichment.stream.framing import unframed
@@ -125,14 +125,17 @@ class Projector:
             value = None if value is None else unframed(value)
             if key is not None and key.startswith(self._prefix):
                 name = self._layout.feature_of(key)
-                if name is None or not (value is None or is_versioned(value)):
+                version = 0 if value is None else version_of(value)
+                if name is None or version is None:
                     # Waiting would not make a feature of it, and would hold up all the others.
                     where = {"partition": message.partition(), "offset": message.offset()}
                     logger().warning("not a feature update, skipped", **where)
                     continue
-                # A later update of the same key in this round stands for all of them.
-                values.pop(name, None)
-                values[name] = value
+                # The newest of a key in this round stands for all of them: the guard, which sees
+                # only that one, would let an older one that came later pass after a flush.
+                held = values.pop(name, None)
+                newest = -1 if held is None else version_of(held) or 0
+                values[name] = held if value is not None and version <= newest else value
         self._write(values)
         if ends:
             offsets = [TopicPartition(FEATURES, *end) for end in ends.items()]

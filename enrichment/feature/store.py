@@ -42,7 +42,7 @@ return written
 
 GUARD_SHA: Final = hashlib.sha1(GUARD.encode(), usedforsecurity=False).hexdigest()
 
-_VERSIONED: Final = re.compile(rb'{"version":\d{1,16},')  # Lua counts in doubles: up to 2**53
+_VERSIONED: Final = re.compile(rb'{"version":(\d{1,16}),')  # Lua counts in doubles: up to 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,7 @@ def update_key(pipeline: str, kind: str, id_: str, group: str) -> str:
     return f"{pipeline}|{kind}|{id_}|{group}"
 
 
-def is_versioned(value: bytes) -> bool:
-    """Whether the guard can read the value's version: without one it would refuse a whole batch."""
-    return _VERSIONED.match(value) is not None
+def version_of(value: bytes) -> int | None:
+    """The version as the guard reads it; None where there is none, which fails a whole batch."""
+    found = _VERSIONED.match(value)
+    return None if found is None else int(found[1])

@@ -2,9 +2,8 @@
 
 from typing import Final
 
+import networkx as nx
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from enrichment.lab.metrics import Floats, Ints
 from enrichment.lab.recorded import Recording, RecordingError
@@ -32,12 +31,13 @@ def groups_of(pipeline: Pipeline, recording: Recording) -> Ints:
     distinct, inverse = np.unique(codes, return_inverse=True)
     strength = np.bincount(inverse, weights, minlength=len(distinct))
     edges = distinct[strength >= pipeline.problem.weight_min]
-    first, second = np.divmod(edges, max(nodes, 1))
-    graph = coo_array((np.ones(len(edges)), (first, second)), shape=(nodes, nodes))
-    _, component = connected_components(graph, directed=False)
+    graph = nx.Graph(zip(*(each.tolist() for each in np.divmod(edges, max(nodes, 1))), strict=True))
+    component = np.arange(nodes)
+    for members in nx.connected_components(graph):
+        component[list(members)] = min(members)
     # An event without a node is a group of its own.
     alone = np.arange(len(numbers)) + nodes
-    return np.where(numbers >= 0, component.astype(np.int64)[numbers], alone)
+    return np.where(numbers >= 0, component[numbers], alone)
 
 
 def node_role(pipeline: Pipeline) -> str:
@@ -49,8 +49,9 @@ def _tied(recording: Recording, link: LinkDefinition) -> tuple[Ints, Ints, Float
     """Pairs of nodes that share an attribute of the link, the smaller first, and what it adds."""
     node, via = (recording.entities[role] for role in link.roles)
     seen = (node >= 0) & (via >= 0)
-    shares = np.unique(np.stack([via[seen], node[seen]]), axis=1)
-    _, starts, degrees = np.unique(shares[0], return_index=True, return_counts=True)
+    nodes = int(node.max(initial=-1)) + 1
+    attributes, nodes_of = np.divmod(np.unique(via[seen] * nodes + node[seen]), max(nodes, 1))
+    _, starts, degrees = np.unique(attributes, return_index=True, return_counts=True)
     firsts, seconds, weights = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
     wanted = (degrees >= 2) & (degrees <= link.degree_max)
     if int((degrees[wanted] * (degrees[wanted] - 1) // 2).sum()) > PAIRS_MAX:
@@ -59,7 +60,7 @@ def _tied(recording: Recording, link: LinkDefinition) -> tuple[Ints, Ints, Float
     for degree in np.unique(degrees[wanted]).tolist():
         # All attributes of one degree at once: a row of members for each, and every two columns.
         at = starts[degrees == degree]
-        members = shares[1][at[:, None] + np.arange(degree)]
+        members = nodes_of[at[:, None] + np.arange(degree)]
         one, other = np.triu_indices(degree, 1)
         firsts.append(members[:, one].ravel())
         seconds.append(members[:, other].ravel())

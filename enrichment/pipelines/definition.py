@@ -31,6 +31,9 @@ class Stream(_Table, frozen=True):
     amount_scale: Annotated[int, Meta(gt=0)] = 100
     # Fields whose values are replaced by a keyed hash before they leave the enricher.
     sensitive: tuple[Field, ...] = ()
+    # "kept" leaves them as they are in the enriched event's own `event`, and nowhere else: for
+    # streams whose every reader may see them.
+    sensitive_in_event: Literal["hidden", "kept"] = "hidden"
 
 
 class Labels(_Table, frozen=True):

@@ -184,7 +184,7 @@ def in_force(
         withdrawals = _together(gone) if gone else None
     if withdrawals is None and not serve:
         return ControlState(pipeline=pipeline)
-    told = msgspec.json.encode([withdrawals, serve], order="deterministic")
+    told = msgspec.json.encode([withdrawals, serve])
     return ControlState(
         pipeline=pipeline,
         revision=blake2b(told, digest_size=8).hexdigest(),

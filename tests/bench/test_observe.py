@@ -9,9 +9,18 @@ from typing import Any
 import pytest
 
 from enrichment.lab.bench.catalogue import BenchError
-from enrichment.lab.bench.hot_path import OURS, PASSING, SYSTEMS, Run, rows
-from enrichment.lab.bench.observe import Look, Rate, cpu_s, memory_peak_mib, process, rate, watch
-from enrichment.settings import Delivery
+from enrichment.lab.bench.observe import (
+    Expected,
+    Look,
+    Span,
+    cpu_s,
+    memory_mib,
+    memory_peak_mib,
+    process,
+    rate,
+    tree,
+    watch,
+)
 
 
 def test_a_rate_leaves_out_the_warm_up_and_the_stragglers() -> None:
@@ -23,7 +32,7 @@ def test_a_rate_leaves_out_the_warm_up_and_the_stragglers() -> None:
         Look(12.0, 900, 7.0),
         Look(30.0, 1_000, 9.0),
     ]
-    found = rate(looks, 1_000, 80.0)
+    found = rate(looks, 1_000, 80.0, Span())
     assert found.events_per_s == pytest.approx(400.0)
     assert found.cpu_s_per_million == pytest.approx(2_500.0)
     assert found.memory_peak_mib == 80.0
@@ -32,7 +41,7 @@ def test_a_rate_leaves_out_the_warm_up_and_the_stragglers() -> None:
 def test_looks_that_are_far_apart_make_a_run_seem_slower_and_never_faster() -> None:
     """A run that jumps over its tenth is timed from the last look before that."""
     sparse = [Look(0.0, 0, 0.0), Look(1.0, 0, 0.0), Look(2.0, 950, 1.0), Look(2.1, 1_000, 1.0)]
-    assert rate(sparse, 1_000, 0.0).events_per_s == pytest.approx(950.0)
+    assert rate(sparse, 1_000, 0.0, Span()).events_per_s == pytest.approx(950.0)
 
 
 def test_cpu_and_memory_are_those_of_the_process() -> None:
@@ -40,7 +49,23 @@ def test_cpu_and_memory_are_those_of_the_process() -> None:
     before = cpu_s(os.getpid())
     sum(i * i for i in range(3_000_000))
     assert cpu_s(os.getpid()) > before
-    assert 5 < memory_peak_mib(os.getpid()) < 100_000
+    assert 5 < memory_mib(os.getpid()) <= memory_peak_mib(os.getpid()) < 100_000
+
+
+def test_a_system_that_warms_up_is_timed_later() -> None:
+    """The slow first half of a run does not count where its span begins at a half."""
+    looks = [Look(0.0, 0, 0.0), Look(10.0, 500, 1.0), Look(11.0, 900, 2.0), Look(12.0, 1_000, 2.0)]
+    assert rate(looks, 1_000, 0.0, Span(0.5, 0.9)).events_per_s == pytest.approx(400.0)
+
+
+def test_a_tree_is_a_process_and_its_children_while_they_live() -> None:
+    """The child is in it, and one that has ended is not; of no process there is nothing."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    assert {os.getpid(), child.pid} <= set(tree(os.getpid()))
+    child.kill()
+    child.wait()
+    assert child.pid not in tree(os.getpid())
+    assert tree(None) == []
 
 
 class _NothingCommitted:
@@ -62,7 +87,7 @@ def test_a_process_that_dies_is_an_error_with_its_last_words(tmp_path: Path) -> 
         process(command, {}, log) as running,
         pytest.raises(BenchError, match="nobody ended at 0 of 10 events: out of luck"),
     ):
-        watch(running, group, 10, lambda: None, log)
+        watch(running, group, Expected(10), lambda: None, log)
 
 
 def test_a_process_is_ended_with_the_block_whatever_happens_in_it(tmp_path: Path) -> None:
@@ -78,19 +103,3 @@ def test_a_process_is_ended_with_the_block_whatever_happens_in_it(tmp_path: Path
     with pytest.raises(KeyError):
         fail_meanwhile()
     assert seen[0].poll() is not None
-
-
-def test_ratios_are_taken_run_by_run_for_each_delivery() -> None:
-    """Ours ÷ the limit of the same round, so that what drifts over time cancels."""
-    found = {
-        system: [
-            Run(Rate(events_per_s=r, cpu_s_per_million=1.0, memory_peak_mib=1.0), 1.0)
-            for r in ((50.0, 30.0) if system.name == OURS else (100.0, 100.0))
-        ]
-        for system in SYSTEMS
-    }
-    ratios = [row for row in rows(found, 1_000) if row.metric == "throughput_ratio"]
-    assert {row.case for row in ratios} == {delivery.value for delivery in Delivery}
-    for row in ratios:
-        assert (row.system, row.runs) == (f"{OURS} ÷ {PASSING}", 2)
-        assert (row.value, row.low, row.high) == (0.4, 0.3, 0.5)

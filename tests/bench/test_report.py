@@ -30,11 +30,19 @@ def test_figures_claim_no_more_digits_than_they_have() -> None:
 
 
 def test_the_json_has_the_one_form(tmp_path: Path) -> None:
-    """Name, machine and rows, and each row's eight fields: nothing else, in a folder it makes."""
+    """Name, machine, rows with eight fields each, notes, series: nothing else, in a new folder."""
     path = tmp_path / "new" / "hot-path.json"
-    Report(name="hot-path", machine=machine(kafka="4.3.1"), rows=(ROW,)).write(path)
+    Report(
+        name="hot-path",
+        machine=machine(kafka="4.3.1"),
+        rows=(ROW,),
+        notes=("one",),
+        series={"memory": ((1.0, 2.0),)},
+    ).write(path)
     content = json.loads(path.read_text())
-    assert list(content) == ["name", "machine", "rows"]
+    assert list(content) == ["name", "machine", "rows", "notes", "series"]
+    assert content["notes"] == ["one"]
+    assert content["series"] == {"memory": [[1.0, 2.0]]}
     assert content["name"] == "hot-path"
     assert content["rows"] == [
         {

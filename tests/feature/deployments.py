@@ -212,7 +212,7 @@ def sentinel(folder: Path) -> Deployment:
 
 def cluster(folder: Path, nodes: int = 3) -> Deployment:
     """Primaries that share the slots evenly, in the order of `servers`."""
-    options = {"cluster-enabled": "yes", "cluster-node-timeout": "2000"}
+    options = {"cluster-enabled": "yes", "cluster-node-timeout": "1000"}
     servers = []
     for number in range(nodes):
         port = free_port()
@@ -240,3 +240,33 @@ def cluster(folder: Path, nodes: int = 3) -> Deployment:
     return Deployment(
         "redis+cluster://" + ",".join(f"{LOOPBACK}:{each.port}" for each in servers), servers
     )
+
+
+def add_replica(deployment: Deployment, folder: Path) -> Server:
+    """A replica of the first node of a cluster, in step with it."""
+    primary = deployment.servers[0]
+    options = primary.options | {"cluster-port": str(free_port())}
+    replica = Server(folder, options).start()
+    eventually("a replica", replica.answers)
+    with replica.client() as client, primary.client() as its:
+        run: Any = client.execute_command
+        name: Any = its.execute_command("CLUSTER", "MYID")
+        run("CLUSTER", "MEET", LOOPBACK, primary.port, primary.options["cluster-port"])
+
+        def follows() -> bool:
+            try:
+                return bool(run("CLUSTER", "REPLICATE", name))
+            except redis.ResponseError:
+                return False  # it has not heard of the node yet
+
+        eventually("a replica knows its primary", follows)
+        eventually("it is in step", lambda: client.info()["master_link_status"] == "up")
+
+        def known(server: Server) -> bool:
+            with server.client() as other:
+                nodes: Any = other.execute_command("CLUSTER", "NODES")
+            return b"slave " + name in nodes
+
+        for server in deployment.servers:
+            eventually("all know it", lambda server=server: known(server))  # type: ignore[misc]
+    return replica

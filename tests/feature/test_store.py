@@ -12,10 +12,10 @@ from enrichment.feature.store import (
     GUARD,
     Layout,
     feature_key,
-    is_versioned,
     partitions_key,
     projection_key,
     update_key,
+    version_of,
 )
 from enrichment.lab.servers import LocalServers
 from tests.feature.cached import update
@@ -79,7 +79,7 @@ def test_a_key_of_another_form_is_none_of_ours(key: bytes) -> None:
 )
 def test_only_what_the_guard_can_read_is_a_value(value: bytes, versioned: bool) -> None:
     """A value has its version in front, within what Lua counts exactly, as records encode it."""
-    assert is_versioned(value) is versioned
+    assert (version_of(value) is not None) is versioned
 
 
 @pytest.fixture

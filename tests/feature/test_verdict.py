@@ -38,7 +38,10 @@ RULES = Rules(
     fresh_ms=30_000, stale_ms=600_000, half_life_ms=60_000, skew_ms=1_000, by_event_time=False
 )
 
-TIMES = st.integers(NOW_MS - 2_000_000, NOW_MS + 100_000)
+# Often close to now, where fresh, stale and the future meet.
+TIMES = st.integers(NOW_MS - 2_000_000, NOW_MS + 100_000) | st.integers(
+    NOW_MS - 10_000, NOW_MS + 10_000
+)
 SUBGRAPHS = st.sampled_from(["", "s1", "s2"])
 
 
@@ -419,6 +422,8 @@ NO_SUBGRAPH = graph_of("", NOW_MS, NOW_MS, NOW_MS - 5_000)
 OLD_S1 = graph_of("s1", NOW_MS - 50_000, NOW_MS - 50_000, NOW_MS - 90_000)
 OLD_NO_SUBGRAPH = graph_of("", NOW_MS - 50_000, NOW_MS - 50_000, NOW_MS - 90_000)
 RING = ring("account", "a1", 0.8, at_ms=NOW_MS - 10_000)
+AHEAD = ring("account", "a1", 0.8, at_ms=NOW_MS + RULES.skew_ms + 1)
+AHEAD_S1 = graph_of("s1", NOW_MS + 1_001, NOW_MS + 1_001, NOW_MS)
 BEAT = heartbeat(at_ms=NOW_MS - 100)
 LAST_BEAT = heartbeat(at_ms=NOW_MS - 40_000)
 
@@ -439,6 +444,10 @@ LAST_BEAT = heartbeat(at_ms=NOW_MS - 40_000)
             LAST_BEAT,
             Judged(verdict=SHARD_SILENT, age_ms=40_000, void=True),
         ),
+        (AHEAD, S1, BEAT, Judged(verdict=FROM_FUTURE)),
+        (AHEAD, S2, BEAT, Judged(verdict=FROM_FUTURE)),
+        (AHEAD, None, BEAT, Judged(verdict=FROM_FUTURE)),
+        (RING, AHEAD_S1, BEAT, Judged(verdict=FROM_FUTURE)),
         (None, S1, BEAT, Judged(verdict=NOT_SAMPLED)),
         (None, None, BEAT, Judged(verdict=NEVER_SEEN)),
     ],

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import redis
 
+from enrichment.feature.connection import is_cluster, open_cache
 from enrichment.feature.reader import FeatureReader
-from enrichment.feature.store import READY, feature_key, projection_key, update_key
+from enrichment.feature.store import READY, Layout, feature_key, update_key
 from enrichment.lab.ports import free_port
 from enrichment.lab.redis_server import RedisServer
 from enrichment.lab.servers import LocalServers
 from enrichment.records import FeatureUpdate
 from enrichment.stream.topics import FEATURES, partition_for
 from enrichment.wiring import now_ms
+from tests.feature import deployments
 from tests.feature.cached import PARTITIONS, heartbeat, ring, update
 from tests.integration.stages import Stage, Stream, eventually
 
@@ -35,7 +36,8 @@ class Projection:
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self.cache = redis.Redis.from_url(stream.redis_url)
+        self.cache = open_cache(stream.redis_url, 5.0)
+        self.layout = Layout(stream.name, cluster=is_cluster(self.cache))
 
     def start(self) -> Stage:
         """A projector."""
@@ -60,13 +62,13 @@ class Projection:
 
     def version(self, id_: str) -> int | None:
         """The version of that `graph` in Redis."""
-        value = self.cache.get(feature_key(self.stream.name, "account", id_, "graph"))
+        value = self.cache.get(self.layout.feature("account", id_, "graph"))
         assert value is None or isinstance(value, bytes)
         return None if value is None else int(msgspec.json.decode(value)["version"])
 
     def ready(self) -> bool:
         """Whether Redis calls every partition fully projected."""
-        keys = [projection_key(self.stream.name, number) for number in range(PARTITIONS)]
+        keys = [self.layout.projection(number) for number in range(PARTITIONS)]
         return self.cache.mget(keys) == [READY] * PARTITIONS
 
     def await_versions(self, **versions: int | None) -> None:
@@ -141,6 +143,42 @@ def test_what_is_projected_can_be_read(make_projection: Callable[..., Projection
         lambda: reader.read("account", "a", "ring").verdict.reason == "subgraph_unchanged",
     )
     assert reader.read("account", "a", "ring").estimate("quantum", "membership") == 0.8
+
+
+def test_a_cluster_is_projected_and_read(
+    make_projection: Callable[..., Projection], tmp_path: Path
+) -> None:
+    """By its URL alone: filled across its nodes, flushed, filled again, read by its reader."""
+    with deployments.running(deployments.cluster, tmp_path / "cluster") as cluster:
+        projection = make_projection(cluster.url)
+        pipeline = projection.stream.pipeline
+        stage = projection.start()
+        eventually("ready", projection.ready)
+        projection.publish(*(projection.account(f"a{number}", 7) for number in range(100)))
+        projection.publish(projection.account("a1", 6), projection.account("a2", 8))
+        versions: dict[str, int | None] = {f"a{number}": 7 for number in range(100)}
+        versions["a2"] = 8
+        projection.await_versions(**versions)
+        for server in cluster.servers:
+            with server.client() as node:
+                assert node.dbsize()
+        projection.cache.flushall()
+        reader = FeatureReader(cluster.url, pipeline)
+        assert reader.read("account", "a1", "graph").verdict.reason == "rebuilding"
+        projection.await_versions(**versions)
+        eventually("ready again", projection.ready)
+        now = now_ms()
+        projection.publish(
+            heartbeat(at_ms=now, pipeline=pipeline.name),
+            update("account", "b", "graph", at_ms=now, pipeline=pipeline.name),
+            ring("account", "b", 0.8, at_ms=now, pipeline=pipeline.name),
+        )
+        eventually(
+            "a fresh ring",
+            lambda: reader.read("account", "b", "ring").verdict.reason == "subgraph_unchanged",
+        )
+        assert stage.end() == 0
+        assert "Traceback" not in stage.said()
 
 
 def test_a_flushed_redis_is_filled_again(

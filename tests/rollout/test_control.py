@@ -90,7 +90,7 @@ def test_a_tombstone_lifts_and_the_newest_record_of_a_key_counts() -> None:
 
 def test_of_two_withdrawals_the_wider_counts() -> None:
     """Whichever comes first, a job withdrawn for good is not narrowed by another record."""
-    narrow = control("narrow", job_id="j1", until_ms=5)
+    narrow = control("narrow", job_id="j1", until_ms=5, issued_at_ms=ISSUED_MS + 1)
     for records in ((record(JOB), record(narrow)), (record(narrow), record(JOB))):
         assert covered(folded(*records), sampled("j1"))
     assert folded(record(JOB), record(narrow), tombstone(JOB)).withdrawals == Withdrawals(
@@ -98,18 +98,27 @@ def test_of_two_withdrawals_the_wider_counts() -> None:
     )
 
 
+CHANGED = [
+    JOB,
+    CALIBRATION,
+    PAST,
+    ALL,
+    EVERYWHERE,
+    control("a", job_id="j5"),
+    control("z", job_id="j0"),
+    control("serve", serve="classical"),
+    control("serve", serve="quantum"),
+    control("serve", pipeline="*", serve="heuristic"),
+    control("withdraw.job.j1", job_id="j1", issued_at_ms=ISSUED_MS + 1),
+]
 CHANGES = st.lists(
     st.builds(
         lambda one, lifted: tombstone(one) if lifted else record(one),
-        st.sampled_from(
-            [JOB, CALIBRATION, PAST, ALL, EVERYWHERE, control("serve", serve="classical"),
-             control("serve", serve="quantum"), control("serve", pipeline="*", serve="heuristic"),
-             control("withdraw.job.j1", job_id="j1", issued_at_ms=ISSUED_MS + 1)]
-        ),
+        st.sampled_from(CHANGED),
         st.booleans(),
     ),
     max_size=20,
-)  # fmt: skip
+)
 
 
 @given(changes=CHANGES, cut=st.integers(0, 20))
@@ -132,7 +141,7 @@ def test_compaction_and_batches_change_nothing(
 
 def test_the_same_state_is_the_same_object() -> None:
     """Whoever compares by identity is told of changes alone; equal revisions mean equal states."""
-    fold = ControlFold("payments")
+    fold, revisions = ControlFold("payments"), set[str]()
     fold.take([record(JOB)])
     first = fold.state
     fold.take([record(JOB), record(control("x", pipeline="cards", everything=True)), (b"k", b"")])
@@ -143,6 +152,10 @@ def test_the_same_state_is_the_same_object() -> None:
     fold.take([tombstone(CALIBRATION)])
     assert fold.state.revision == first.revision
     assert first.revision != "" == ControlFold("payments").state.revision
+    for early, late in (("j1", "j2"), ("j2", "j1")):
+        later = control("later", job_id=late, issued_at_ms=ISSUED_MS + 1)
+        revisions.add(folded(record(control("sooner", job_id=early)), record(later)).revision)
+    assert len(revisions) == 1
 
 
 def test_a_pipelines_own_word_on_what_serves_counts_most() -> None:

@@ -1,4 +1,4 @@
-"""The benchmarks by name. A new one is one module and one line."""
+"""The benchmarks by name. A new one is one module, one line, and one plot in `plots.py`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +22,9 @@ class BenchOptions:
     runs: int
     # Small enough for a test of the benchmark itself; its figures say little.
     quick: bool
+    # Of `isolation`: pairs of windows with and without each case, and which cases; none: all.
+    pairs: int
+    cases: tuple[str, ...]
     state_dir: Path
     topics_dir: Path
     # Told what is being done, a line at a time.
@@ -44,8 +47,26 @@ class Benchmark:
 
 BENCHMARKS: Final = {
     "hot-path": Benchmark(
-        "Events per second of the hot path, with the cache read and scored, beside a loop that "
-        "only passes events through.",
+        "Events per second of the hot path, beside a loop that only passes events through, Quix "
+        "Streams, Faust and Kafka Streams, which do that as well and the same work.",
         "enrichment.lab.bench.hot_path",
+    ),
+    "latency": Benchmark(
+        "From the moment an event was due to be published to the moment a committed reader has "
+        "its answer, at four rates.",
+        "enrichment.lab.bench.latency",
+    ),
+    "isolation": Benchmark(
+        "The hot path's p99 with the sampler saturated, hung or crashing, and Redis hung or dead, "
+        "beside its p99 without.",
+        "enrichment.lab.bench.isolation",
+    ),
+    "memory": Benchmark(
+        "Resident memory of one enricher from its first events to millions.",
+        "enrichment.lab.bench.memory",
+    ),
+    "reencode": Benchmark(
+        "Microseconds per event, its own bytes carried through or written anew.",
+        "enrichment.lab.bench.reencode",
     ),
 }

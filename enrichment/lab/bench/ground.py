@@ -1,19 +1,22 @@
 """What a benchmark of a stage stands on: servers and topics, events published, a cache filled."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import redis
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from enrichment.feature.store import READY, feature_key, partitions_key, projection_key
-from enrichment.lab.bench.catalogue import BenchOptions
+from enrichment.feature.store import READY, SHARD_KIND, feature_key, partitions_key, projection_key
+from enrichment.lab.bench.catalogue import BenchError, BenchOptions
+from enrichment.lab.bench.peers.arguments import STREAM
 from enrichment.lab.publish import Publisher, publishing
 from enrichment.lab.scenario import SimulationSettings
 from enrichment.lab.servers import LocalServers
@@ -24,8 +27,9 @@ from enrichment.stream.topic_admin import TopicAdmin
 from enrichment.stream.topic_plan import differences
 from enrichment.stream.topics import FEATURES, StreamTopics
 
-STREAM: Final = "payments"
-PASSED: Final = "payments.passed-through"
+PASSED: Final = f"{STREAM}.passed-through"
+ANSWERED: Final = f"{STREAM}.answered-by-peers"  # what peers that do the same work produce
+SEGMENT_BYTES: Final = 64 * 2**20
 TOPICS_S: Final = 30.0  # a broker that has just come up is slow at first
 WRITES_MAX: Final = 5_000  # values per MSET
 # Event time is as dense as a stream that really came at about this rate: sparser, the hot path
@@ -40,10 +44,20 @@ ESTIMATE: Final = {
 
 
 def manifests(options: BenchOptions) -> tuple[TopicManifest, ...]:
-    """The project's topics, and one like the enriched topic for what is merely passed through."""
+    """The project's topics, and two like the enriched topic for what peers produce.
+
+    What a run produced is deleted after it. Small segments, or the disk would fill all the same.
+    """
+    outputs = (StreamTopics(STREAM).enriched, PASSED, ANSWERED)
     ours = load_manifests(options.topics_dir)
-    enriched = next(m for m in ours if m.name == StreamTopics(STREAM).enriched)
-    return (*ours, replace(enriched, name=PASSED))
+    enriched = next(m for m in ours if m.name == outputs[0])
+    config = {
+        **enriched.config,
+        "segment.bytes": str(SEGMENT_BYTES),
+        "file.delete.delay.ms": "1000",
+    }
+    others = (m for m in ours if m.name != outputs[0])
+    return (*others, *(replace(enriched, name=name, config=config) for name in outputs))
 
 
 @contextmanager
@@ -60,9 +74,32 @@ def servers(options: BenchOptions) -> Iterator[LocalServers]:
         found = differences(wanted, topics.states(m.name for m in wanted))
         topics.carry_out(found, {m.name: m for m in wanted}, lambda _: None)
         topics.await_in_step(wanted)
+        _await_coordinators(running.bootstrap)
         yield running
     finally:
         running.discard()
+
+
+def _await_coordinators(bootstrap: str) -> None:
+    """Wait until groups have coordinators: the topic of their offsets is made at the first request.
+
+    Admin requests for a group must come after that. Before, they wait for ever, and librdkafka 2.16
+    has crashed over them.
+    """
+    asking = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-first", "log_level": 0})
+    give_up_s = time.monotonic() + TOPICS_S
+    try:
+        while True:
+            try:
+                asking.committed([TopicPartition(StreamTopics(STREAM).events, 0)], TOPICS_S)
+            except KafkaException as error:
+                if time.monotonic() > give_up_s:
+                    raise BenchError(f"the broker has no group coordinator: {error}") from error
+                time.sleep(0.1)
+            else:
+                return
+    finally:
+        asking.close()
 
 
 def scenario(events: int, now_ms: int) -> SimulationSettings:
@@ -72,24 +109,54 @@ def scenario(events: int, now_ms: int) -> SimulationSettings:
     return SimulationSettings(seed=1, seconds=seconds, rate_per_s=RATE_PER_S, start_ms=start_ms)
 
 
-def published(settings: SimulationSettings, events: int, bootstrap: str) -> list[Payment]:
-    """The first `events` payments of the scenario, on the stream's topic when this returns."""
+@dataclass(frozen=True, slots=True)
+class Entities:
+    """Who takes part in a scenario's payments: (kind, id) of each, and the shards."""
+
+    known: frozenset[tuple[str, str]]
+    shards: frozenset[str]
+
+
+def published(settings: SimulationSettings, events: int, bootstrap: str) -> Entities:
+    """The first `events` payments of the scenario are on the stream's topic when this returns."""
     client = {"bootstrap.servers": bootstrap, "log_level": 0}
     publisher = Publisher(Producer(publishing(client)))
     topic = StreamTopics(STREAM).events
     encode = msgspec.json.Encoder().encode
-    payments: list[Payment] = []
-    for simulated in simulate(settings):
-        if len(payments) == events:
-            break
+    known: set[tuple[str, str]] = set()
+    shards: set[str] = set()
+    for simulated in islice(simulate(settings), events):
         payment = simulated.payment
-        payments.append(payment)
+        known |= entities_of(payment)
+        shards.add(payment.region)
         publisher.publish(topic, payment.account_id, encode(payment))
         publisher.producer.poll(0)
     publisher.flush()
-    if len(payments) < events:
-        raise ValueError(f"the scenario holds {len(payments)} payments, {events} were wanted")
-    return payments
+    if publisher.published < events:
+        raise ValueError(f"the scenario holds {publisher.published} payments, not {events}")
+    return Entities(frozenset(known), frozenset(shards))
+
+
+def written(settings: SimulationSettings, events: int, path: Path) -> Entities:
+    """The first `events` payments of the scenario as lines of JSON in a file."""
+    encode = msgspec.json.Encoder().encode
+    known: set[tuple[str, str]] = set()
+    shards: set[str] = set()
+    with path.open("wb") as lines:
+        for simulated in islice(simulate(settings), events):
+            known |= entities_of(simulated.payment)
+            shards.add(simulated.payment.region)
+            lines.write(encode(simulated.payment) + b"\n")
+    return Entities(frozenset(known), frozenset(shards))
+
+
+def entities_of(payment: Payment) -> set[tuple[str, str]]:
+    """The (kind, id) of whoever takes part in a payment."""
+    return {
+        ("account", payment.account_id),
+        ("device", payment.device_id),
+        ("beneficiary", payment.beneficiary_id),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +176,12 @@ class Cache:
         count = next(m.partitions for m in manifests(options) if m.name == FEATURES)
         return cls(redis.Redis.from_url(url), count)
 
-    def fill(self, payments: list[Payment], settings: SimulationSettings, now_ms: int) -> None:
-        """Features of every entity of the payments."""
-        groups = _groups(settings)
-        entities: dict[tuple[str, str], None] = {}
-        for payment in payments:
-            entities["account", payment.account_id] = None
-            entities["device", payment.device_id] = None
-            entities["beneficiary", payment.beneficiary_id] = None
+    def fill(self, entities: Entities, settings: SimulationSettings, now_ms: int) -> None:
+        """Features of every entity."""
+        planted = groups(settings)
         values: dict[str, bytes] = {}
-        for kind, id_ in entities:
-            values |= _features(kind, id_, groups.get((kind, id_), ""), now_ms)
+        for kind, id_ in entities.known:
+            values |= features(kind, id_, planted.get((kind, id_), ""), now_ms)
             if len(values) >= WRITES_MAX:
                 self.client.mset(values)
                 values = {}
@@ -127,29 +189,27 @@ class Cache:
         for partition in range(self.partitions):
             values[projection_key(STREAM, partition)] = READY
         self.client.mset(values)
-        self.beat({payment.region for payment in payments}, now_ms)
+        self.beat(entities.shards, now_ms)
 
-    def beat(self, shards: set[str], now_ms: int) -> None:
+    def beat(self, shards: Iterable[str], now_ms: int) -> None:
         """The heartbeats by which features stay fresh."""
-        self.client.mset(
-            {feature_key(STREAM, "shard", s, "graph"): _beat(s, now_ms) for s in shards}
-        )
+        self.client.mset({beat_key(shard): beat_value(shard, now_ms) for shard in shards})
 
 
-def _groups(settings: SimulationSettings) -> dict[tuple[str, str], str]:
+def groups(settings: SimulationSettings) -> dict[tuple[str, str], str]:
     """The hash of the planted group of each entity that is in one, as of a subgraph."""
     truth = ground_truth(settings)
-    groups: dict[tuple[str, str], str] = {}
+    found: dict[tuple[str, str], str] = {}
     named = [(r.ring_id, r) for r in truth.rings] + [(d.decoy_id, d) for d in truth.decoys]
     for name, group in named:
         subgraph = _hash(name)
-        groups |= {("account", id_): subgraph for id_ in group.members}
-        groups |= {("device", id_): subgraph for id_ in group.devices}
-        groups |= {("beneficiary", id_): subgraph for id_ in group.beneficiaries}
-    return groups
+        found |= {("account", id_): subgraph for id_ in group.members}
+        found |= {("device", id_): subgraph for id_ in group.devices}
+        found |= {("beneficiary", id_): subgraph for id_ in group.beneficiaries}
+    return found
 
 
-def _features(kind: str, id_: str, subgraph: str, now_ms: int) -> dict[str, bytes]:
+def features(kind: str, id_: str, subgraph: str, now_ms: int) -> dict[str, bytes]:
     """The entity's values in the cache by key, of the shape that the stages give them."""
     common: dict[str, Any] = {
         "version": now_ms * 1000, "pipeline": STREAM, "entity": kind, "id": id_,
@@ -188,7 +248,12 @@ def _hash(text: str) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _beat(shard: str, now_ms: int) -> bytes:
+def beat_key(shard: str) -> str:
+    """Where a shard's heartbeat is found."""
+    return feature_key(STREAM, SHARD_KIND, shard, "graph")
+
+
+def beat_value(shard: str, now_ms: int) -> bytes:
     """The heartbeat of a shard's window stage."""
     return msgspec.json.encode(
         FeatureUpdate(
@@ -196,3 +261,8 @@ def _beat(shard: str, now_ms: int) -> bytes:
             subgraph="", event_time_ms=now_ms, computed_at_ms=now_ms,
         )
     )  # fmt: skip
+
+
+def now_ms() -> int:
+    """The wall clock."""
+    return time.time_ns() // 1_000_000

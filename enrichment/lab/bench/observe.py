@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,8 +29,14 @@ COORDINATOR_MOVES: Final = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     }
 )
-# Warm-up and the last stragglers are left out of a rate.
-FROM_SHARE, TO_SHARE = 0.1, 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Between which shares of a run's events a rate is taken: warm-up and stragglers left out."""
+
+    start: float = 0.1
+    end: float = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +50,20 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """How fast a run went between its tenth and its nine tenths, and what it took."""
+    """How fast a run went within its span, and what it took."""
 
     events_per_s: float
     cpu_s_per_million: float
     memory_peak_mib: float
 
 
-def rate(looks: Sequence[Look], events: int, memory_peak_mib: float) -> Rate:
-    """The rate between the last look at or below a tenth and the first at or above nine tenths.
+def rate(looks: Sequence[Look], events: int, memory_peak_mib: float, span: Span) -> Rate:
+    """The rate between the last look at or before the span and the first at or behind it.
 
     Looks that are too far apart make a run seem slower, never faster.
     """
-    first = max((k for k in looks if k.done <= events * FROM_SHARE), key=lambda k: k.at_s)
-    last = min((k for k in looks if k.done >= events * TO_SHARE), key=lambda k: k.at_s)
+    first = max((k for k in looks if k.done <= events * span.start), key=lambda k: k.at_s)
+    last = min((k for k in looks if k.done >= events * span.end), key=lambda k: k.at_s)
     done = last.done - first.done
     return Rate(
         events_per_s=done / (last.at_s - first.at_s),
@@ -67,13 +74,13 @@ def rate(looks: Sequence[Look], events: int, memory_peak_mib: float) -> Rate:
 
 @contextlib.contextmanager
 def process(
-    command: Sequence[str], environment: dict[str, str], log: Path
+    command: Sequence[str], environment: Mapping[str, str], log: Path, stop_s: float = STOP_S
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The command as a process of its own; ended when the block is. Its words go to `log`."""
     with log.open("wb") as said:
         running = subprocess.Popen(  # noqa: S603  # our own interpreter and modules
-            command,
-            env=os.environ | environment,
+            [*tie(), *command],
+            env={**os.environ, **environment},
             stdout=said,
             stderr=said,
             start_new_session=True,
@@ -83,10 +90,15 @@ def process(
     finally:
         running.terminate()
         try:
-            running.wait(STOP_S)
+            running.wait(stop_s)
         except subprocess.TimeoutExpired:
             running.kill()
             running.wait()
+
+
+def tie() -> list[str]:
+    """What goes before a command that is to end when we do, however that happens (Linux)."""
+    return ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
 
 class Group:
@@ -129,10 +141,21 @@ class Group:
                 return
 
 
+BY_DEFAULT: Final = Span()
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """How many events a process is to commit, and between which shares of them it is timed."""
+
+    events: int
+    span: Span = BY_DEFAULT
+
+
 def watch(
     running: subprocess.Popen[bytes],
     group: Group,
-    events: int,
+    expected: Expected,
     tend: Callable[[], None],
     log: Path,
 ) -> Rate:
@@ -140,6 +163,7 @@ def watch(
 
     Raises BenchError where it ends or stalls before that.
     """
+    events = expected.events
     looks = [Look(time.monotonic(), 0, cpu_s(running.pid))]
     moved_s = looks[0].at_s
     while looks[-1].done < events:
@@ -148,13 +172,13 @@ def watch(
         done = group.committed()
         now_s = time.monotonic()
         if running.poll() is not None:
-            raise BenchError(f"{group.name} ended at {done} of {events} events: {_tail(log)}")
+            raise BenchError(f"{group.name} ended at {done} of {events} events: {tail(log)}")
         looks.append(Look(now_s, done, cpu_s(running.pid)))
         if done > looks[-2].done:
             moved_s = now_s
         if now_s - moved_s > (STALL_S if done else START_S):
-            raise BenchError(f"{group.name} stalls at {done} of {events} events: {_tail(log)}")
-    return rate(looks, events, memory_peak_mib(running.pid))
+            raise BenchError(f"{group.name} stalls at {done} of {events} events: {tail(log)}")
+    return rate(looks, events, memory_peak_mib(running.pid), expected.span)
 
 
 def cpu_s(pid: int) -> float:
@@ -170,6 +194,27 @@ def memory_peak_mib(pid: int) -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def _tail(log: Path) -> str:
+def memory_mib(pid: int) -> float:
+    """The resident memory of a process now, in MiB."""
+    status: Any = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def tail(log: Path) -> str:
     """The last words of a process, on one line."""
     return " ".join(log.read_text(errors="replace")[-500:].split()) or "it said nothing"
+
+
+def tree(pid: int | None) -> list[int]:
+    """A process and its descendants; nothing for None or one that has ended."""
+    if pid is None:
+        return []
+    try:
+        found = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [pid, *(each for child in found for each in tree(child))]

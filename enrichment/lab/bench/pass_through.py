@@ -4,7 +4,6 @@ A confluent-kafka loop as short as it can be made with the same promise as ours:
 exactly once in transactions. Run as a process: `python -m enrichment.lab.bench.pass_through`.
 """
 
-import argparse
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -17,6 +16,8 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
+
+from enrichment.lab.bench.peers.arguments import Told
 
 CALL_S: Final = 30.0
 
@@ -95,13 +96,7 @@ def loop(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Pass events on until SIGTERM."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("--bootstrap", "--group", "--source", "--target"):
-        parser.add_argument(name, required=True)
-    parser.add_argument("--batch-events", type=int, required=True)
-    parser.add_argument("--batch-ms", type=int, required=True)
-    parser.add_argument("--exactly-once", action="store_true")
-    given = parser.parse_args(arguments)
+    given = Told.parse(__doc__, arguments)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     consumer, producer = clients(given.bootstrap, given.group, exactly_once=given.exactly_once)

@@ -6,7 +6,7 @@ import platform
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -54,13 +54,19 @@ class Report:
     name: str
     machine: Mapping[str, str | int | float]
     rows: tuple[Row, ...]
+    # What a reader of the table must know, a line each: what was left out, what figures cover.
+    notes: tuple[str, ...] = ()
+    # Figures over time, for the plot: pairs of x and y by name.
+    series: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
 
     def as_json(self) -> str:
-        """The report for programs: name, machine, rows."""
+        """The report for programs: name, machine, rows, notes and series."""
         content: dict[str, Any] = {
             "name": self.name,
             "machine": dict(self.machine),
             "rows": [asdict(row) for row in self.rows],
+            "notes": list(self.notes),
+            "series": {name: list(points) for name, points in self.series.items()},
         }
         return json.dumps(content, indent=2) + "\n"
 

@@ -1,0 +1,166 @@
+"""One plot for each benchmark's report, as an SVG for the docs: light, and readable in print."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from enrichment.lab.bench.report import Report, Row
+
+SIZE: Final = (8.0, 4.2)  # inches
+BELOW: Final[dict[str, Any]] = {
+    "loc": "upper center",
+    "bbox_to_anchor": (0.5, -0.08),
+    "ncols": 2,
+}
+INK, MUTED = "#1f2933", "#8795a1"
+# Colours that the colour-blind tell apart (Okabe and Ito).
+COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+STYLE: Final = {
+    "axes.edgecolor": MUTED,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "figure.facecolor": "white",
+    "font.size": 9.5,
+    "grid.color": "#e4e7eb",
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text: it can be found, and the file is small
+    "svg.hashsalt": "enrichment",  # the same figures make the same bytes
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def draw(report: Report, folder: Path, suffix: str = ".svg") -> Path:
+    """The report's plot, as a file in the folder; the folder is made where there is none."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{report.name}{suffix}"
+    with rc_context(STYLE):
+        figure = Figure(figsize=SIZE, layout="constrained")
+        FigureCanvasAgg(figure)
+        PLOTS[report.name](report, figure)
+        where = f"{report.machine['cores']} cores of {report.machine['cpu']}"
+        said = "one run" if report.series else "median, lowest and highest run"
+        figure.supxlabel(f"{said}; {where}", fontsize=8, color=MUTED)
+        metadata = {"Date": None} if suffix == ".svg" else None
+        figure.savefig(path, dpi=130, metadata=metadata)
+    return path
+
+
+def _hot_path(report: Report, figure: Any) -> None:
+    rows = [row for row in report.rows if row.metric == "throughput"]
+    short = {"at_least_once": "at least once", "exactly_once": "exactly once"}
+    axes = figure.subplots()
+    figure.suptitle("Events per second, one process, the same topic and broker (log scale)")
+    _bars(axes, rows, lambda row: f"{row.system}, {short[row.case]}", "{:,.0f}")
+    lowest, highest = min(row.low for row in rows), max(row.high for row in rows)
+    axes.set_xlim(lowest / 3, highest * 3)
+    axes.set_xscale("log")
+    axes.grid(visible=False, axis="y")
+
+
+def _latency(report: Report, figure: Any) -> None:
+    sides = figure.subplots(1, 2, sharey=True)
+    for axes, case in zip(sides, ("exactly_once", "at_least_once"), strict=True):
+        axes.set_title(case.replace("_", " "))
+        for colour, metric in zip(COLOURS, ("p50", "p99", "p99_9"), strict=False):
+            rows = [row for row in report.rows if (row.case, row.metric) == (case, metric)]
+            rates = [float(row.system.split()[0].replace(",", "")) for row in rows]
+            _line(axes, rates, rows, colour, metric.replace("_", "."))
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks(rates, [row.system.split()[0] for row in rows])
+        axes.minorticks_off()
+        axes.set_xlabel("events per second")
+    low, high = sides[0].get_ylim()
+    ticks = [ms for ms in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000) if low <= ms <= high]
+    sides[0].set_yticks(ticks, [f"{ms:,}" for ms in ticks])
+    sides[0].set_ylabel("ms from due to committed answer")
+    sides[0].legend()
+
+
+def _isolation(report: Report, figure: Any) -> None:
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    left.set_title("p99 with ÷ p99 without")
+    pairs = [row for row in report.rows if row.metric == "p99_ratio"]
+    _bars(left, pairs, lambda row: row.case, "{:.2f}")
+    bounds = {row.case: row.value for row in report.rows if row.metric == "p99_ratio_upper_95"}
+    left.plot(
+        [bounds[row.case] for row in reversed(pairs)], range(len(pairs)), "|", markersize=14,
+        markeredgewidth=2, color=COLOURS[4], label="upper 95 % bound of the mean",
+    )  # fmt: skip
+    left.axvline(1.10, color=MUTED, linestyle=":", label="1.10")
+    left.legend(fontsize=8, **BELOW)
+    right.set_title("p99, ms")
+    for offset, system, colour in ((0.2, "without", COLOURS[2]), (-0.2, "with", COLOURS[0])):
+        rows = [r for r in report.rows if (r.system, r.metric) == (system, "p99")]
+        places = [place + offset for place in reversed(range(len(rows)))]
+        right.barh(places, [row.value for row in rows], height=0.36, color=colour, label=system)
+    right.set_yticks([])
+    right.legend(fontsize=8, **BELOW)
+
+
+def _memory(report: Report, figure: Any) -> None:
+    axes = figure.subplots()
+    axes.set_title("Resident memory of one enricher")
+    for (name, points), colour in zip(report.series.items(), COLOURS, strict=False):
+        axes.plot(*zip(*points, strict=True), color=colour, label=name)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1e6:g} M")
+    axes.set_xlabel("events answered")
+    axes.set_ylabel("MiB")
+
+
+def _reencode(report: Report, figure: Any) -> None:
+    axes = figure.subplots()
+    axes.set_title("One event answered, without Kafka, µs of CPU")
+    rows = [row for row in report.rows if row.metric == "time"]
+    _bars(axes, rows, lambda row: row.system, "{:.2f}")
+
+
+def _bars(axes: Any, rows: Sequence[Row], named: Callable[[Row], str], shown: str) -> None:
+    """A bar for each row, its spread across, ours in a colour of its own."""
+    rows = list(reversed(rows))
+    values = [row.value for row in rows]
+    spread = [
+        [row.value - row.low for row in rows],
+        [row.high - row.value for row in rows],
+    ]
+    colours = [COLOURS[0] if row.system.startswith("enrichment") else "#b8c4ce" for row in rows]
+    axes.barh(range(len(rows)), values, color=colours, height=0.7)
+    axes.errorbar(values, range(len(rows)), xerr=spread, fmt="none", ecolor=INK, elinewidth=1)
+    for place, row in enumerate(rows):
+        axes.annotate(
+            shown.format(row.value), (row.high, place), xytext=(4, 0),
+            textcoords="offset points", va="center", fontsize=8.5,
+        )  # fmt: skip
+    axes.set_yticks(range(len(rows)), [named(row) for row in rows])
+    axes.margins(x=0.15)
+    axes.set_xlim(left=0)
+
+
+def _line(axes: Any, xs: Sequence[float], rows: Sequence[Row], colour: str, label: str) -> None:
+    """The rows' values over xs, with their spread."""
+    spread = [
+        [row.value - row.low for row in rows],
+        [row.high - row.value for row in rows],
+    ]
+    values = [row.value for row in rows]
+    axes.errorbar(xs, values, yerr=spread, color=colour, label=label, marker="o", capsize=3)
+
+
+PLOTS: Final[dict[str, Callable[[Report, Any], None]]] = {
+    "hot-path": _hot_path,
+    "latency": _latency,
+    "isolation": _isolation,
+    "memory": _memory,
+    "reencode": _reencode,
+}

@@ -1,0 +1,54 @@
+"""The plots: one for each benchmark, the same figures making the same bytes."""
+
+from pathlib import Path
+
+import pytest
+
+from enrichment.lab.bench.catalogue import BENCHMARKS
+from enrichment.lab.bench.plots import PLOTS, draw
+from enrichment.lab.bench.report import Report, Row
+from enrichment.lab.bench.systems import SYSTEMS
+
+
+def report(name: str) -> Report:
+    """A report with the rows that its plot reads."""
+    rows = []
+    if name == "hot-path":
+        for system in SYSTEMS:
+            rates = [system.per_s, system.per_s * 1.1, system.per_s * 0.9]
+            rows.append(Row.of(system.delivery.value, system.name, "throughput", rates, "events/s"))
+    if name == "latency":
+        for case, factor in (("exactly_once", 2.0), ("at_least_once", 1.0)):
+            for rate, ms in ((500, 4.0), (2_000, 5.0), (10_000, 8.0), (30_000, 22.0)):
+                for metric, of in (("p50", 1.0), ("p99", 2.5), ("p99_9", 7.0)):
+                    values = [ms * factor * of * drift for drift in (0.9, 1.0, 1.2)]
+                    rows.append(Row.of(case, f"{rate:,} events/s", metric, values, "ms"))
+    if name == "isolation":
+        for case, ratio in (("sampler-saturated", 1.04), ("redis-hung", 1.2)):
+            values = [ratio * drift for drift in (0.95, 1.0, 1.1)]
+            rows.append(Row.of(case, "with ÷ without", "p99_ratio", values, "ratio"))
+            rows.append(
+                Row.of(case, "with ÷ without", "p99_ratio_upper_95", [ratio + 0.05], "ratio")
+            )
+            rows.append(Row.of(case, "without", "p99", [9.0, 10.0, 12.0], "ms"))
+            rows.append(Row.of(case, "with", "p99", [10.0, 11.0, 12.0], "ms"))
+    if name == "reencode":
+        rows.append(Row.of("answer", "own bytes", "time", [5.0, 5.1, 5.3], "µs/event"))
+        rows.append(Row.of("answer", "written anew", "time", [8.0, 8.2, 8.3], "µs/event"))
+    series = {"resident memory, MiB": ((0.0, 60.0), (5e5, 98.0), (5e6, 100.0))}
+    machine: dict[str, str | int | float] = {"cores": 2, "cpu": "of a test"}
+    return Report(name=name, machine=machine, rows=tuple(rows), series=series)
+
+
+def test_every_benchmark_has_a_plot() -> None:
+    """The two tables have the same names."""
+    assert set(PLOTS) == set(BENCHMARKS)
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_a_plot_is_an_svg_whose_bytes_are_those_of_its_figures(name: str, tmp_path: Path) -> None:
+    """Drawn twice, the file is the same: a plot in the docs changes when its figures do."""
+    first = draw(report(name), tmp_path / "one")
+    again = draw(report(name), tmp_path / "two")
+    assert first.name == f"{name}.svg"
+    assert first.read_bytes() == again.read_bytes()
