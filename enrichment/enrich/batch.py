@@ -29,6 +29,7 @@ from enrichment.stream.envelope import CORRELATION, Envelope
 from enrichment.stream.headers import Headers, constant_headers, header, rfc3339
 
 OUTPUT_BYTES_MAX: Final = 950_000  # below Kafka's default message limit of 1 MiB, headers included
+KEPT_BYTES_MAX: Final = OUTPUT_BYTES_MAX * 7 // 10  # base64 makes a third more of it
 DETAIL_MAX: Final = 1_000  # characters: it may quote a value as large as the record
 
 
@@ -39,12 +40,17 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     partition: int
     offset: int
     key: bytes | None
-    # Without what surrounds it.
     value: bytes | None
     # When it was published, in milliseconds; its answer bears the same.
     timestamp_ms: int = 0
-    # What surrounds it; None for a record without headers.
+    headers: Sequence[tuple[str, bytes | None]] | None = None
+    # The record opened; None where nothing surrounds its event.
     envelope: Envelope | None = None
+
+    @property
+    def event(self) -> bytes | None:
+        """The event's bytes, without what surrounds them."""
+        return self.value if self.envelope is None else self.envelope.value
 
 
 class Output(msgspec.Struct, frozen=True, gc=False):
@@ -109,7 +115,7 @@ class Enricher:
         if any(record.envelope is not None for record in records):
             records = self._opened(records, outputs, now_ms)
         events, invalid = self._decoder.decode_batch(
-            [record.value for record in records], now_ms=now_ms
+            [record.event for record in records], now_ms=now_ms
         )
         for row, why in invalid.items():
             outputs.dead_letters.append(self._dead_letter(records[row], why, now_ms))
@@ -132,7 +138,7 @@ class Enricher:
             if envelope is None:
                 pass
             elif envelope.problem is not None:
-                why = Invalid(DeadLetterReason.INVALID_FIELD, envelope.problem)
+                why = Invalid(DeadLetterReason.INVALID_ENVELOPE, envelope.problem)
             elif (progress_ms := envelope.progress_ms) is not None:
                 if progress_ms <= now_ms + self._ahead_ms:
                     self._digests.add_progress(record.partition, record.offset, progress_ms)
@@ -242,12 +248,13 @@ class Enricher:
         return Output(event.key, self._encode(review), headers, record.timestamp_ms)
 
     def _dead_letter(self, record: Record, invalid: Invalid, now_ms: int) -> Output:
-        """The dead letter of one record; its payload where nothing is sensitive and it fits."""
+        """The dead letter of one record: the whole of it where nothing is sensitive and it fits."""
         value = record.value or b""
         open_ = not self._pipeline.stream.sensitive
-        # Base64 makes a third more of it.
-        kept = open_ and len(value) <= OUTPUT_BYTES_MAX * 7 // 10
         key = record.key.decode(errors="replace")[:1024] if record.key and open_ else None
+        carried = sum(len(name) + len(text or b"") for name, text in record.headers or ())
+        kept = open_ and len(value) + len(record.key or b"") + carried <= KEPT_BYTES_MAX
+        replay_of = record.envelope.replay_of if record.envelope else None
         letter = DeadLetter(
             pipeline=self._pipeline.name,
             reason=invalid.reason,
@@ -257,8 +264,12 @@ class Enricher:
             offset=record.offset,
             failed_at_ms=now_ms,
             size_bytes=len(value),
-            payload=value if kept else None,
+            payload=record.value if kept else None,
             key=key,
+            key_bytes=record.key if kept else None,
+            headers=tuple(record.headers or ()) if kept else None,
+            published_at_ms=record.timestamp_ms,
+            replay_of=(replay_of or b"").decode(),
         )
         origin = f"{record.topic}/{record.partition}/{record.offset}"
         headers, _ = self._headers("dead-letter", origin, now_ms, record)

@@ -50,7 +50,7 @@ class Decoder:
         self._scale = stream.amount_scale
         self._pseudonym = pseudonym
         self._sensitive = frozenset(stream.sensitive)
-        self._keeps_event = False
+        self._keeps_event = stream.sensitive_in_event == "kept"
         self._roles = [(role, pipeline.field(role)) for role in pipeline.entities]
         self._time = stream.time
         self._amount = stream.amount

@@ -29,7 +29,7 @@ from enrichment.enrich.clients import Clients, LoopConfig
 from enrichment.enrich.outlet import Outlet, QueueFullError
 from enrichment.stream.envelope import read_envelope
 from enrichment.stream.errors import is_fatal
-from enrichment.stream.framing import BARE, Framing, unframed
+from enrichment.stream.framing import BARE, Framing
 from enrichment.stream.topics import StreamTopics
 from enrichment.stream.transaction import Outcome, TransactionalProducer
 from enrichment.telemetry import metrics
@@ -219,19 +219,14 @@ class Loop:
 
 
 def record_of(message: Message) -> Record:
-    """What the hot path looks at of one message: what surrounds the event is taken off."""
-    value, envelope = message.value(), None
+    """What the hot path looks at of one message, opened where something surrounds the event."""
+    value, headers = message.value(), None
     try:
         headers = message.headers()
     except SystemError as error:
         # A header's name that is not UTF-8: the client raises, and would at every other start.
         logger().debug("headers are no text", offset=message.offset(), error=str(error.__cause__))
-        headers = None
-    if headers:
-        envelope = read_envelope(headers, value)
-        value = envelope.value
-    elif value is not None:
-        value = unframed(value)
+    framed = value is not None and value[:1] == b"\0"
     return Record(
         message.topic(),
         message.partition(),
@@ -239,5 +234,6 @@ def record_of(message: Message) -> Record:
         message.key(),
         value,
         max(0, message.timestamp()[1]),
-        envelope,
+        headers,
+        read_envelope(headers, value) if headers or framed else None,
     )

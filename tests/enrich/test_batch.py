@@ -75,9 +75,11 @@ def test_a_repeated_event_keeps_its_id() -> None:
 def test_an_enriched_event_is_a_cloud_event_with_its_trace() -> None:
     """The attributes that CloudEvents requires, and the traceparent as it came."""
     trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    envelope = read_envelope([("traceparent", trace)], None)
-    record = Record("payments.events", 3, 9, b"k", payment(), envelope=envelope)
-    bad = Record("payments.events", 3, 10, b"k", b"nonsense", envelope=envelope)
+    headers = [("traceparent", trace)]
+    record = Record(
+        "payments.events", 3, 9, b"k", payment(), envelope=read_envelope(headers, payment())
+    )
+    bad = Record("payments.events", 3, 10, b"k", b"x", envelope=read_envelope(headers, b"x"))
     outputs = enricher(PAYMENTS).process([record, bad])
     [output], [letter] = outputs.enriched, outputs.dead_letters
     for each in (output, letter):

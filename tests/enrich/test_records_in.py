@@ -77,8 +77,8 @@ def test_a_binary_cloud_event_is_its_value() -> None:
 def test_a_structured_cloud_event_is_unwrapped() -> None:
     """The event is `data`, and the trace may be an attribute of the envelope."""
     record = record_of(Message(structured(traceparent=TRACE), STRUCTURED))
-    assert record.value is not None
-    assert json.loads(record.value) == PAYMENT
+    assert record.event is not None
+    assert json.loads(record.event) == PAYMENT
     assert record.envelope is not None
     assert record.envelope.traceparent == TRACE.encode()
     outputs = enricher(PIPELINE).process([record])
@@ -108,5 +108,5 @@ def test_what_is_no_structured_event_is_a_dead_letter(value: bytes | None) -> No
 def test_a_framed_value_is_taken_for_what_it_frames() -> None:
     """A schema's id before the event, with or without headers, is taken off."""
     framed = b"\0\0\0\0\7" + payment()
-    assert record_of(Message(framed)).value == payment()
-    assert record_of(Message(framed, ("other", b"x"))).value == payment()
+    assert record_of(Message(framed)).event == payment()
+    assert record_of(Message(framed, ("other", b"x"))).event == payment()
