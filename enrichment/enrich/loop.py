@@ -183,16 +183,13 @@ class Loop:
                 logger().warning("not delivered", unsent=unsent, errors=self._failed[:1])
                 self._failed.clear()
                 return None
-            self._consumer.commit(offsets=offsets, asynchronous=False)
-            return outputs
-        self._transactions.begin()
+            return outputs if self._commit(offsets) else None
         try:
+            self._transactions.begin()
             outputs = self._produce_all(self._enricher.process(records))
         except KafkaException as failure:
-            if not failure.args[0].txn_requires_abort():
-                raise
             logger().warning("transaction aborted", error=str(failure.args[0]))
-            outcome = self._transactions.abort()
+            outcome = self._transactions.give_up(failure)
         else:
             group = self._consumer.consumer_group_metadata()
             outcome = self._transactions.commit(offsets, group)
@@ -203,12 +200,33 @@ class Loop:
             )
         return outputs if outcome is Outcome.COMMITTED else None
 
+    def _commit(self, offsets: list[TopicPartition]) -> bool:
+        """Commit without a transaction: whether it was done."""
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as failure:
+            error = failure.args[0]
+            if is_fatal(error) or error.code() == KafkaError.FENCED_INSTANCE_ID:
+                raise self._lost(error) from failure
+            # The group has moved on without us, or did not answer: whoever owns the partitions
+            # answers the batch again, which this mode allows.
+            logger().warning("offsets not committed", error=str(error))
+            return False
+        return True
+
+    def _lost(self, error: KafkaError) -> LostInstanceError:
+        return LostInstanceError(f"{error.str()}: is there another {self._config.instance}?")
+
     def _read_again(self) -> None:
         """Forget the batch, and go back to what is committed."""
         self._enricher.forget()
         self._progress_sent_ms.clear()
         assigned = self._consumer.assignment()
-        positions = self._consumer.committed(assigned, timeout=CALL_S) if assigned else []
+        try:
+            positions = self._consumer.committed(assigned, timeout=CALL_S) if assigned else []
+        except KafkaException as failure:
+            message = f"Kafka does not say what is committed ({failure.args[0].str()})"
+            raise LostInstanceError(f"{message}: starting again reads from there") from failure
         logger().warning("batch dropped, reading it again", partitions=len(positions))
         for position in positions:
             if position.offset == OFFSET_INVALID:
@@ -285,7 +303,7 @@ class Loop:
     def _complain(self, error: KafkaError) -> None:
         """A consumer error that the client mends itself is logged; a fatal one ends the process."""
         if is_fatal(error):
-            raise LostInstanceError(f"{error.str()}: is there another {self._config.instance}?")
+            raise self._lost(error)
         logger().warning("the consumer reports", error=str(error))
 
 
