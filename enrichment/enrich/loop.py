@@ -133,10 +133,10 @@ class Loop:
         except QueueFullError as error:
             raise LostInstanceError(str(error)) from None
         except KafkaException as failure:
-            if self._transactions is None or not failure.args[0].txn_requires_abort():
+            if self._transactions is None:
                 raise
             logger().warning("transaction aborted", error=str(failure.args[0]))
-            self._take(self._transactions.abort())
+            self._take(self._transactions.give_up(failure))
             return
         group = self._consumer.consumer_group_metadata()
         self._offsets = offsets
@@ -178,9 +178,18 @@ class Loop:
         if not commit.result():
             return False
         if self._transactions is None:
-            # Offsets that are not committed are but read again: the next commit covers them.
-            self._consumer.commit(offsets=self._offsets, asynchronous=not last)
+            self._commit_offsets(last=last)
         return True
+
+    def _commit_offsets(self, *, last: bool) -> None:
+        """Commit without a transaction. What is not committed is but read again, by whomever."""
+        try:
+            self._consumer.commit(offsets=self._offsets, asynchronous=not last)
+        except KafkaException as failure:
+            error = failure.args[0]
+            if is_fatal(error) or error.code() == KafkaError.FENCED_INSTANCE_ID:
+                raise self._lost(error) from failure
+            logger().warning("offsets not committed", error=str(error))
 
     def _given_up(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Partitions go to somebody else: commit what is under way, and keep nothing of theirs.
@@ -197,7 +206,11 @@ class Loop:
         self._enricher.forget()
         self._outlet.forget()
         assigned = self._consumer.assignment()
-        positions = self._consumer.committed(assigned, timeout=CALL_S) if assigned else []
+        try:
+            positions = self._consumer.committed(assigned, timeout=CALL_S) if assigned else []
+        except KafkaException as failure:
+            message = f"Kafka does not say what is committed ({failure.args[0].str()})"
+            raise LostInstanceError(f"{message}: starting again reads from there") from failure
         logger().info("reading again from what is committed", partitions=len(positions))
         for position in positions:
             if position.offset == OFFSET_INVALID:
@@ -214,8 +227,11 @@ class Loop:
     def _complain(self, error: KafkaError) -> None:
         """A consumer error that the client mends itself is logged; a fatal one ends the process."""
         if is_fatal(error):
-            raise LostInstanceError(f"{error.str()}: is there another {self._config.instance}?")
+            raise self._lost(error)
         logger().warning("the consumer reports", error=str(error))
+
+    def _lost(self, error: KafkaError) -> LostInstanceError:
+        return LostInstanceError(f"{error.str()}: is there another {self._config.instance}?")
 
 
 def record_of(message: Message) -> Record:

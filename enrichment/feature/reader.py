@@ -126,8 +126,9 @@ class FeatureReader:
         *,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        self._own: redis.Redis | ClusterCache | None = None
         if isinstance(cache, str):
-            cache = open_cache(cache, READ_S, retries=1)
+            self._own = cache = open_cache(cache, READ_S, retries=1)
         self._mget: Callable[[list[str]], Any] = (
             cache.mget_nonatomic if isinstance(cache, redis.RedisCluster) else cache.mget
         )
@@ -140,6 +141,11 @@ class FeatureReader:
         self._decoder = msgspec.json.Decoder(FeatureUpdate)
         self._mirror = MirroredWithdrawals()
         self._partitions = 0
+
+    def close(self) -> None:
+        """Let go of the connections, if it was given a URL; a client of yours is yours to close."""
+        if self._own is not None:
+            self._own.close()
 
     def read(self, kind: str, id_: str, group: str, *, at_ms: int | None = None) -> Features:
         """One group of one entity's features; see `read_many`."""

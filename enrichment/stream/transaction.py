@@ -131,7 +131,7 @@ class TransactionalProducer:
                 )
             self._patiently(lambda: self.producer.commit_transaction(CALL_S))
         except KafkaException as error:
-            return self._give_up(error)
+            return self.give_up(error)
         return Outcome.COMMITTED
 
     def write(
@@ -146,7 +146,7 @@ class TransactionalProducer:
             for message in messages:
                 self.produce(message)
         except KafkaException as error:
-            return self._give_up(error)
+            return self.give_up(error)
         return self.commit(offsets, group)
 
     def abort(self) -> Outcome:
@@ -158,6 +158,15 @@ class TransactionalProducer:
                 return Outcome.LOST
             raise
         return Outcome.ABORTED
+
+    def give_up(self, error: KafkaException) -> Outcome:
+        """Abort where the error allows it, else say that we have lost it, else raise."""
+        cause = _error(error)
+        if cause.txn_requires_abort():
+            return self.abort()
+        if _lost(cause):
+            return Outcome.LOST
+        raise error
 
     def close(self) -> None:
         """Drop what is queued; an open transaction is aborted by the broker or by the next owner.
@@ -171,15 +180,6 @@ class TransactionalProducer:
             # A producer that another has fenced says so even now, and has nothing left to deliver.
             if not _lost(_error(error)):
                 raise
-
-    def _give_up(self, error: KafkaException) -> Outcome:
-        """Abort where the error allows it, else say that we have lost it, else raise."""
-        cause = _error(error)
-        if cause.txn_requires_abort():
-            return self.abort()
-        if _lost(cause):
-            return Outcome.LOST
-        raise error
 
     def _patiently(self, call: Callable[[], object]) -> None:
         """Repeat a call whose failure says that the very same may be tried again."""

@@ -23,6 +23,16 @@ def test_a_wrong_setting_is_named_with_what_was_found() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_wrong_url_is_named_without_its_password() -> None:
+    """What is wrong with it stands there, and nothing of what was found."""
+    done = _run("status", ENRICHMENT_REDIS_URL="redis://user:hunter2@h1,h2")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ENRICHMENT_REDIS_URL: ")
+    assert "redis+cluster://" in done.stderr
+    assert "hunter2" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_without_the_extras_it_says_what_to_install() -> None:
     """The bare package reads the cache; its command names the missing library, without a trace."""
     script = (

@@ -97,7 +97,8 @@ def test_a_bad_record_has_its_reason(name: str, decoder: Decoder) -> None:
 
 def test_reasons_are_all_tested() -> None:
     """No reason for a dead letter is left without an example."""
-    assert {reason for _, reason in BAD.values()} == set(Reason)
+    # What surrounds an event is opened before it is decoded: see test_records_in.py.
+    assert {reason for _, reason in BAD.values()} == set(Reason) - {Reason.INVALID_ENVELOPE}
 
 
 @pytest.mark.parametrize("literal", [b"1e999", b"1" * 5_000])

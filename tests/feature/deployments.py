@@ -16,9 +16,12 @@ import redis
 from enrichment.lab.ports import LOOPBACK, free_port
 
 READY_S: Final = 20.0
-# ACL rules as docs/feature-cache.md gives them to each role; `plain` may not be told of changes.
-READER: Final = "~features:* +mget +ping +select +client|tracking +cluster|slots +cluster|nodes"
-PLAIN: Final = "~features:* +mget +ping +cluster|slots"
+# ACL rules as docs/feature-cache.md gives them to each role, and holds to them (test_cache_docs).
+RULES: Final = {
+    "enrich": "~features:* +mget +ping +client|tracking +cluster|slots +cluster|nodes",
+    "project": "~features:* +mget +ping +get +set +del +evalsha +eval +script|load +cluster|slots",
+    "reader": "~features:* +mget +cluster|slots",
+}
 
 
 def eventually(what: str, holds: Callable[[], bool], within_s: float = READY_S) -> None:
@@ -107,8 +110,8 @@ def running(make: Callable[[Path], Deployment], folder: Path) -> Iterator[Deploy
 
 
 def users(server: redis.Redis) -> None:
-    """ACL users `reader`, told of changes, and `plain`, not told. Passwords need escaping."""
-    for name, rules in (("reader", READER), ("plain", PLAIN)):
+    """An ACL user for each role, whose password needs escaping in a URL."""
+    for name, rules in RULES.items():
         run: Any = server.execute_command
         run("ACL", "SETUSER", name, "on", ">p@ss/w:rd", *rules.split())
 

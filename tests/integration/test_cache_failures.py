@@ -1,5 +1,6 @@
 """The cache's reads while servers hang, die, fail over and move slots: bounded, and never wrong."""
 
+import contextlib
 import signal
 import socket
 import time
@@ -12,6 +13,7 @@ import redis
 
 from enrichment.feature.address import Address
 from enrichment.feature.connection import Writer, open_cache
+from enrichment.feature.reader import FeatureReader
 from enrichment.feature.reads import Read, TrackedReads
 from enrichment.feature.store import Layout
 from enrichment.feature.wire import tls_context
@@ -317,8 +319,18 @@ def test_acl_users_read_what_they_may(
     with running(make, tmp_path / form) as deployment:
         cache = open_cache(deployment.url, 2.0)
         url = deployment.url.replace("://", f"://{{}}:{PASSWORD}@")
-        told, plain = make_reads(url.format("reader"), 1.0), make_reads(url.format("plain"), 1.0)
+        told, plain = make_reads(url.format("enrich"), 1.0), make_reads(url.format("reader"), 1.0)
         keys = [bucketed(number) for number in range(100)]
+        with contextlib.closing(open_cache(url.format("project"), 2.0)) as projector:
+            assert projector.ping()
+            assert (
+                Writer(projector).write(dict.fromkeys(keys, b'{"version":1,"x":1}'), 1_000) == 100
+            )
+            assert projector.set(keys[0], b"1")
+            assert projector.get(keys[0]) == b"1"
+            assert projector.delete(*keys) == 100
+        with contextlib.closing(FeatureReader(url.format("reader"), "payments")) as reader:
+            assert reader.read("account", "1", "ring").verdict.reason == "rebuilding"
         for value in (b"1", b"2"):
             for key in keys:
                 cache.set(key, value)
@@ -329,7 +341,7 @@ def test_acl_users_read_what_they_may(
             told.read(["secrets:1"])
         assert told.read(keys[:1]).changed is None
         cache.close()
-        for wrong in (url.format("nobody"), deployment.url.replace("://", "://reader:hunter2@")):
+        for wrong in (url.format("nobody"), deployment.url.replace("://", "://enrich:hunter2@")):
             with pytest.raises(redis.RedisError, match="WRONGPASS") as raised:
                 make_reads(wrong, within_s=0.3)
             assert "hunter2" not in str(raised.value)

@@ -177,6 +177,7 @@ def test_a_cluster_is_projected_and_read(
             "a fresh ring",
             lambda: reader.read("account", "b", "ring").verdict.reason == "subgraph_unchanged",
         )
+        reader.close()
         assert stage.end() == 0
         assert "Traceback" not in stage.said()
 

@@ -172,6 +172,7 @@ def ring_of(event: Enriched) -> FeatureUsed:
     return next(used for used in event.features if (used.kind, used.group) == ("account", "ring"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     "follow_control" not in inspect.getsource(wiring.run_enrich),
     reason="the hot path does not follow the control topic yet",

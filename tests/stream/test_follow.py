@@ -178,6 +178,7 @@ def test_a_mistake_of_ours_does_not_end_it(topic: Topic) -> None:
     assert any(entry["log_level"] == "error" for entry in logs)
 
 
+@pytest.mark.slow  # a killed broker takes its time to come back
 def test_a_broker_that_is_away_takes_nothing_back(
     fresh_servers: Callable[[], LocalServers],
 ) -> None:
