@@ -159,8 +159,10 @@ def framing_of(settings: Settings, pipeline: Pipeline | None, *written: str) -> 
     registry = open_registry(settings)
     if registry is None:
         return BARE
+    pipelines = {} if pipeline is None else {pipeline.name: pipeline}
     try:
-        return registry.resolve(written, {} if pipeline is None else {pipeline.name: pipeline})
+        with registry:
+            return registry.resolve(written, pipelines)
     except RegistryError as error:
         raise ConfigurationError(str(error)) from error
 

@@ -11,6 +11,7 @@ from enrichment.cli.app import JsonOption, fail, pipeline_or_fail, settings_of
 if TYPE_CHECKING:
     from enrichment.settings import Settings
     from enrichment.stream.manifests import TopicManifest
+    from enrichment.stream.schemas import Schema
     from enrichment.stream.topic_admin import TopicAdmin
     from enrichment.stream.topic_plan import Difference
 
@@ -166,8 +167,8 @@ def new(
 
 def _register_schemas(settings: "Settings", names: list[str], *, quiet: bool) -> None:
     """Register what travels on these topics, where there is a registry, and say so."""
-    from enrichment.pipelines import Pipeline, PipelineError, load
-    from enrichment.stream.registry import RegistryError, schema_of
+    from enrichment.pipelines import PipelineError
+    from enrichment.stream.registry import RegistryError
     from enrichment.wiring import ConfigurationError, open_registry
 
     try:
@@ -176,26 +177,30 @@ def _register_schemas(settings: "Settings", names: list[str], *, quiet: bool) ->
         fail(str(error))
     if registry is None:
         return
-    for name in names:
-        pipelines: dict[str, Pipeline] = {}
-        stream, _, end = name.rpartition(".")
-        if end == "events":
+    with registry:
+        for name in names:
             try:
-                pipelines[stream] = load(stream, settings.pipelines_dir)
+                schema = _schema_of(name, settings)
+                done = None if schema is None else registry.register(name, schema)
             except PipelineError as error:
                 typer.secho(f"{name}: no schema registered: {error}", err=True)
-                continue
-        schema = schema_of(name, pipelines)
-        if schema is None:
-            typer.secho(f"{name}: no schema registered: nothing of ours travels on it", err=True)
-            continue
-        try:
-            done = registry.register(name, schema)
-        except RegistryError as error:
-            fail(str(error))
-        typer.echo(
-            f"{done.topic:<24} schema {done.schema_id:<7} {done.subject}: BACKWARD", err=quiet
-        )
+            except RegistryError as error:
+                fail(str(error))
+            else:
+                said = "nothing of ours travels here, no schema registered"
+                if done is not None:
+                    said = f"schema {done.schema_id:<7} {done.subject}: BACKWARD"
+                typer.echo(f"{name:<24} {said}", err=quiet)
+
+
+def _schema_of(topic: str, settings: "Settings") -> "Schema | None":
+    """What is registered for a topic. Raises PipelineError where its events have no pipeline."""
+    from enrichment.pipelines import load
+    from enrichment.stream.registry import schema_of
+
+    stream, _, end = topic.rpartition(".")
+    pipelines = {stream: load(stream, settings.pipelines_dir)} if end == "events" else {}
+    return schema_of(topic, pipelines)
 
 
 def _manifests(

@@ -3,13 +3,15 @@
 Redis remembers which keys this connection has read, and writes the names of those that change into
 the same connection (`CLIENT TRACKING` in its default mode). A reply thus comes after every change
 before it: who keeps a copy of values, makes one read, however small, and lets go of what that read
-says has changed, has what a read of everything would have given. In full:
+says has changed, has what a read of everything would have given:
 
     wanted = [key for key in keys if key not in kept] if reads.tracking else keys
-    read = reads.read([*always, *wanted])          # one round trip
-    if read.outdated(keys, kept):                  # seldom: something kept had changed
-        ...read those again, once
-    read.settle(kept, decoded)
+    read = reads.read([*marks, *wanted])        # one round trip, within the timebox
+    read.forget_changed(kept)                   # first: what was kept and is so no longer
+    kept |= ...what came, by key...
+    again = [key for key in keys if key not in kept]    # seldom any: read those too, once
+    ...use what is kept...
+    read.forget_overtaken(kept)                 # last: right for this batch, not for the next
 
 The connection is made on a thread of its own: a server that hangs costs its readers two timeboxes
 in all, and one that is away costs them nothing, until it answers again.

@@ -150,6 +150,14 @@ class Registry:
             raise RegistryError(f"the schema registry's settings: {error}") from error
         return cls(client, config.url)
 
+    def __enter__(self) -> Self:
+        """The registry itself: leaving closes its connections."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def register(self, topic: str, schema: Schema) -> Registered:
         """Register a topic's schema, which may be there already, and ask for BACKWARD from now on.
 

@@ -76,16 +76,7 @@ class Enrichers:
 
     def owned(self, name: str) -> list[int]:
         """The input partitions that the group has assigned to that instance."""
-        admin = AdminClient({"bootstrap.servers": self._stream.bootstrap, "log_level": 2})
-        group = f"enrichment.enrich.{self._stream.name}"
-        description = admin.describe_consumer_groups([group])[group].result(10)
-        instance = f"enrichment.enrich.{self._stream.name}.{name}"
-        return sorted(
-            each.partition
-            for member in description.members
-            if member.group_instance_id == instance and member.assignment is not None
-            for each in member.assignment.topic_partitions
-        )
+        return owned(self._stream, name)
 
     def await_shared(self, *names: str) -> None:
         """Wait until each of them owns partitions, and all are owned."""
@@ -95,6 +86,20 @@ class Enrichers:
             return all(owned) and sum(map(len, owned)) == 4
 
         eventually(f"{names} share the partitions", shared)
+
+
+def owned(stream: Stream, name: str) -> list[int]:
+    """The input partitions that the group has assigned to that instance."""
+    admin = AdminClient({"bootstrap.servers": stream.bootstrap, "log_level": 2})
+    group = f"enrichment.enrich.{stream.name}"
+    description = admin.describe_consumer_groups([group])[group].result(10)
+    instance = f"enrichment.enrich.{stream.name}.{name}"
+    return sorted(
+        each.partition
+        for member in description.members
+        if member.group_instance_id == instance and member.assignment is not None
+        for each in member.assignment.topic_partitions
+    )
 
 
 class Publishing:
