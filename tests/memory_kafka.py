@@ -389,10 +389,26 @@ class MemoryConsumer:
         self._topics: list[str] = []
         self._positions: dict[Place, int] = {}
         self._joined = False
+        self._on_revoke: Callable[[Any, list[TopicPartition]], None] = lambda *_: None
 
-    def subscribe(self, topics: list[str]) -> None:
-        """Join the group with the next `consume`."""
+    def subscribe(
+        self,
+        topics: list[str],
+        *,
+        on_revoke: Callable[[Any, list[TopicPartition]], None] | None = None,
+        on_lost: Callable[[Any, list[TopicPartition]], None] | None = None,
+    ) -> None:
+        """Join the group with the next `consume`. Partitions lost are told of as if given up."""
+        assert on_lost == on_revoke
         self._topics = topics
+        self._on_revoke = on_revoke or self._on_revoke
+
+    def _give_up(self, places: list[Place]) -> None:
+        """Tell whoever asked, who may still commit, and let go."""
+        if places:
+            self._on_revoke(self, [TopicPartition(*place) for place in places])
+        for place in places:
+            self._positions.pop(place, None)
 
     def consume(self, count: int, _timeout_s: float = 0) -> list[Received]:
         """Records of the partitions that are ours; what moves, moves in here alone."""
@@ -414,7 +430,7 @@ class MemoryConsumer:
         kafka = self._kafka
         member = kafka.members.get(self.instance)
         if member is not self:
-            self._positions.clear()
+            self._give_up(sorted(self._positions))
             if member is not None and self._joined:
                 return KafkaError(KafkaError._FATAL, "fenced by another of the name")
             kafka.join(self)
@@ -422,8 +438,9 @@ class MemoryConsumer:
         shares = kafka.shares(self._topics)
         if self.generation != kafka.generation:
             self.generation = kafka.generation
-            for place in [each for each in self._positions if shares[each] is not self]:
-                del self._positions[place]
+            gone = [each for each in sorted(self._positions) if shares[each] is not self]
+            self._give_up(gone)
+            for place in gone:
                 if kafka.owners.get(place) is self:
                     del kafka.owners[place]
         for place, owner in shares.items():
@@ -466,8 +483,7 @@ class MemoryConsumer:
         self._positions[where.topic, where.partition] = offset
 
     def commit(self, *, offsets: Sequence[TopicPartition], asynchronous: bool) -> None:
-        """Commit without a transaction."""
-        assert not asynchronous
+        """Commit without a transaction. Without waiting, failures are told to nobody who asks."""
 
         def commit() -> None:
             if self._kafka.members.get(self.instance) is not self:
@@ -475,7 +491,11 @@ class MemoryConsumer:
             places = {(each.topic, each.partition): each.offset for each in offsets}
             self._kafka.offsets |= places
 
-        self._process.call("commit", commit)
+        try:
+            self._process.call("commit", commit)
+        except KafkaException:
+            if not asynchronous:
+                raise
 
     def close(self) -> None:
         """End. A static member's partitions wait for it, until its session runs out."""

@@ -11,7 +11,7 @@ partition's next owner must see is committed before the partition is given up.
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from operator import methodcaller
 from typing import Final
 
@@ -57,10 +57,11 @@ class Loop:
         config: LoopConfig,
         now_ms: Callable[[], int],
         *,
-        clients: Clients | None = None,
         framing: Framing = BARE,
+        clients: Clients | None = None,
+        committer: Executor | None = None,
     ) -> None:
-        """`clients` are the broker's unless a test brings its own."""
+        """`clients` and `committer` are the broker's and a thread unless a test brings its own."""
         self._enricher = enricher
         self._config = config
         self._now_ms = now_ms
@@ -69,7 +70,7 @@ class Loop:
         self._consumer, self._producer = clients.consumer, clients.producer
         self._transactions = TransactionalProducer(self._producer) if config.exactly_once else None
         self._outlet = Outlet(self._producer, config.stream, config.digest_partitions, framing)
-        self._committer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
+        self._committer = committer or ThreadPoolExecutor(1, thread_name_prefix="commit")
         # The commit that is under way, True where it went through, and the offsets in it.
         self._commit: Future[bool] | None = None
         self._offsets: list[TopicPartition] = []

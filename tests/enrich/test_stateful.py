@@ -9,7 +9,8 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
+from concurrent.futures import Executor, Future
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -81,6 +82,40 @@ class Turnstile(threading.Event):
         self._back.release()
 
 
+class Unhurried(Executor):
+    """Does what it is told when somebody asks for the result, or whether it is there."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
+        """A future of it."""
+        return Later(lambda: fn(*args))
+
+
+class Later(Future[Any]):
+    """Work that is done when it is asked for."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        super().__init__()
+        self._work: Callable[[], Any] | None = work
+
+    def _do(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            try:
+                self.set_result(work())
+            except BaseException as failure:  # noqa: BLE001  # told to whoever asks
+                self.set_exception(failure)
+
+    def done(self) -> bool:
+        """It is, once it has been asked for."""
+        self._do()
+        return super().done()
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Do it first."""
+        self._do()
+        return super().result(timeout)
+
+
 class Running:
     """One enricher process: its loop, and what it ended with."""
 
@@ -96,7 +131,9 @@ class Running:
             batch_events_max=5, batch_ms_max=10, digest_partitions=2,
         )  # fmt: skip
         clients = Clients(MemoryConsumer(kafka, self.process, name), producer)
-        self._loop = Loop(enricher(PAYMENTS), config, lambda: NOW_MS, clients=clients)
+        self._loop = Loop(
+            enricher(PAYMENTS), config, lambda: NOW_MS, clients=clients, committer=Unhurried()
+        )
         self._turnstile = Turnstile()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -151,7 +188,13 @@ class Enriching(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.kafka = MemoryKafka(
-            {TOPICS.events: INPUTS, TOPICS.enriched: 2, TOPICS.dead_letters: 1, DIGESTS: 2}
+            {
+                TOPICS.events: INPUTS,
+                TOPICS.enriched: 2,
+                TOPICS.reviews: 1,
+                TOPICS.dead_letters: 1,
+                DIGESTS: 2,
+            }
         )
         self.running: dict[str, Running] = {}
         # Processes that run on although another has been started under their name.
