@@ -26,9 +26,20 @@ demo: setup prerequisites ## A minute of payments through everything, on servers
 test: setup peers prerequisites ## All tests, on servers of their own (TESTS="tests/lab -k ports" for some)
 	$(BIN)/python -m pytest $(TESTS)
 
+# How long and how hard: the short form, with 3 kills, is part of `make test`.
+KILLS ?= 20
+EVENTS ?= 1000000
+
 .PHONY: faults
-faults: setup prerequisites ## The tests that kill stages and servers
-	$(BIN)/python -m pytest tests/faults $(TESTS)
+faults: setup prerequisites ## The tests that kill stages and servers, at length (KILLS=20 EVENTS=1000000)
+	KILLS=$(KILLS) EVENTS=$(EVENTS) $(BIN)/python -m pytest tests/faults $(TESTS)
+
+SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: setup ## Fuzz the hot path, guided by coverage (SECONDS=60); atheris joins the environment
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/fuzz.txt
+	$(BIN)/python -m tests.enrich.fuzz $(SECONDS)
 
 .PHONY: lint
 lint: setup ## ruff: rules and format
@@ -72,6 +83,9 @@ requirements: $(UV) ## Compile requirements/ anew from pyproject.toml
 	$(UV) pip compile --quiet pyproject.toml --extra bench --universal \
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/peers.txt
+	$(UV) pip compile --quiet --group fuzz --universal \
+	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+	  --output-file requirements/fuzz.txt
 
 .PHONY: clean
 clean: ## Remove caches and environments; servers' data in .state stay

@@ -134,6 +134,9 @@ class Recorder:
                 observed = decoder.decode(value)
             except msgspec.DecodeError as error:
                 raise RecordingError(f"record {number} is no enriched event: {error}") from error
+            if observed.pipeline != self._pipeline.name:
+                found = f"is of pipeline '{observed.pipeline}', wanted '{self._pipeline.name}'"
+                raise RecordingError(f"record {number} {found}: its terms mean something else")
             if observed.event_id not in self._seen:
                 self._add(observed)
             if len(self._rows) > EVENTS_MAX:

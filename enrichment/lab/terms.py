@@ -31,6 +31,7 @@ class Observed(msgspec.Struct, frozen=True):
     """What of an enriched record its score rests on, and what tells it from others."""
 
     event_id: str
+    pipeline: str
     occurred_at_ms: int
     event: msgspec.Raw
     features: tuple[FeatureUsed, ...]

@@ -213,14 +213,32 @@ def sentinel(folder: Path) -> Deployment:
     return deployment
 
 
-def cluster(folder: Path, nodes: int = 3) -> Deployment:
+def tls_cluster(folder: Path) -> Deployment:
+    """A cluster whose nodes talk to each other and to us over TLS."""
+    files = certificates(folder / "tls")
+    options = {
+        "tls-cluster": "yes",
+        "tls-cert-file": str(files["server.crt"]),
+        "tls-key-file": str(files["server.key"]),
+        "tls-ca-cert-file": str(files["ca.crt"]),
+    }
+    made = cluster(folder, **options)
+    hosts = ",".join(f"{LOOPBACK}:{each.options['tls-port']}" for each in made.servers)
+    material = f"ssl_certfile={files['client.crt']}&ssl_keyfile={files['client.key']}"
+    made.url = f"rediss+cluster://{hosts}?ssl_ca_certs={files['ca.crt']}&{material}"
+    return made
+
+
+def cluster(folder: Path, **more: str) -> Deployment:
     """Primaries that share the slots evenly, in the order of `servers`."""
-    options = {"cluster-enabled": "yes", "cluster-node-timeout": "1000"}
+    options = {"cluster-enabled": "yes", "cluster-node-timeout": "1000"} | more
+    nodes = 3
     servers = []
     for number in range(nodes):
-        port = free_port()
         extra = {"cluster-port": str(free_port())}
-        servers.append(Server(folder / str(number), options | extra, port=port).start())
+        if more:
+            extra["tls-port"] = str(free_port())
+        servers.append(Server(folder / str(number), options | extra).start())
     for number, server in enumerate(servers):
         eventually("a node", server.answers)
         with server.client() as client:
@@ -229,8 +247,11 @@ def cluster(folder: Path, nodes: int = 3) -> Deployment:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             if number:
-                bus = servers[0].options["cluster-port"]
-                client.execute_command("CLUSTER", "MEET", LOOPBACK, servers[0].port, bus)
+                first_node = servers[0].options
+                port = first_node.get("tls-port", servers[0].port)
+                client.execute_command(
+                    "CLUSTER", "MEET", LOOPBACK, port, first_node["cluster-port"]
+                )
 
     def ready(server: Server) -> bool:
         with server.client() as client:

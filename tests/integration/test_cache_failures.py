@@ -391,6 +391,20 @@ def test_a_server_must_prove_who_it_is(
         tls_context_of("rediss://h?ssl_ca_certs=/no/such/file")
 
 
+def test_a_cluster_may_be_reached_over_tls(
+    tmp_path: Path, make_reads: Callable[..., TrackedReads]
+) -> None:
+    """By the nodes' ports for TLS, which they tell of, with writes, reads and word of changes."""
+    with running(deployments.tls_cluster, tmp_path / "cluster") as deployment:
+        keys = [bucketed(number) for number in range(100)]
+        reads = make_reads(deployment.url, 2.0)
+        with contextlib.closing(open_cache(deployment.url, 2.0)) as cache:
+            assert Writer(cache).write(dict.fromkeys(keys, b'{"version":1,"x":1}'), 9_999) == 100
+            assert None not in reads.read(keys).values
+            cache.set(keys[7], b"new")
+        assert reads.read([]).changed == frozenset({keys[7].encode()})
+
+
 def tls_context_of(url: str) -> object:
     """The context for a URL."""
     tls = Address.parse(url).tls

@@ -43,12 +43,17 @@ class Drawn:
 
 
 def drawn(
-    seed: int, count: int, *, start_ms: int = START_MS, simulated: bool = True
+    seed: int,
+    count: int,
+    *,
+    start_ms: int = START_MS,
+    simulated: bool = True,
+    pipeline: Pipeline = PAYMENTS,
 ) -> list[Drawn]:
     """Events of a stream in which two features tell, each known of half of the events."""
     rng = np.random.default_rng(seed)
     prefix = f"p-{run_of_seed(seed)}-" if simulated else f"real-{seed}-"
-    scorer = Scorer(PAYMENTS)
+    scorer = Scorer(pipeline)
     events = []
     for number in range(count):
         near, membership = float(rng.random() < 0.15), float(rng.random())
@@ -69,7 +74,7 @@ def drawn(
         }
         events.append(
             Drawn(
-                value=enriched(event, features, scorer),
+                value=enriched(event, features, scorer, pipeline),
                 event_id=str(event["event_id"]),
                 account=account,
                 bad=bool(rng.random() < 1.0 / (1.0 + math.exp(-log_odds))),

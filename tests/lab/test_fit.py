@@ -160,6 +160,13 @@ def test_an_outcome_that_was_corrected_counts_as_corrected() -> None:
     assert outcomes_of([first]) == {"e": True}
 
 
+def test_a_recording_of_another_pipeline_is_refused() -> None:
+    """Its fields and features mean something else, and would all stand at their priors."""
+    recorder = Recorder(load("cards"), {}, serve="classical")
+    with pytest.raises(RecordingError, match="record 1 is of pipeline 'payments', wanted 'cards'"):
+        recorder.take(each.value for each in drawn(1, 1))
+
+
 def test_what_nobody_spoke_of_may_be_left_out() -> None:
     """By default it is good; left out, only events with an outcome remain."""
     events = drawn(1, 300)
