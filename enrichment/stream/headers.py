@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -65,6 +65,23 @@ class StructuredEvent(msgspec.Struct, frozen=True):
     data: msgspec.Raw
     id: str = ""
     traceparent: str | None = None
+
+
+class UnreadableHeadersError(ValueError):
+    """A record's headers cannot be read: a name is not UTF-8."""
+
+
+def headers_of(message: Any) -> list[tuple[str, bytes | None]] | None:
+    """The headers of a consumed record, None where it has none. Raises UnreadableHeadersError.
+
+    confluent-kafka 2.16 raises SystemError on a name that is not UTF-8, and at a second call gives
+    a null pointer for it (measured): after that error nobody may ask again.
+    """
+    try:
+        headers: list[tuple[str, bytes | None]] | None = message.headers()
+    except (SystemError, UnicodeDecodeError) as error:
+        raise UnreadableHeadersError("a header's name is not UTF-8") from error
+    return headers
 
 
 def header(headers: Sequence[tuple[str, bytes | None]] | None, name: str) -> bytes | None:
