@@ -24,7 +24,7 @@ from enrichment.stream.replay import Fate, ReplayConfig, Replayer, ReplayError
 from enrichment.stream.to_end import read_to_end
 from enrichment.stream.topics import REPLAYS, StreamTopics
 from tests.cli.commands import runner_of
-from tests.integration.stages import eventually
+from tests.integration.stages import Stream, eventually
 
 pytestmark = pytest.mark.servers
 
@@ -322,3 +322,35 @@ def test_wrong_usage_is_one_line(desk: Desk, arguments: list[str], said: str) ->
     assert result.exit_code == 2, result.output
     assert said in result.stderr
     assert "Traceback" not in result.output
+
+
+@pytest.mark.slow
+def test_through_the_enricher_and_back(servers: LocalServers, tmp_path: Path) -> None:
+    """What it could not enrich is replayed, fails again, and its new letter names the first."""
+    stream = Stream(
+        tmp_path, like="payments", bootstrap=servers.bootstrap, redis_url=servers.redis_url
+    )
+    admin = AdminClient({"bootstrap.servers": servers.bootstrap})
+    if REPLAYS not in admin.list_topics(timeout=20).topics:
+        admin.create_topics([NewTopic(REPLAYS, 1, 1)])[REPLAYS].result(20)
+    settings = Settings(kafka_bootstrap=servers.bootstrap, pipelines_dir=tmp_path)
+    try:
+        stream.start("enrich")
+        stream.publish([b"nonsense"], key=KEY, headers=list(HEADERS))
+        eventually("a dead letter", lambda: len(stream.dead_letters()) == 1)
+        replayed = run("dead-letters", "replay", "--all", "-p", stream.name, settings=settings)
+        assert replayed.stdout == "1 replayed\n"
+        eventually("another", lambda: len(stream.dead_letters()) == 2)
+        topic = stream.topics.dead_letters
+        first, second = sorted(
+            map(Letter.read, stream.read(topic)), key=lambda letter: letter.record.offset
+        )
+        assert (first.replay_of, second.replay_of) == ("", first.name)
+        for each in (first.record, second.record):
+            assert (each.key_bytes, each.payload) == (KEY, b"nonsense")
+        again = run("dead-letters", "replay", "--all", "-p", stream.name, settings=settings)
+        assert sorted(again.stdout.splitlines()[-1].split(", ")) == [
+            "1 already replayed", "1 replayed",
+        ]  # fmt: skip
+    finally:
+        stream.close()
