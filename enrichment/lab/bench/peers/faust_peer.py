@@ -1,5 +1,6 @@
 """Faust: one agent; an event at a time, or for the same work with Redis `take` for batches."""
 
+import asyncio
 import tempfile
 from collections.abc import Sequence
 from typing import Any, Final
@@ -49,11 +50,15 @@ def application(told: Told) -> Any:
             events = [work.event(each.value) for each in batch]
             wanted = work.wanted(events)
             found = work.found(wanted, await cache.mget(work.keys(wanted)))
+            sent = []
             for each, event in zip(batch, events, strict=True):
                 at = each.message
                 origin = Origin(at.topic, at.partition, at.offset)
                 value, headers = work.answer(event, found, origin)
-                await target.send(key=event.key.encode(), value=value, headers=dict(headers))
+                key = event.key.encode()
+                sent.append(await target.send(key=key, value=value, headers=dict(headers)))
+            # `take` acknowledges the batch when it is asked for the next: delivered or not.
+            await asyncio.gather(*sent)
 
     return app
 
