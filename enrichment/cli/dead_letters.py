@@ -27,7 +27,7 @@ from enrichment.cli.dead_letters_shown import (
 if TYPE_CHECKING:
     from enrichment.pipelines import Pipeline
     from enrichment.settings import Settings
-    from enrichment.stream.dead_letters import Chosen, Letter, Letters, Records
+    from enrichment.stream.dead_letters import Chosen, Letter, Letters, Original, Records
     from enrichment.stream.replay import Fate
 
 EXIT_USAGE: Final = 2
@@ -133,7 +133,7 @@ def show(
         records = Records(kafka_config(settings, "dead-letters"))
         try:
             found = _find(settings, definition, records, letter)
-            original = None if hidden else records.original(found)
+            original = None if hidden else _original(records, found)
         finally:
             records.close()
         done = _done(settings)
@@ -175,7 +175,8 @@ def replay(  # noqa: PLR0913, PLR0917  # one for each option
     first and can be replayed in its turn. Only one replay of a stream runs at a time: a new one
     ends the one before.
 
-    Exit codes: 0 done, 1 on an error, 2 on wrong usage, 3 when a letter's record was gone.
+    Exit codes: 0 done, 1 on an error, 2 on wrong usage, 3 when a letter's record was gone, or
+    its headers cannot be read.
 
     For example:
 
@@ -339,6 +340,17 @@ def _find(settings: "Settings", pipeline: "Pipeline", records: "Records", name: 
     if letter is None:
         fail(f"there is no dead letter {topic}/{'/'.join(parts)}", EXIT_USAGE)
     return letter
+
+
+def _original(records: "Records", letter: "Letter") -> "Original | None":
+    """The record behind a letter; exit code 1 where it is there and cannot be read."""
+    from enrichment.stream.headers import UnreadableHeadersError
+
+    try:
+        return records.original(letter)
+    except UnreadableHeadersError as error:
+        where = f"{letter.record.topic}/{letter.record.partition}/{letter.record.offset}"
+        fail(f"{where} cannot be shown: {error}")
 
 
 def _chosen(reasons: list[str] | None, since: str | None) -> "Chosen":

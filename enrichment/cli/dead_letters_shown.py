@@ -113,5 +113,5 @@ def print_fates(fates: "list[tuple[Letter, Fate]]", *, dry_run: bool, as_json: b
                 typer.echo(f"{letter.name:<40} {would}{fate.value}")
         said = ", ".join(f"{count} {name}" for name, count in counts.items())
         typer.echo((said or "nothing to replay") + (" (dry run)" if dry_run else ""))
-    if counts[Fate.GONE.value]:
+    if counts[Fate.GONE.value] or counts[Fate.UNREADABLE.value]:
         raise typer.Exit(EXIT_LEFT)

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from enrichment.records import Case, JobState
 from enrichment.stream.framing import unframed
-from enrichment.stream.headers import PROGRESS, header
+from enrichment.stream.headers import PROGRESS, UnreadableHeadersError, header, headers_of
 from enrichment.stream.topics import CASES, JOBS, MICRO_BATCHES, StreamTopics
 
 BATCH_MAX: Final = 1_000
@@ -197,7 +197,11 @@ class Watcher:
         self._takes[message.topic()](message, now_ms)
 
     def _take_input(self, message: Message, _now_ms: int) -> None:
-        if header(message.headers(), PROGRESS) is None:
+        try:
+            progress = header(headers_of(message), PROGRESS)
+        except UnreadableHeadersError:
+            progress = None
+        if progress is None:
             self.seen.inputs[message.partition()].add(message.offset())
 
     def _take_enriched(self, message: Message, now_ms: int) -> None:

@@ -9,13 +9,22 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from enrichment.records import DeadLetter, DeadLetterReason
 from enrichment.stream.framing import unframed
-from enrichment.stream.headers import PROGRESS, REPLAY_OF, header
+from enrichment.stream.headers import (
+    PROGRESS,
+    REPLAY_OF,
+    UnreadableHeadersError,
+    header,
+    headers_of,
+)
 from enrichment.stream.to_end import scan_to_end
 
 CALL_S: Final = 10.0
 FETCH_S: Final = 10.0  # a record that is there comes within milliseconds
 SILENCE_S: Final = 30.0
 KEY_SHOWN_MAX: Final = 1024  # characters of the key that readers are shown
+
+# What reading a record that is no dead letter of ours raises.
+FOREIGN: Final = (msgspec.DecodeError, UnreadableHeadersError)
 
 RecordHeaders = list[tuple[str, bytes | None]]
 
@@ -67,9 +76,9 @@ class Letter:
 
     @classmethod
     def read(cls, message: Message) -> Self:
-        """The letter in a message. Raises msgspec.DecodeError on what is none."""
+        """The letter in a message. Raises what is in FOREIGN on what is none."""
         record = msgspec.json.decode(unframed(message.value() or b""), type=DeadLetter)
-        mark = header(message.headers(), REPLAY_OF) or b""
+        mark = header(headers_of(message), REPLAY_OF) or b""
         return cls(
             topic=message.topic() or "",
             partition=message.partition() or 0,
@@ -108,7 +117,7 @@ class Letters:
         for message in scan_to_end(self._kafka, self._everywhere, SILENCE_S):
             try:
                 letter = Letter.read(message)
-            except msgspec.DecodeError:
+            except FOREIGN:
                 self.foreign += 1
                 continue
             if letter in chosen:
@@ -176,7 +185,7 @@ class Records:
         message = self.at(topic, partition, offset)
         try:
             return None if message is None else Letter.read(message)
-        except msgspec.DecodeError:
+        except FOREIGN:
             return None
 
     def original(self, letter: Letter) -> Original | None:
@@ -185,6 +194,8 @@ class Records:
         From the letter itself where that is complete, else from where it came from, else from
         what the letter has. What stands at its origin's place now may be another record, of a topic
         made anew: it is taken only where size and time, as far as they are known, agree.
+
+        Raises UnreadableHeadersError where its headers cannot be read, and so not be written again.
         """
         record = letter.record
         if record.payload is not None and record.headers is not None:
@@ -194,7 +205,7 @@ class Records:
             return Original(
                 key=message.key(),
                 value=message.value(),
-                headers=message.headers() or [],
+                headers=headers_of(message) or [],
                 source="origin",
             )
         return None if record.payload is None else _of_letter(record)

@@ -31,6 +31,8 @@ CORRELATION: Final = "ce_correlationid"
 # In this order: the extension attribute of CloudEvents, then what services without it use.
 CORRELATION_HEADERS: Final = (CORRELATION, "correlation-id", "x-correlation-id")
 
+# What a String of CloudEvents may not hold: control characters and noncharacters of the plane.
+_FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 _UUID: Final = re.compile(rb"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 _TRACESTATE: Final = re.compile(rb"[\x20-\x7e]{1,512}")
 _REPLAY: Final = re.compile(rb"[a-zA-Z0-9._-]{1,249}/[0-9]{1,10}/[0-9]{1,19}")
@@ -78,6 +80,10 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
         return carried
 
 
+# The envelope of a record whose headers cannot be read: `headers_of` has refused them.
+UNREADABLE: Final = Envelope(None, problem="a header's name is not UTF-8")
+
+
 class _Structured(msgspec.Struct, frozen=True, gc=False):
     """A CloudEvent in structured mode, as far as it is looked at."""
 
@@ -118,7 +124,10 @@ def read_envelope(
     if kind in _REFUSED:
         return _opened(found, None, _REFUSED[kind])
     if "ce_specversion" in found:
-        return _opened(found, value, _binary_problem(found, kind))
+        opened = _opened(found, value, _binary_problem(found, kind))
+        if opened.event_id or opened.problem is not None:
+            return opened
+        return _opened(found, None, _WANTED % "ce_id")
     return _opened(found, value, None)
 
 
@@ -151,19 +160,31 @@ def _opened(
 
 
 def _binary_problem(found: Mapping[str, bytes | None], kind: int) -> str | None:
-    """What is wrong with a CloudEvent in binary mode, or None."""
-    if not _is_version_1(found["ce_specversion"]):
+    """What is wrong with a CloudEvent in binary mode, its id left aside, or None."""
+    get = found.get
+    version, source, type_ = get("ce_specversion"), get("ce_source"), get("ce_type")
+    size = len(version or b"") + len(source or b"") + len(type_ or b"")
+    judge = _known_producer if size <= ID_BYTES_MAX else _producer_problem
+    return judge(version, source, type_, kind) or None
+
+
+def _producer_problem(
+    version: bytes | None, source: bytes | None, type_: bytes | None, kind: int
+) -> str:
+    """What is wrong with the attributes that are the same in every record of one producer."""
+    if not _is_version_1(version):
         return "ce_specversion: wanted 1.0"
-    if not _text(found.get("ce_id")):
-        return _WANTED % "ce_id"
-    # Those two are the same in every record of one producer.
-    if not _known_text(found.get("ce_source")):
+    if not _text(source):
         return _WANTED % "ce_source"
-    if not _known_text(found.get("ce_type")):
+    if not _text(type_):
         return _WANTED % "ce_type"
     if kind == _OTHER:
         return "content-type: wanted application/json, or none: events are JSON"
-    return None
+    return ""
+
+
+# Whoever sends ever new ones pays for it himself, and 256 small entries are all that it keeps.
+_known_producer: Final = lru_cache(maxsize=256)(_producer_problem)
 
 
 def _structured(found: dict[str, bytes | None], value: bytes | None) -> Envelope:
@@ -259,17 +280,10 @@ def _text(content: bytes | None) -> bytes:
     if not content or len(content) > ID_BYTES_MAX:
         return b""
     try:
-        return content if content.decode().isprintable() else b""
+        text = content.decode()
     except UnicodeDecodeError:
         return b""
-
-
-def _known_text(content: bytes | None) -> bytes:
-    """As `_text`, for what hardly ever changes."""
-    return _cached_text(content) if content and len(content) <= ID_BYTES_MAX else b""
-
-
-_cached_text: Final = lru_cache(maxsize=256)(_text)
+    return content if text.isprintable() or _FORBIDDEN.search(text) is None else b""
 
 
 def _progress(stated: bytes) -> int | None:

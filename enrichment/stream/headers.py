@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final
-
-import msgspec
+from operator import methodcaller
+from typing import Any, Final
 
 SPECVERSION: Final = "1.0"
 CONTENT_TYPE: Final = "application/json"
-STRUCTURED: Final = "application/cloudevents+json"
 # Marks an input record that is no event but says: all events before this time have been sent.
 PROGRESS: Final = "enrichment-progress-ms"
 # Names the dead letter that an input record was published again from.
@@ -58,13 +56,25 @@ def _to_the_second(seconds: int) -> bytes:
     return (_EPOCH + timedelta(seconds=seconds)).isoformat(timespec="seconds").encode()
 
 
-class StructuredEvent(msgspec.Struct, frozen=True):
-    """A CloudEvent in structured mode: the event itself is `data`."""
+_HEADERS: Final = methodcaller("headers")
 
-    specversion: str
-    data: msgspec.Raw
-    id: str = ""
-    traceparent: str | None = None
+
+class UnreadableHeadersError(ValueError):
+    """A record's headers cannot be read: a name is not UTF-8."""
+
+
+def headers_of(message: Any) -> list[tuple[str, bytes | None]] | None:
+    """The headers of a consumed record, None where it has none. Raises UnreadableHeadersError.
+
+    confluent-kafka 2.16 raises SystemError on a name that is not UTF-8, and at a second call gives
+    a null pointer for it (measured): after that error nobody may ask again. It is called from C,
+    since a call that the interpreter has specialised sees no error, and ends in a crash.
+    """
+    try:
+        headers: list[tuple[str, bytes | None]] | None = _HEADERS(message)
+    except (SystemError, UnicodeDecodeError) as error:
+        raise UnreadableHeadersError("a header's name is not UTF-8") from error
+    return headers
 
 
 def header(headers: Sequence[tuple[str, bytes | None]] | None, name: str) -> bytes | None:

@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition
 from enrichment.records import Replay
 from enrichment.stream.dead_letters import Letter, Original, Records
 from enrichment.stream.framing import BARE, Framing
-from enrichment.stream.headers import REPLAY_OF, cloud_event
+from enrichment.stream.headers import REPLAY_OF, UnreadableHeadersError, cloud_event
 from enrichment.stream.to_end import scan_to_end
 from enrichment.stream.topics import REPLAYS
 from enrichment.stream.transaction import Message, Outcome, TransactionalProducer
@@ -33,6 +33,7 @@ class Fate(Enum):
     REPLAYED = "replayed"
     ALREADY = "already replayed"
     GONE = "its record is gone"
+    UNREADABLE = "its headers cannot be read"
     PROGRESS = "a statement of progress, and no event"
 
 
@@ -165,7 +166,10 @@ def judge(letter: Letter, done: set[str], records: Records) -> tuple[Fate, Origi
     """What is to become of a letter, and its record where that is to be published."""
     if letter.name in done:
         return Fate.ALREADY, None
-    original = records.original(letter)
+    try:
+        original = records.original(letter)
+    except UnreadableHeadersError:
+        return Fate.UNREADABLE, None
     if original is None:
         return Fate.GONE, None
     if original.is_progress:

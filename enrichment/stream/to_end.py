@@ -39,6 +39,8 @@ def scan_to_end(
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
+            # The word that a partition has ended waits for this, half a second by default.
+            "fetch.wait.max.ms": 20,
         }
     )
     try:

@@ -47,7 +47,7 @@ def _cache(
                 continue
             if draw < 0.3:
                 update = msgspec.structs.replace(update, subgraph="another")
-            elif draw < 0.4:
+            elif draw < 0.4 and update.group == "ring":
                 estimates = {"classical": update.estimates.get("classical", {})}
                 update = msgspec.structs.replace(update, estimates=estimates)
             elif draw < 0.45:

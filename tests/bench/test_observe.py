@@ -103,3 +103,15 @@ def test_a_process_is_ended_with_the_block_whatever_happens_in_it(tmp_path: Path
     with pytest.raises(KeyError):
         fail_meanwhile()
     assert seen[0].poll() is not None
+
+
+def test_a_process_has_the_settings_it_is_given_and_not_the_callers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator's own ENRICHMENT_... do not change what is measured."""
+    monkeypatch.setenv("ENRICHMENT_BATCH_MS_MAX", "999")
+    show = "import os; print(sorted(n for n in os.environ if n.startswith('ENRICHMENT_')))"
+    given = {"ENRICHMENT_INSTANCE": "bench"}
+    with process([sys.executable, "-c", show], given, tmp_path / "log") as running:
+        running.wait(20)
+    assert (tmp_path / "log").read_text().strip() == "['ENRICHMENT_INSTANCE']"

@@ -10,7 +10,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enrichment.enrich.decode import Decoder, Event
+from enrichment.enrich.decode import Decoder
+from enrichment.enrich.events import Event
 from enrichment.lab.bench import ground
 from enrichment.lab.bench.open_loop import OpenLoop, Schedule, Templates, sent_us
 from enrichment.pipelines import load

@@ -297,7 +297,6 @@ def test_a_misplaced_identity_is_in_no_dead_letter(make_field: Callable[..., Fie
     assert found_in(field, canaries(rows)) == {}
 
 
-@pytest.mark.xfail(strict=False, reason="enrich does not know `sensitive_in_event` yet")
 def test_a_pipeline_may_keep_them_in_its_enriched_events(make_field: Callable[..., Field]) -> None:
     """`sensitive_in_event = "kept"`: there, and nowhere else; keys are pseudonyms all the same."""
     rows = identities()[:20]

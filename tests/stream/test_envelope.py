@@ -67,8 +67,9 @@ def test_the_example_of_the_binding_in_binary_mode() -> None:
         {"content__type": b"application/vnd.shop+json"},
         {"ce_comexampleextension1": b"value", "ce_comexampleothervalue": b"5"},
         {"ce_id": "été".encode(), "ce_subject": b""},
+        {"ce_id": "a\u200bb\u00a0".encode()},
     ],
-    ids=["optional", "later version", "text/json", "+json", "extensions", "UTF-8"],
+    ids=["optional", "later version", "text/json", "+json", "extensions", "UTF-8", "format"],
 )
 def test_what_the_binding_allows_is_no_problem(changes: dict[str, bytes | None]) -> None:
     """Optional attributes, extensions of any name, later minor versions, any JSON."""
@@ -87,6 +88,8 @@ def test_what_the_binding_allows_is_no_problem(changes: dict[str, bytes | None])
         ({"ce_id": None}, "ce_id: wanted UTF-8"),
         ({"ce_id": b""}, "ce_id: wanted UTF-8"),
         ({"ce_id": b"a\x00b"}, "ce_id: wanted UTF-8"),
+        ({"ce_id": "a\x85b".encode()}, "ce_id: wanted UTF-8"),
+        ({"ce_id": "\ufffe".encode()}, "ce_id: wanted UTF-8"),
         ({"ce_source": b"\xff"}, "ce_source: wanted UTF-8"),
         ({"ce_type": b"x" * (ID_BYTES_MAX + 1)}, "ce_type: wanted UTF-8"),
         ({"content__type": b"application/avro"}, "content-type: wanted application/json"),

@@ -1,7 +1,7 @@
 """`enrichment bench memory`: what one enricher holds, from its first events to millions.
 
 Payments of far more entities than any bounded map remembers are published while it answers, never
-far ahead of it; what was answered is deleted, so that the disk does not fill. Their features are in
+far ahead of it; its answers are deleted, so that the disk does not fill. Their features are in
 the cache before they come.
 """
 

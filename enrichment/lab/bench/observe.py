@@ -80,7 +80,7 @@ def process(
     with log.open("wb") as said:
         running = subprocess.Popen(  # noqa: S603  # our own interpreter and modules
             [*tie(), *command],
-            env={**os.environ, **environment},
+            env={**_surroundings(), **environment},
             stdout=said,
             stderr=said,
             start_new_session=True,
@@ -94,6 +94,11 @@ def process(
         except subprocess.TimeoutExpired:
             running.kill()
             running.wait()
+
+
+def _surroundings() -> dict[str, str]:
+    """Our environment without settings: what is measured has its own, whatever the caller's are."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("ENRICHMENT_")}
 
 
 def tie() -> list[str]:

@@ -73,6 +73,7 @@ def table(pipeline: Pipeline) -> bytes:
         {
             "pipeline": pipeline.name,
             "version": pipeline.version,
+            "roles": list(pipeline.entities),
             "features": pipeline.features,
             "score": pipeline.score,
         }

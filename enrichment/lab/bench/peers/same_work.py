@@ -4,21 +4,23 @@ Left out, to the peers' gain: digests, dead letters, and the markers of a cache 
 """
 
 import time
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from enrichment.enrich.decode import Decoder, Event, Invalid
-from enrichment.enrich.features import FeaturePlan, verdict_of
-from enrichment.enrich.lookup import EntityGroup, Found
-from enrichment.enrich.score import Scorer
-from enrichment.feature.store import feature_key
+from enrichment.enrich.answer import Answer, features_of
+from enrichment.enrich.decode import Decoder, Invalid
+from enrichment.enrich.events import Event
+from enrichment.enrich.features import GRAPH, Cache, FeaturePlan, Known
+from enrichment.enrich.score import Scorer, View, verdict_of
+from enrichment.feature.store import SHARD_KIND, feature_key
 from enrichment.pipelines import Pipeline, load
-from enrichment.records import Enriched, FeatureUpdate, Origin
+from enrichment.records import FeatureUpdate, Origin
 from enrichment.stream.headers import Headers, cloud_event
 
-PARTITIONS: Final = 1  # of the cache's projection: all of it is ready
+Wanted = tuple[str, str, str]  # kind, id, group
+Found = Mapping[Wanted, FeatureUpdate]
 
 
 class SameWork:
@@ -47,51 +49,75 @@ class SameWork:
             )
         return event
 
-    def wanted(self, events: Sequence[Event]) -> list[EntityGroup]:
+    def wanted(self, events: Sequence[Event]) -> list[Wanted]:
         """The distinct groups that these events' scores read."""
-        wanted: dict[EntityGroup, None] = {}
+        wanted: dict[Wanted, None] = {}
         for event in events:
-            wanted.update(dict.fromkeys(self._plan.keys(event)))
+            wanted[SHARD_KIND, event.shard, GRAPH] = None
+            for role, id_ in event.entities.items():
+                kind = self._plan.kinds[role]
+                for group in self._plan.groups.get(kind, ()):
+                    wanted[kind, id_, group] = None
         return list(wanted)
 
-    def keys(self, wanted: Sequence[EntityGroup]) -> list[str]:
+    def keys(self, wanted: Sequence[Wanted]) -> list[str]:
         """Their keys in Redis."""
         return [feature_key(self._pipeline.name, *parts) for parts in wanted]
 
-    def found(self, wanted: Sequence[EntityGroup], values: Sequence[Any]) -> Found:
+    def found(self, wanted: Sequence[Wanted], values: Sequence[Any]) -> Found:
         """What Redis answered, as the score reads it."""
-        decoded = {
+        return {
             parts: self._update.decode(value)
             for parts, value in zip(wanted, values, strict=True)
             if value is not None
         }
-        return Found(decoded, frozenset(), PARTITIONS)
 
     def answer(self, event: Event, found: Found, origin: Origin) -> tuple[bytes, Headers]:
         """The enriched record's value and headers."""
         at_ms = now_ms()
-        used = self._plan.used(event, found, now_ms=at_ms)
-        scored = self._scorer.score(event.numbers, {(u.role, u.group): u for u in used})
+        judged_at_ms = event.occurred_at_ms if self._plan.rules.by_event_time else at_ms
+        beat = found.get((SHARD_KIND, event.shard, GRAPH))
+        cache = Cache(heard={} if beat is None else {event.shard: beat})
+        views = [self._view(role, event, found, cache, judged_at_ms) for role in self._scorer.roles]
+        numbers = {name: [number] for name, number in event.numbers.items()}
+        [(base, reasons)] = self._scorer.of_events(numbers, 1)
+        scored = self._scorer.scored(base, reasons, views, numbers)
         value = self._encode(
-            Enriched(
-                event_id=event.id,
-                pipeline=self._pipeline.name,
-                origin=origin,
-                occurred_at_ms=event.occurred_at_ms,
-                decided_at_ms=at_ms,
-                event=msgspec.Raw(event.payload),
-                verdict=verdict_of(used),
-                path=scored.path,
-                scores=scored.scores,
-                level=scored.level,
-                decision=scored.decision,
-                reasons=scored.reasons,
-                features=tuple(used),
-                pipeline_version=self._pipeline.version,
-                score_version=self._pipeline.score.version,
+            Answer(
+                event.id,
+                self._pipeline.name,
+                origin,
+                event.occurred_at_ms,
+                at_ms,
+                msgspec.Raw(event.payload),
+                verdict_of(views).written,
+                scored.path,
+                scored.scores,
+                scored.level,
+                scored.decision,
+                scored.reasons,
+                features_of(views),
+                self._pipeline.version,
+                self._pipeline.score.version,
+                "",
             )
         )
         return value, cloud_event("enriched", self._source, event.id, event.occurred_at_ms)
+
+    def _view(self, role: str, event: Event, found: Found, cache: Cache, at_ms: int) -> View:
+        """What the event's entity in this role comes to."""
+        id_ = event.entities.get(role)
+        if id_ is None:
+            return self._scorer.absent[role]
+        kind = self._plan.kinds[role]
+        updates = {
+            group: found[kind, id_, group]
+            for group in self._plan.groups.get(kind, ())
+            if (kind, id_, group) in found
+        }
+        known = Known(updates, at_ms)
+        features = self._plan.features(role, id_, known, event.shard, cache, at_ms)
+        return self._scorer.view(role, features.used)
 
 
 def now_ms() -> int:

@@ -8,6 +8,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -57,7 +58,8 @@ final class Enricher {
                     .priors().putIfAbsent(operand.feature(), term.over() == null ? term.prior() : 0.0);
             }
         }
-        wanted.addAll(found.values());
+        wanted.addAll(found.values());  // by group within a role, roles as the pipeline has them
+        wanted.sort(Comparator.comparingInt(each -> this.table.roles().indexOf(each.role())));
     }
 
     /** The enriched record of a payment; `read` is one MGET: values by position, null for none. */

@@ -8,7 +8,7 @@ import java.util.List;
 /** What a pipeline file says of features and score, as the benchmark hands it over in JSON. */
 @JsonIgnoreProperties(ignoreUnknown = true)
 @JsonNaming(PropertyNamingStrategies.SnakeCaseStrategy.class)
-record Table(String pipeline, String version, Features features, Score score) {
+record Table(String pipeline, String version, List<String> roles, Features features, Score score) {
 
     @JsonIgnoreProperties(ignoreUnknown = true)
     @JsonNaming(PropertyNamingStrategies.SnakeCaseStrategy.class)
