@@ -411,10 +411,10 @@ class MemoryConsumer:
             self._positions.pop(place, None)
 
     def consume(self, count: int, _timeout_s: float = 0) -> list[Received]:
-        """Records of the partitions that are ours; what moves, moves in here alone."""
-        failure = self._process.call("consume", self._rebalance)
-        if failure is not None:
-            return [Received(("", -1), -1, None, failure)]
+        """Records of the partitions that are ours; what moves, moves in here alone.
+
+        As with the real client, a rebalance may take a partition of which records are at hand.
+        """
         found: list[Received] = []
         for place in sorted(self._positions):
             end = min(self._kafka.readable(place), self._positions[place] + count - len(found))
@@ -423,7 +423,8 @@ class MemoryConsumer:
                 if entry.committed:
                     found.append(Received(place, at, entry))
             self._positions[place] = max(self._positions[place], end)
-        return found
+        failure = self._process.call("consume", self._rebalance)
+        return found if failure is None else [Received(("", -1), -1, None, failure)]
 
     def _rebalance(self) -> KafkaError | None:
         """Give up and take over; the error where another bears our name."""
