@@ -119,8 +119,8 @@ STREAMS_ALO, STREAMS_EO = (
     for delivery in (ALO, EO)
 )  # fmt: skip
 STREAMS_SAME = System(
-    name="kafka-streams, same work", kind=Kind.KAFKA_STREAMS, delivery=EO, per_s=20e3,
-    same_work=True, events_max=200_000, span=WARMED_UP, quick=True,
+    name="kafka-streams, same work", kind=Kind.KAFKA_STREAMS, delivery=EO, per_s=10e3,
+    same_work=True, events_max=120_000, span=WARMED_UP, quick=True,
 )  # fmt: skip
 
 # In the order of a run, forwards and backwards in turn.
