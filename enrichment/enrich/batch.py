@@ -7,14 +7,14 @@ from typing import Final
 
 import msgspec
 
-from enrichment.enrich.answer import Answer, features_of
+from enrichment.enrich.answer import Answer, with_features
 from enrichment.enrich.decode import Decoder, Invalid
 from enrichment.enrich.digest import DigestBuilder
 from enrichment.enrich.events import Event, Events
 from enrichment.enrich.features import FeaturePlan
 from enrichment.enrich.known import KnownFeatures
 from enrichment.enrich.lookup import Lookup
-from enrichment.enrich.score import Scored, Scorer, Seen, verdict_of
+from enrichment.enrich.score import Joint, Scored, Scorer
 from enrichment.pipelines import Pipeline
 from enrichment.records import (
     DeadLetter,
@@ -156,27 +156,17 @@ class Enricher:
         decided_at_ms, views = self._known.views(events)
         scorer = self._scorer
         own = scorer.of_events(events.numbers, len(events))
-        scores = [
-            scorer.scored(base, reasons, mine, events.numbers, index)
-            for index, ((base, reasons), mine) in enumerate(zip(own, views, strict=True))
-        ]
-        verdicts = [verdict_of(mine) for mine in views]
-        too_large: dict[int, Invalid] = {}
+        joints = scorer.joints(views, events.numbers)
+        too_large: set[int] = set()
         pipeline, version = self._pipeline.name, self._pipeline.version
         score_version = self._pipeline.score.version
         columns = zip(
-            records,
-            events.ids,
-            events.occurred_at_ms,
-            events.payloads,
-            scores,
-            verdicts,
-            views,
-            strict=True,
+            records, events.ids, events.occurred_at_ms, events.payloads, joints, views, strict=True
         )
-        for index, (record, id_, at_ms, payload, scored, verdict, mine) in enumerate(columns):
+        for index, (record, id_, at_ms, payload, joint, mine) in enumerate(columns):
+            scored = scorer.scored(*own[index], joint)
             headers, correlation_id = self._headers("enriched", id_, at_ms, record)
-            value = self._encode(
+            answer = self._encode(
                 Answer(
                     id_,
                     pipeline,
@@ -184,33 +174,33 @@ class Enricher:
                     at_ms,
                     decided_at_ms,
                     msgspec.Raw(payload),
-                    verdict.written,
+                    joint.seen.written,
                     scored.path,
                     scored.scores,
                     scored.level,
                     scored.decision,
                     scored.reasons,
-                    features_of(mine),
                     version,
                     score_version,
                     correlation_id,
                 )
             )
+            value = with_features(answer, mine)
             if len(value) > OUTPUT_BYTES_MAX:
                 detail = f"{len(value)} bytes once enriched, the limit is {OUTPUT_BYTES_MAX}"
                 why = Invalid(DeadLetterReason.TOO_LARGE, detail)
-                too_large[index] = why
                 outputs.dead_letters.append(self._dead_letter(record, why, decided_at_ms))
+                too_large.add(index)
                 continue
             outputs.enriched.append(Output(events.keys[index], value, headers, record.timestamp_ms))
             if scored.decision is Decision.REVIEW:
-                event = events[index]
-                outputs.reviews.append(self._review(record, event, scored, verdict, decided_at_ms))
+                review = self._review(record, events[index], scored, joint, decided_at_ms)
+                outputs.reviews.append(review)
         if too_large:
             kept = [index for index in range(len(events)) if index not in too_large]
-            records, events = [records[index] for index in kept], events.only(kept)
-            verdicts = [verdicts[index] for index in kept]
-        outputs.verdicts.update([verdict.name for verdict in verdicts])
+            records, joints = [records[index] for index in kept], [joints[index] for index in kept]
+            events = events.only(kept)
+        outputs.verdicts.update([joint.seen.name for joint in joints])
         partitions = [record.partition for record in records]
         offsets = [record.offset for record in records]
         outputs.digests = self._digests.digests(partitions, offsets, events)
@@ -224,7 +214,7 @@ class Enricher:
         return headers + carried, (header(carried, CORRELATION) or b"").decode()
 
     def _review(
-        self, record: Record, event: Event, scored: Scored, verdict: Seen, at_ms: int
+        self, record: Record, event: Event, scored: Scored, joint: Joint, at_ms: int
     ) -> Output:
         """What an analyst is to decide on."""
         headers, correlation_id = self._headers("review", event.id, event.occurred_at_ms, record)
@@ -238,7 +228,7 @@ class Enricher:
             path=scored.path,
             level=scored.level,
             reasons=tuple(scored.reasons),
-            verdict=verdict.verdict,
+            verdict=joint.seen.verdict,
             entities=event.entities,
             shard=event.shard,
             score_version=self._pipeline.score.version,

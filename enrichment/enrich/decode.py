@@ -18,6 +18,7 @@ import msgspec
 from enrichment.enrich.events import Event, Events
 from enrichment.pipelines import Pipeline
 from enrichment.records import DeadLetterReason
+from enrichment.stream.envelope import FORBIDDEN
 
 ID_MAX: Final = 256  # characters: an id is a key in Redis and in Kafka, not a document
 AMOUNT_MAX: Final = 1e12  # major units; its minor units still add up exactly in 64 bits
@@ -168,10 +169,13 @@ class Decoder:
         ):
             if time is None:
                 wanted = "wanted integer milliseconds or an RFC 3339 time"
-                detail = f"{self._time}: {wanted}, found {found!r}"
+                # Where anything is sensitive it may be what stands in the wrong place.
+                shown = "something else" if self._sensitive else repr(found)
+                detail = f"{self._time}: {wanted}, found {shown}"
             elif not earliest_ms <= time <= latest_ms:
                 # Python writes no integer of more than 4,300 digits.
-                shown = f"{time} ms" if -TIME_END_MS < time < TIME_END_MS else "a huge number"
+                plain = not self._sensitive and -TIME_END_MS < time < TIME_END_MS
+                shown = f"{time} ms" if plain else "what is there"
                 detail = f"{self._time}: {shown} is before the earliest time or in the future"
             else:
                 continue
@@ -201,8 +205,15 @@ class Decoder:
         return wrong
 
     def _wrong_ids(self, raws: Sequence[Any]) -> dict[int, Invalid]:
-        """Events with an id that is a number too long for one; texts were checked on decoding."""
+        """Events with an id that no id can be; the lengths of texts were checked on decoding."""
         wrong = {}
+        own = self._column(raws, self._texts[0])
+        if not "".join(id_ for id_ in own if type(id_) is str).isprintable():
+            # It is the output's `ce_id` too, and those have no control characters.
+            for index, id_ in enumerate(own):
+                if type(id_) is str and FORBIDDEN.search(id_):
+                    detail = f"{self._texts[0]}: control characters have no place in an id"
+                    wrong[index] = Invalid(DeadLetterReason.INVALID_FIELD, detail)
         for field in self._texts:
             column = self._column(raws, field)
             if int in set(map(type, column)):

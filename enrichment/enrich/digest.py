@@ -1,5 +1,6 @@
 """The digests of one batch: per (source partition, shard, pane) who appeared with whom. Pure."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any, Final
@@ -147,27 +148,45 @@ def _pairs(
     a: list[str | None], b: list[str | None], amounts: list[int], times: list[int]
 ) -> list[Item]:
     """(a, b, count, sum, newest) of every pair of entities that appear together."""
-    if None not in a and None not in b and len(set(zip(a, b, strict=True))) == len(a):
-        return list(zip(a, b, repeat(1), amounts, times))
-    counts: dict[tuple[str, str], list[int]] = {}
-    for x, y, amount, at_ms in zip(a, b, amounts, times, strict=True):
-        if x is not None and y is not None:
-            _count(counts, (x, y), amount, at_ms)
-    return [(*pair, *entry) for pair, entry in counts.items()]
+    pairs = list(zip(a, b, strict=True))
+    if None in a or None in b:
+        together = [index for index, pair in enumerate(pairs) if None not in pair]
+        pairs = [pairs[index] for index in together]
+        amounts, times = [amounts[i] for i in together], [times[i] for i in together]
+    return [
+        (*pair, count, sum_, newest) for pair, count, sum_, newest in _summed(pairs, amounts, times)
+    ]
 
 
 def _tallies(columns: list[list[str | None]], amounts: list[int], times: list[int]) -> list[Item]:
     """(id, count, sum, newest) of every entity in these roles of one kind."""
-    first = columns[0]
-    if len(columns) == 1 and None not in first and len(set(first)) == len(first):
-        return list(zip(first, repeat(1), amounts, times))
-    counts: dict[str, list[int]] = {}
-    for ids, amount, at_ms in zip(zip(*columns, strict=True), amounts, times, strict=True):
+    if len(columns) == 1 and None not in columns[0]:
+        return _summed(columns[0], amounts, times)
+    rows = [
+        (id_, amount, at_ms)
+        for ids, amount, at_ms in zip(zip(*columns, strict=True), amounts, times, strict=True)
         # An event whose source and target are one user counts once for that user.
-        for id_ in ids if len(ids) == 1 else dict.fromkeys(ids):
-            if id_ is not None:
-                _count(counts, id_, amount, at_ms)
-    return [(id_, *entry) for id_, entry in counts.items()]
+        for id_ in dict.fromkeys(ids)
+        if id_ is not None
+    ]
+    return _summed(*([row[part] for row in rows] for part in range(3)))
+
+
+def _summed(keys: Sequence[Any], amounts: Sequence[int], times: Sequence[int]) -> list[Item]:
+    """(key, count, sum, newest) of each key. Most appear once, and are taken as they are."""
+    rows = zip(keys, repeat(1), amounts, times)
+    counted = Counter(keys)
+    if len(counted) == len(keys):
+        return list(rows)
+    items: list[Item] = []
+    counts: dict[Any, list[int]] = {}
+    for row in rows:
+        if counted[row[0]] == 1:
+            items.append(row)
+        else:
+            _count(counts, row[0], row[2], row[3])
+    items += [(key, *entry) for key, entry in counts.items()]
+    return items
 
 
 def _count(counts: dict[Any, list[int]], key: Any, amount: int, at_ms: int) -> None:

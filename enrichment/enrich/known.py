@@ -22,13 +22,23 @@ ENTITIES_MAX: Final = 100_000  # of each kind, some 3 KiB each: more than a stre
 class _Entity(Known):
     """One entity: its values by group, and what they come to where it appears."""
 
-    __slots__ = ("raw", "views")
+    __slots__ = ("from_ms", "raw", "until_ms", "view", "views", "where")
 
     def __init__(self) -> None:
         super().__init__()
         self.raw: list[bytes | None] = []
+        # Where it appeared last, and its view there, which holds from one time to another: most
+        # appear in one place, and looking for that in a dict takes memory from far away.
+        self.where = ""
+        self.from_ms = self.until_ms = 0
+        self.view: View | None = None
         # role|shard -> (from, until, view)
         self.views: dict[str, tuple[int, int, View]] = {}
+
+    def forget_views(self) -> None:
+        """Have them made again."""
+        self.where, self.view = "", None
+        self.views.clear()
 
 
 class _Kind:
@@ -48,7 +58,7 @@ class _Kind:
         if len(self.young) > ENTITIES_MAX // 2:
             self.unread.difference_update(self.old)
             self.old, self.young = self.young, {}
-        for id_ in ids - self.young.keys():
+        for id_ in ids.difference(self.young):
             entity = self.old.pop(id_, None)
             if entity is None:
                 entity = _Entity()
@@ -166,7 +176,7 @@ class KnownFeatures:
                 continue
             # Only where everything is read each time is it worth its memory.
             entity.raw = [] if self._lookup.tracking else raw
-            entity.views.clear()
+            entity.forget_views()
             entity.updates = {
                 group: self._plan.trimmed(name, update)
                 for group, value in zip(kind.groups, raw, strict=True)
@@ -189,19 +199,14 @@ class KnownFeatures:
             entity.read_at_ms = self._answered_at_ms
 
     def _column(
-        self,
-        role: str,
-        events: Events,
-        cache: Cache,
-        now_ms: int,
-        times: Sequence[int] | None,
+        self, role: str, events: Events, cache: Cache, now_ms: int, times: Sequence[int] | None
     ) -> list[View]:
         """The view of each event's entity in this role."""
         absent = self._scorer.absent[role]
         kind = self._kinds.get(self._plan.kinds[role])
         if kind is None:
             return [absent] * len(events)
-        entities = kind.young
+        entities, answers = kind.young, cache.answers
         wheres = {shard: f"{role}|{shard}" for shard in set(events.shards)}
         views = []
         at_ms = now_ms
@@ -214,23 +219,35 @@ class KnownFeatures:
             if times is not None:
                 at_ms = times[index]
             entity = entities[id_]
-            timed = entity.views.get(wheres[shard])
-            if timed is None or not timed[0] <= at_ms < timed[1] or not cache.answers:
-                timed = self._view(role, id_, entity, shard, cache, at_ms)
-                entity.views[wheres[shard]] = timed
-            views.append(timed[2])
+            view = entity.view
+            if (
+                view is None
+                or entity.where != wheres[shard]
+                or not entity.from_ms <= at_ms < entity.until_ms
+                or not answers
+            ):
+                view = self._view((role, shard, wheres[shard]), id_, entity, cache, at_ms)
+            views.append(view)
         return views
 
     def _view(
-        self, role: str, id_: str, entity: _Entity, shard: str, cache: Cache, at_ms: int
-    ) -> tuple[int, int, View]:
-        if not cache.answers:
-            self._hold(self._kinds[self._plan.kinds[role]], id_, entity)
-        features = self._plan.features(role, id_, entity, shard, cache, at_ms)
-        return features.from_ms, features.until_ms, self._scorer.view(role, features.used)
+        self, where: tuple[str, str, str], id_: str, entity: _Entity, cache: Cache, at_ms: int
+    ) -> View:
+        """The entity's view in this role and shard: as it was made there, or made anew."""
+        role, shard, name = where
+        timed = entity.views.get(name)
+        if timed is None or not timed[0] <= at_ms < timed[1] or not cache.answers:
+            if not cache.answers:
+                self._hold(self._kinds[self._plan.kinds[role]], id_, entity)
+            found = self._plan.features(role, id_, entity, shard, cache, at_ms)
+            timed = (found.from_ms, found.until_ms, self._scorer.view(role, found.used))
+            entity.views[name] = timed
+        entity.where = name
+        entity.from_ms, entity.until_ms, entity.view = timed
+        return timed[2]
 
     def _drop_views(self) -> None:
         for kind in self._kinds.values():
             for id_ in kind:
                 if (entity := kind.get(id_)) is not None:
-                    entity.views.clear()
+                    entity.forget_views()

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from enrichment.enrich.answer import Answer, features_of
+from enrichment.enrich.answer import Answer, with_features
 from enrichment.enrich.decode import number_fields
-from enrichment.enrich.score import Scorer, verdict_of
+from enrichment.enrich.score import Scorer
 from enrichment.pipelines import Pipeline
 from enrichment.records import Enriched
 
@@ -36,8 +36,9 @@ def rescored(pipeline: Pipeline) -> Callable[[bytes], bytes]:
             for role in scorer.roles
         ]
         [(base, reasons)] = scorer.of_events(numbers, 1)
-        scored = scorer.scored(base, reasons, views, numbers)
-        return encode(
+        [joint] = scorer.joints([views], numbers)
+        scored = scorer.scored(base, reasons, joint)
+        answer = encode(
             Answer(
                 record.event_id,
                 record.pipeline,
@@ -45,17 +46,17 @@ def rescored(pipeline: Pipeline) -> Callable[[bytes], bytes]:
                 record.occurred_at_ms,
                 record.decided_at_ms,
                 record.event,
-                verdict_of(views).written,
+                joint.seen.written,
                 scored.path,
                 scored.scores,
                 scored.level,
                 scored.decision,
                 scored.reasons,
-                features_of(views),
                 record.pipeline_version,
                 record.score_version,
                 record.correlation_id,
             )
         )
+        return with_features(answer, views)
 
     return again

@@ -5,14 +5,16 @@ It depends on nothing but the event's numbers and the features used, both of whi
 record carries: scored again from itself, it gives the same bytes.
 
 Most terms read one entity alone. What they give is the same for every event of that entity while
-its features stay as they are: it is summed up once, as the entity's `View`, and an event's score
-adds a few views to what the event itself says. Terms that read several are evaluated per event.
+its features stay as they are: it is summed up once, as the entity's `Part`, which all entities
+share of which the same is known. An event's score is what its entities' parts come to together,
+and what the event itself says. Terms that read several are evaluated per event.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from operator import add
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -50,7 +52,9 @@ ORDER: Final = {
 }
 # What a view knows, as bits: some value of a term without ring, an estimate of either path.
 KNOWN, KNOWS_CLASSICAL, KNOWS_QUANTUM = 1, 2, 4
-KNOWS: Final = (0, KNOWS_CLASSICAL, KNOWS_QUANTUM)
+# Parts, and joints of parts, that are kept: some 100 MB of them, which only a stream comes to whose
+# entities are all unlike.
+SHARED_MAX: Final = 50_000
 _RANKS: Final = {
     VerdictName.MISSING: 0, VerdictName.FRESH: 1, VerdictName.STALE: 2, VerdictName.FALLBACK: 3,
 }  # fmt: skip
@@ -70,43 +74,49 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
     name: str
 
     @classmethod
-    def of(cls, verdicts: list[Verdict]) -> "Seen":
-        """What these verdicts on an event's entities come to."""
-        verdict = of_event(verdicts)
+    def of(cls, verdict: Verdict) -> "Seen":
+        """The verdict, written."""
         return cls(verdict, msgspec.Raw(_ENCODE(verdict)), verdict.name.value)
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What one entity's features come to, for every event of it while they stay as they are."""
+class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
+    """What one entity's features add to a score. Entities of which the same is known share one.
 
-    used: tuple[FeatureUsed, ...]
-    # The same as JSON, its items separated by commas.
-    written: bytes
-    # The verdict on it, and how that ranks among those on the event's other entities.
+    That is so of most: they are in no subgraph, or in one like many others.
+    """
+
+    # The verdict on it, as of its groups that count, and how it ranks among those of others.
     seen: Seen
     rank: int
+    # The verdict on all of its groups, None where it has none.
+    every: Verdict | None
     # Bits: KNOWN, KNOWS_CLASSICAL, KNOWS_QUANTUM.
     knows: int
     # The sum of its terms without ring, and of those with ring by path (priors if not known).
     common: float
-    classical: float
-    quantum: float
-    # Reasons by path, terms without ring among them.
+    rings: tuple[float, float, float]
+    # Its largest reasons by path, terms without ring among them.
     reasons: tuple[list[Ranked], list[Ranked], list[Ranked]]
 
 
-def verdict_of(views: Sequence[View]) -> Seen:
-    """The event's verdict: the worst, missing only where all are missing.
+class View(msgspec.Struct, frozen=True, gc=False):
+    """One entity's features, for every event of it while they stay as they are."""
 
-    Those of its `ring` groups count, or all where its entities have none.
-    """
-    worst = views[0]
-    for view in views:
-        if view.rank > worst.rank:
-            worst = view
-    if worst.rank == UNRANKED:
-        return Seen.of([used.verdict for view in views for used in view.used])
-    return worst.seen
+    used: tuple[FeatureUsed, ...]
+    # The same as JSON, separated by commas.
+    written: bytes
+    part: Part
+
+
+class Joint(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
+    """What the entities of an event add to its score together, by path: None where not known."""
+
+    seen: Seen
+    assessed: bool
+    heuristic: float
+    classical: float | None
+    quantum: float | None
+    reasons: tuple[list[Ranked], list[Ranked], list[Ranked]]
 
 
 class Scored(msgspec.Struct, frozen=True, gc=False):
@@ -143,54 +153,89 @@ class Scorer:
                 self._by_role[owners.pop()].append(addend)
             else:
                 self._mixed.append(addend)
-        self._priors = math.fsum(
-            addend.at_prior
-            for addends in (*self._by_role.values(), self._mixed)
-            for addend in addends
-            if addend.of_ring
-        )
         self._reads_ring = any(
             addend.of_ring
             for addends in (*self._by_role.values(), self._mixed)
             for addend in addends
         )
+        self._parts: dict[Hashable, Part] = {}
+        self._joints: dict[tuple[Part, ...], Joint] = {}
         # Roles that an event lacks.
         self.absent = {role: self.view(role, ()) for role in self.roles}
 
     def view(self, role: str, used: tuple[FeatureUsed, ...]) -> View:
         """What the features of one entity come to; values that may not be used are not in them."""
+        return View(used, b",".join([_ENCODE(each) for each in used]), self._part(role, used))
+
+    def _part(self, role: str, used: tuple[FeatureUsed, ...]) -> Part:
         features = {(each.role, each.group): each for each in used}
         knows = 0
-        common: list[Ranked] = []
-        rings: tuple[list[Ranked], ...] = ([], [], [])
-        sums = [0.0, 0.0, 0.0, 0.0]
+        common: list[tuple[str, float]] = []
+        rings: tuple[list[tuple[str, float]], ...] = ([], [], [])
         for addend in self._by_role[role]:
-            for path in (HEURISTIC, CLASSICAL, QUANTUM) if addend.of_ring else (HEURISTIC,):
-                part, known = addend.evaluate({}, features, path)
-                sums[path if addend.of_ring else 3] += part
-                (rings[path] if addend.of_ring else common).extend(_ranked(addend.name, part))
-                if known and not addend.of_ring:
-                    knows |= KNOWN
-        for path in (CLASSICAL, QUANTUM):
-            if any(PATHS[path].value in each.estimates for each in used):
-                knows |= KNOWS[path]
+            if addend.of_ring:
+                for path in (HEURISTIC, CLASSICAL, QUANTUM):
+                    rings[path].append((addend.name, addend.evaluate({}, features, path)[0]))
+            else:
+                part, known = addend.evaluate({}, features, HEURISTIC)
+                common.append((addend.name, part))
+                knows |= KNOWN if known else 0
+        for each in used:
+            knows |= KNOWS_CLASSICAL if "classical" in each.estimates else 0
+            knows |= KNOWS_QUANTUM if "quantum" in each.estimates else 0
         # A ring's verdict speaks for its entity: the group `graph` is fresh as long as its shard.
         verdicts = [each.verdict for each in used if each.group == RING or not self._reads_ring]
-        seen = Seen.of(verdicts)
-        return View(
-            used=used,
-            written=b",".join([_ENCODE(each) for each in used]),
+        every = of_event([each.verdict for each in used]) if used else None
+        seen = of_event(verdicts)
+        key = (tuple(common), *map(tuple, rings), knows, seen, every, len(verdicts))
+        if (part_ := self._parts.get(key)) is None:
+            part_ = Part(
+                seen=Seen.of(seen),
+                rank=_RANKS[seen.name] if verdicts else UNRANKED,
+                every=every,
+                knows=knows,
+                common=_sum(common),
+                rings=(_sum(rings[0]), _sum(rings[1]), _sum(rings[2])),
+                reasons=(
+                    _largest(common + rings[0]),
+                    _largest(common + rings[1]),
+                    _largest(common + rings[2]),
+                ),
+            )
+            _remember(self._parts, key, part_)
+        return part_
+
+    def joint(self, parts: tuple[Part, ...]) -> Joint:
+        """What these entities, one for each role in order, add to a score."""
+        if (joint := self._joints.get(parts)) is None:
+            joint = self._joined(parts)
+            _remember(self._joints, parts, joint)
+        return joint
+
+    def _joined(self, parts: tuple[Part, ...]) -> Joint:
+        common = math.fsum([part.common for part in parts])
+        rings = [math.fsum([part.rings[path] for part in parts]) for path in range(3)]
+        knows = 0
+        worst = parts[0]
+        for part in parts:
+            knows |= part.knows
+            if part.rank > worst.rank:
+                worst = part
+        # Without any ring of its own an event is judged by all that its entities have.
+        seen = worst.seen
+        if worst.rank == UNRANKED:
+            seen = Seen.of(of_event([part.every for part in parts if part.every is not None]))
+        reasons = [
+            sorted([reason for part in parts for reason in part.reasons[path]])[:REASONS_MAX]
+            for path in range(3)
+        ]
+        return Joint(
             seen=seen,
-            rank=_RANKS[seen.verdict.name] if verdicts else UNRANKED,
-            knows=knows,
-            common=sums[3],
-            classical=sums[CLASSICAL],
-            quantum=sums[QUANTUM],
-            reasons=(
-                sorted(common + rings[0]),
-                sorted(common + rings[1]),
-                sorted(common + rings[2]),
-            ),
+            assessed=bool(knows & KNOWN or self._of_event),
+            heuristic=common + rings[HEURISTIC],
+            classical=common + rings[CLASSICAL] if knows & KNOWS_CLASSICAL else None,
+            quantum=common + rings[QUANTUM] if knows & KNOWS_QUANTUM else None,
+            reasons=(reasons[0], reasons[1], reasons[2]),
         )
 
     def of_events(
@@ -204,61 +249,74 @@ class Scorer:
             bases = list(map(add, bases, parts))
             name = addend.name
             for index, part in enumerate(parts):
-                reasons[index] += _ranked(name, part)
+                if part != 0.0:
+                    reasons[index].append(_ranked(name, part))
         return list(zip(bases, reasons, strict=True))
 
-    def scored(
-        self,
-        base: float,
-        reasons: list[Ranked],
-        views: Sequence[View],
-        numbers: Mapping[str, Sequence[float]],
-        index: int = 0,
-    ) -> Scored:
-        """The score of an event, of its own sum and reasons and the views of all roles in order.
+    def scored(self, base: float, reasons: list[Ranked], joint: Joint) -> Scored:
+        """The score of an event, of its own sum and reasons and of what its entities add.
 
         A path is known where at least one of its estimates is; the others of its terms then stand
-        at their priors. `numbers` are the event's at `index`, for terms that read several entities.
+        at their priors.
         """
-        common = base
-        knows = KNOWN if self._of_event else 0
-        for view in views:
-            common += view.common
-            knows |= view.knows
-        mixed: list[list[Ranked]] = [[], [], []]
-        if self._mixed:
-            mine = {name: column[index] for name, column in numbers.items()}
-            more, known = self._mix(views, mine, mixed)
-            common += more[3]
-            knows |= known
+        served = heuristic = _score(base + joint.heuristic)
         classical = quantum = None
-        served = heuristic = _score(common + self._priors)
         path = HEURISTIC
-        if knows > KNOWN:
-            if knows & KNOWS_CLASSICAL:
-                part = math.fsum([view.classical for view in views])
-                classical = _score(common + (part + more[CLASSICAL] if self._mixed else part))
-            if knows & KNOWS_QUANTUM:
-                part = math.fsum([view.quantum for view in views])
-                quantum = _score(common + (part + more[QUANTUM] if self._mixed else part))
+        if joint.classical is not None or joint.quantum is not None:
+            if joint.classical is not None:
+                classical = _score(base + joint.classical)
+            if joint.quantum is not None:
+                quantum = _score(base + joint.quantum)
             for candidate in self._order:
                 found = (heuristic, classical, quantum)[candidate]
                 if found is not None:
                     path, served = candidate, found
                     break
-        ranked = reasons + mixed[path]
-        for view in views:
-            ranked += view.reasons[path]
-        ranked.sort()
-        level, decision = (
-            self._level(served) if knows & KNOWN else self._outcomes[Level.NOT_ASSESSED]
-        )
+        ranked = joint.reasons[path]
+        if reasons:
+            ranked = sorted(reasons + ranked)
+        level, decision = self._level(served, joint.assessed)
         return Scored(
             PATHS[path],
             Scores(served=served, heuristic=heuristic, classical=classical, quantum=quantum),
             level,
             decision,
             [reason for _, _, reason in ranked[:REASONS_MAX]],
+        )
+
+    def joints(
+        self, views: Sequence[Sequence[View]], numbers: Mapping[str, Sequence[float]]
+    ) -> list[Joint]:
+        """What the entities of each event add to its score, terms that read several among them."""
+        joints = [self.joint(tuple([view.part for view in mine])) for mine in views]
+        if not self._mixed:
+            return joints
+        return [
+            self._with_mixed(joint, mine, {name: column[index] for name, column in numbers.items()})
+            for index, (joint, mine) in enumerate(zip(joints, views, strict=True))
+        ]
+
+    def _with_mixed(self, joint: Joint, views: Sequence[View], numbers: Numbers) -> Joint:
+        """The same with terms that read several entities, or an entity and the event."""
+        features = {(used.role, used.group): used for view in views for used in view.used}
+        sums = [joint.heuristic, joint.classical, joint.quantum]
+        reasons = [list(mine) for mine in joint.reasons]
+        assessed = joint.assessed
+        for addend in self._mixed:
+            for path in range(3):
+                part, known = addend.evaluate(numbers, features, path)
+                assessed = assessed or (known and not addend.of_ring)
+                if (sum_ := sums[path]) is not None:
+                    sums[path] = sum_ + part
+                reasons[path] += _largest([(addend.name, part)])
+        first, second, third = (sorted(mine)[:REASONS_MAX] for mine in reasons)
+        return msgspec.structs.replace(
+            joint,
+            assessed=assessed,
+            heuristic=sums[0],
+            classical=sums[1],
+            quantum=sums[2],
+            reasons=(first, second, third),
         )
 
     def score(self, numbers: Numbers, features: Features) -> Scored:
@@ -269,35 +327,37 @@ class Scorer:
             self.view(role, tuple(used for key, used in features.items() if key[0] == role))
             for role in self.roles
         ]
-        return self.scored(base, reasons, views, columns)
+        [joint] = self.joints([views], columns)
+        return self.scored(base, reasons, joint)
 
-    def _mix(
-        self, views: Sequence[View], numbers: Numbers, reasons: list[list[Ranked]]
-    ) -> tuple[list[float], int]:
-        """Sums by path, and at 3 without ring, of the terms that read several entities."""
-        features = {(used.role, used.group): used for view in views for used in view.used}
-        sums = [0.0, 0.0, 0.0, 0.0]
-        knows = 0
-        for addend in self._mixed:
-            for path in (HEURISTIC, CLASSICAL, QUANTUM):
-                part, known = addend.evaluate(numbers, features, path)
-                reasons[path] += _ranked(addend.name, part)
-                if addend.of_ring:
-                    sums[path] += part
-                elif path == HEURISTIC:
-                    sums[3] += part
-                    knows |= KNOWN if known else 0
-        return sums, knows
-
-    def _level(self, score: float) -> tuple[Level, Decision]:
+    def _level(self, score: float, assessed: bool) -> tuple[Level, Decision]:
+        if not assessed:
+            return self._outcomes[Level.NOT_ASSESSED]
         if score >= self._levels.highest:
             return self._outcomes[Level.HIGHEST]
         return self._outcomes[Level.ELEVATED if score >= self._levels.elevated else Level.NORMAL]
 
 
-def _ranked(term: str, part: float) -> list[Ranked]:
-    """The term's reason, unless it says nothing."""
-    return [] if part == 0.0 else [(-abs(part), term, Reason(term, round(part, 6)))]
+def _remember(memory: dict[Any, Any], key: Hashable, value: object) -> None:
+    """Keep a value; all are made again when there are too many."""
+    if len(memory) >= SHARED_MAX:
+        memory.clear()
+    memory[key] = value
+
+
+def _sum(parts: list[tuple[str, float]]) -> float:
+    return math.fsum([part for _, part in parts])
+
+
+def _largest(parts: list[tuple[str, float]]) -> list[Ranked]:
+    """The reasons that may be among an event's, largest first; what says nothing is none."""
+    return sorted([_ranked(name, part) for name, part in parts if part != 0.0])[:REASONS_MAX]
+
+
+@lru_cache(maxsize=65_536)  # amounts and shares repeat
+def _ranked(term: str, part: float) -> Ranked:
+    """The term's reason."""
+    return (-abs(part), term, Reason(term, round(part, 6)))
 
 
 def _score(log_odds: float) -> float:

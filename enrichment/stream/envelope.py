@@ -32,7 +32,7 @@ CORRELATION: Final = "ce_correlationid"
 CORRELATION_HEADERS: Final = (CORRELATION, "correlation-id", "x-correlation-id")
 
 # What a String of CloudEvents may not hold: control characters and noncharacters of the plane.
-_FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
+FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 _UUID: Final = re.compile(rb"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 _TRACESTATE: Final = re.compile(rb"[\x20-\x7e]{1,512}")
 _REPLAY: Final = re.compile(rb"[a-zA-Z0-9._-]{1,249}/[0-9]{1,10}/[0-9]{1,19}")
@@ -283,7 +283,7 @@ def _text(content: bytes | None) -> bytes:
         text = content.decode()
     except UnicodeDecodeError:
         return b""
-    return content if text.isprintable() or _FORBIDDEN.search(text) is None else b""
+    return content if text.isprintable() or FORBIDDEN.search(text) is None else b""
 
 
 def _progress(stated: bytes) -> int | None:

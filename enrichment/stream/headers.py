@@ -42,6 +42,7 @@ def constant_headers(
     )
 
 
+@lru_cache(maxsize=4096)  # a batch's events lie within a few seconds
 def rfc3339(time_ms: int) -> bytes:
     """Milliseconds since 1970 as an RFC 3339 time in UTC.
 
@@ -51,7 +52,7 @@ def rfc3339(time_ms: int) -> bytes:
     return b"%s.%03dZ" % (_to_the_second(seconds), milliseconds)
 
 
-@lru_cache(maxsize=1024)  # a batch's events lie within a few seconds
+@lru_cache(maxsize=1024)
 def _to_the_second(seconds: int) -> bytes:
     return (_EPOCH + timedelta(seconds=seconds)).isoformat(timespec="seconds").encode()
 

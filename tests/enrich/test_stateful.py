@@ -24,7 +24,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from enrichment.enrich.loop import Clients, Loop, LoopConfig, LostInstanceError
+from enrichment.enrich.clients import Clients, LoopConfig
+from enrichment.enrich.loop import Loop, LostInstanceError
 from enrichment.stream.topics import DIGESTS, StreamTopics
 from tests.enrich.streams import PAYMENTS, enricher, payment
 from tests.faults.answers import origin_of

@@ -2,13 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from enrichment.enrich.batch import Enricher, Outputs, Record
+from enrichment.enrich.clients import Clients, LoopConfig
 from enrichment.enrich.lookup import Lookup
-from enrichment.enrich.loop import Clients, Loop, LoopConfig
+from enrichment.enrich.loop import Loop
+from enrichment.feature.store import Layout
 from enrichment.wiring import now_ms
 from tests.feature.cached import PARTITIONS, MemoryCache
 from tests.integration.stages import Stream
@@ -34,18 +36,18 @@ def config(stream: Stream, instance: str, **changes: Any) -> LoopConfig:
 class Hesitant(Enricher):
     """An enricher that does something before it answers a batch."""
 
-    before: Callable[[list[Record]], None] = staticmethod(lambda _: None)
+    before: Callable[[Sequence[Record]], None] = staticmethod(lambda _: None)
 
-    def process(self, records: list[Record]) -> Outputs:
+    def process(self, records: Sequence[Record]) -> Outputs:
         """As its parent, a little later."""
         self.before(records)
         return super().process(records)
 
 
-def hesitant(stream: Stream, before: Callable[[list[Record]], None]) -> Hesitant:
+def hesitant(stream: Stream, before: Callable[[Sequence[Record]], None]) -> Hesitant:
     """An enricher of the stream, over an empty cache, that calls `before` for each batch."""
     cache = MemoryCache(pipeline=stream.name)
-    lookup = Lookup(cache.client, stream.name, PARTITIONS, now_ms)
+    lookup = Lookup(cache, Layout(stream.name), PARTITIONS, now_ms)
     enricher = Hesitant(stream.pipeline, lookup, now_ms)
     enricher.before = before
     return enricher

@@ -284,9 +284,6 @@ def test_no_identity_leaves_the_enricher(make_field: Callable[..., Field]) -> No
     assert batches
 
 
-@pytest.mark.xfail(
-    strict=False, reason="enrich quotes misplaced values in a dead letter's detail: to be mended"
-)
 def test_a_misplaced_identity_is_in_no_dead_letter(make_field: Callable[..., Field]) -> None:
     """A card number in the amount's place is refused without being quoted."""
     rows = identities()[:1]

@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from enrichment.enrich.loop import Clients
+from enrichment.enrich.clients import Clients
 from enrichment.lab.servers import LocalServers
 from enrichment.stream.transaction import TransactionalProducer
 from enrichment.wiring import now_ms

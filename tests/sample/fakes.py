@@ -163,7 +163,7 @@ class MemoryTopics:
         """One committed transaction."""
         for message in messages:
             at = self.records.setdefault(message.topic, [])
-            at.append((message.key.decode(), message.value))
+            at.append(((message.key or b"").decode(), message.value))
         if next_offset is not None:
             assert next_offset >= self.consumed, "the offset went back"
             self.consumed = next_offset

@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from enrichment.enrich.answer import Answer, features_of
+from enrichment.enrich.answer import Answer, with_features
 from enrichment.enrich.decode import Decoder, Invalid
 from enrichment.enrich.events import Event
 from enrichment.enrich.features import GRAPH, Cache, FeaturePlan, Known
-from enrichment.enrich.score import Scorer, View, verdict_of
+from enrichment.enrich.score import Scorer, View
 from enrichment.feature.store import SHARD_KIND, feature_key
 from enrichment.pipelines import Pipeline, load
 from enrichment.records import FeatureUpdate, Origin
@@ -81,8 +81,9 @@ class SameWork:
         views = [self._view(role, event, found, cache, judged_at_ms) for role in self._scorer.roles]
         numbers = {name: [number] for name, number in event.numbers.items()}
         [(base, reasons)] = self._scorer.of_events(numbers, 1)
-        scored = self._scorer.scored(base, reasons, views, numbers)
-        value = self._encode(
+        [joint] = self._scorer.joints([views], numbers)
+        scored = self._scorer.scored(base, reasons, joint)
+        answer = self._encode(
             Answer(
                 event.id,
                 self._pipeline.name,
@@ -90,18 +91,18 @@ class SameWork:
                 event.occurred_at_ms,
                 at_ms,
                 msgspec.Raw(event.payload),
-                verdict_of(views).written,
+                joint.seen.written,
                 scored.path,
                 scored.scores,
                 scored.level,
                 scored.decision,
                 scored.reasons,
-                features_of(views),
                 self._pipeline.version,
                 self._pipeline.score.version,
                 "",
             )
         )
+        value = with_features(answer, views)
         return value, cloud_event("enriched", self._source, event.id, event.occurred_at_ms)
 
     def _view(self, role: str, event: Event, found: Found, cache: Cache, at_ms: int) -> View:
