@@ -78,7 +78,6 @@ class OnBroker:
         admin = AdminClient(self._client)
         for future in admin.create_topics(topics).values():
             future.result(30)
-        self._consumers: list[Consumer] = []
 
     def consumer(self, instance: str) -> Consumer:
         """A member of the group, subscribed to the source."""
@@ -96,7 +95,6 @@ class OnBroker:
             }
         )
         consumer.subscribe([self.source])
-        self._consumers.append(consumer)
         return consumer
 
     def producer(self, id_: str, queue_max: int = 1_000) -> Producer:
@@ -115,11 +113,6 @@ class OnBroker:
         """What a committed reader finds on the target."""
         return [each.value() for each in scan(self._client["bootstrap.servers"], self.target)]  # type: ignore[arg-type]
 
-    def close(self) -> None:
-        """Leave the group."""
-        for consumer in self._consumers:
-            consumer.close()
-
 
 @pytest.fixture(params=["memory", "broker"])
 def ground(request: pytest.FixtureRequest, servers: LocalServers) -> Iterator[Ground]:
@@ -127,9 +120,9 @@ def ground(request: pytest.FixtureRequest, servers: LocalServers) -> Iterator[Gr
     if request.param == "memory":
         yield InMemory()
         return
-    made = OnBroker(servers.bootstrap)
-    yield made
-    made.close()
+    # Its consumers are dropped and not closed: a close in the middle of a rebalance may never come
+    # back (librdkafka issue 4041; seen here), and no signal gets through to it.
+    yield OnBroker(servers.bootstrap)
 
 
 def take(consumer: Any, count: int) -> list[Any]:
@@ -170,7 +163,6 @@ def test_outputs_and_offsets_come_together(ground: Ground) -> None:
     producer.commit_transaction(3)
     # The broker answers before every partition has heard of it.
     eventually("the output is seen", lambda: ground.read() == [b"A"])
-    consumer.close()
     assert [each.value() for each in take(ground.consumer("one"), 1)] == [b"c"]
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -62,7 +62,7 @@ def test_a_slow_batch_keeps_its_partitions_until_it_is_done(stream: Stream) -> N
     """A member that joins in the middle of a batch answers nothing of it, before or after."""
     held, go_on = threading.Event(), threading.Event()
 
-    def wait(records: list[Record]) -> None:
+    def wait(records: Sequence[Record]) -> None:
         if any(record.offset >= 10 for record in records) and not go_on.is_set():
             held.set()
             go_on.wait(30)

@@ -216,12 +216,16 @@ def features(kind: str, id_: str, subgraph: str, now_ms: int) -> dict[str, bytes
         "subgraph": subgraph, "event_time_ms": now_ms, "computed_at_ms": now_ms,
     }  # fmt: skip
     batch = f"{STREAM}|north|{now_ms}|0"
+    # As unlike each other as small subgraphs are: what is equal the hot path works out once.
+    draw = int(_hash(id_), 16)
+    density, core_number = round(0.1 + draw % 90 / 100, 2), float(1 + draw // 90 % 6)
+    membership = draw // 540 % 1000 / 1000
     graph = FeatureUpdate(
         **common,
         group="graph",
         values={
             "events": 12.0, "amount": 843.5, "velocity_short": 1.0, "degree": 4.0, "size": 6.0,
-            "density": 0.35, "core_number": 3.0, "known_bad_near": 0.0,
+            "density": density, "core_number": core_number, "known_bad_near": 0.0,
             "subgraph_since_ms": float(now_ms),
         },
         source=Source(backend="window", micro_batch_id=batch),
@@ -233,7 +237,9 @@ def features(kind: str, id_: str, subgraph: str, now_ms: int) -> dict[str, bytes
             **common,
             group="ring",
             values={"size": 6.0, "density": 0.35, "energy_best": -3.125, "amount": 843.5},
-            estimates=dict.fromkeys(("quantum", "classical", "random"), ESTIMATE),
+            estimates=dict.fromkeys(
+                ("quantum", "classical", "random"), ESTIMATE | {"membership": membership}
+            ),
             source=Source(
                 backend="qsim", micro_batch_id=batch, job_id=_hash(batch), problem_id="p-0",
                 circuit_hash=_hash("circuit"), shots=1_000, seed=7,
