@@ -55,6 +55,10 @@ class Settings(BaseSettings):
     batch_events_max: int = Field(default=2_000, gt=0, le=100_000, description="Events per batch")
     batch_ms_max: int = Field(default=10, gt=0, le=1_000, description="How long a batch may fill")
     read_timeout_ms: int = Field(default=20, gt=0, le=1_000, description="The cache read's timebox")
+    cache_tracking: bool = Field(
+        default=True,
+        description="Let Redis tell what has changed, and read that alone; else everything is read",
+    )
     sampler_processes: int = Field(
         default=1, gt=0, le=64, description="Spawned processes for circuits"
     )

@@ -89,7 +89,9 @@ def open_reads(settings: Settings) -> "TrackedReads":
     """The hot path's reads of the feature cache, within its timebox."""
     from enrichment.feature.reads import TrackedReads
 
-    return TrackedReads(redis_address(settings), settings.read_timeout_ms / 1000)
+    return TrackedReads(
+        redis_address(settings), settings.read_timeout_ms / 1000, track=settings.cache_tracking
+    )
 
 
 def stop_on_signals() -> threading.Event:

@@ -154,11 +154,13 @@ class KnownFeatures:
         if found.rebuilding != self._rebuilding:
             self._rebuilding = found.rebuilding
             self._drop_views()
-        self._note_changed(found.changed)
         self._tracked = self._lookup.tracking
+        if self._tracked:  # if not, all is read before each use, and nothing need be noted
+            self._note_changed(found.changed)
         self._answered_at_ms = self._now_ms()
         self._keep(wanted, found.values)
-        self._note_changed(found.overtaken)
+        if self._tracked:
+            self._note_changed(found.overtaken)
         return True
 
     def _keep(self, wanted: list[EntityGroup], values: list[bytes | None]) -> None:

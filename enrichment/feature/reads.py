@@ -182,9 +182,10 @@ def open_session(address: Address, deadline_s: float, *, track: bool = True) -> 
 class _Opening:
     """A session on its way: opened on a thread of its own, tried again until it is there."""
 
-    def __init__(self, address: Address, connect_s: float) -> None:
+    def __init__(self, address: Address, connect_s: float, *, track: bool) -> None:
         self._address = address
         self._connect_s = connect_s
+        self._track = track
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._tried = threading.Event()
@@ -196,7 +197,8 @@ class _Opening:
         pause_s = PAUSE_FIRST_S
         while not self._ended.is_set():
             try:
-                session = open_session(self._address, time.monotonic() + self._connect_s)
+                deadline_s = time.monotonic() + self._connect_s
+                session = open_session(self._address, deadline_s, track=self._track)
             except redis.RedisError as error:
                 self.error = error
                 self._tried.set()
@@ -237,14 +239,25 @@ class TrackedReads:
     together, raises redis.TimeoutError; its connection is let go, and another made.
     """
 
-    def __init__(self, address: Address, timeout_s: float, *, connect_s: float = CONNECT_S) -> None:
-        """Connects at once, on a thread of its own; `connect` waits for it."""
+    def __init__(
+        self,
+        address: Address,
+        timeout_s: float,
+        *,
+        connect_s: float = CONNECT_S,
+        track: bool = True,
+    ) -> None:
+        """Connects at once, on a thread of its own; `connect` waits for it.
+
+        Not to `track` is for what stands between us and Redis and does not pass its words on.
+        """
         self._address = address
+        self._track = track
         self._timeout_s = timeout_s
         self._connect_s = connect_s
         self._session: Session | None = None
         self._new = True  # nothing was read over this session yet
-        self._opening: _Opening | None = _Opening(address, connect_s)
+        self._opening: _Opening | None = _Opening(address, connect_s, track=track)
         self._patient = True
 
     @property
@@ -304,7 +317,7 @@ class TrackedReads:
 
     def _connected(self, deadline_s: float) -> Session:
         if self._opening is None:
-            self._opening = _Opening(self._address, self._connect_s)
+            self._opening = _Opening(self._address, self._connect_s, track=self._track)
             self._patient = True
         # Whoever has waited for the first attempt need not wait for those that follow.
         wait_s = deadline_s - time.monotonic() if self._patient else 0.0
