@@ -105,6 +105,11 @@ class MemoryCache:
         partition = partition_for(update_key(self.pipeline, kind, id_, group), PARTITIONS)
         self.held[projection_key(self.pipeline, partition)] = REBUILDING
 
+    def ready(self) -> None:
+        """Say of every partition that it is projected."""
+        for number in range(PARTITIONS):
+            self.held[projection_key(self.pipeline, number)] = READY
+
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         """The values of the keys, None where there is none."""
         self.reads += 1
