@@ -36,6 +36,7 @@ from enrichment.stream.transaction import Outcome, TransactionalProducer
 from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 
+GATHER_S: Final = 0.001  # how late it may be noticed that a commit is done
 CALL_S: Final = 10.0  # the longest that one call to the broker may take before the batch is dropped
 
 # Not `message.headers()`: of a header whose name is not UTF-8 the client makes a null pointer and
@@ -103,9 +104,7 @@ class Loop:
 
     def _iterate(self) -> None:
         """One batch. What could not be committed is read again."""
-        config = self._config
-        messages = self._consumer.consume(config.batch_events_max, config.batch_ms_max / 1000)
-        records, offsets = self._records(messages)
+        records, offsets = self._records(self._gathered())
         if records and not self._dropped:
             started_ms = self._now_ms()
             outputs = self._enricher.process(records)
@@ -117,6 +116,18 @@ class Loop:
             self._settle()
         if self._dropped:
             self._read_again()
+
+    def _gathered(self) -> list[Message]:
+        """What has come: while a commit was under way, and at most so long or so much as is told.
+
+        A batch that is not full waits for the commit before, since it could not be produced
+        earlier: what comes meanwhile goes with it.
+        """
+        most = self._config.batch_events_max
+        messages: list[Message] = self._consumer.consume(most, self._config.batch_ms_max / 1000)
+        while self._commit is not None and len(messages) < most and not self._commit.done():
+            messages += self._consumer.consume(most - len(messages), GATHER_S)
+        return messages
 
     def _records(self, messages: Sequence[Message]) -> tuple[list[Record], list[TopicPartition]]:
         """The records among these messages, and the offsets behind them."""
