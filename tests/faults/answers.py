@@ -11,12 +11,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Final
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from enrichment.stream.headers import header
 from enrichment.stream.topics import DIGESTS, StreamTopics
+
+SHOWN_S: Final = 5.0
 
 
 class _Place(msgspec.Struct):
@@ -108,7 +111,20 @@ class Account:
 
     @classmethod
     def take(cls, bootstrap: str, stream: str) -> "Account":
-        """Read everything that is committed, with a reader of its own."""
+        """Read everything that is committed, with a reader of its own.
+
+        A commit is answered before all its partitions show it: what seems to lack is looked for
+        again.
+        """
+        give_up_s = time.monotonic() + SHOWN_S
+        while True:
+            account = cls._take(bootstrap, stream)
+            whole = account.lost == 0 and +account.digested == +account.by_partition
+            if whole or time.monotonic() > give_up_s:
+                return account
+
+    @classmethod
+    def _take(cls, bootstrap: str, stream: str) -> "Account":
         topics = StreamTopics(stream)
         account = cls(inputs=_held(bootstrap, topics.events))
         times = {number: bytearray(size) for number, size in account.inputs.items()}
