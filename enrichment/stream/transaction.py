@@ -132,6 +132,11 @@ class TransactionalProducer:
             self._patiently(lambda: self.producer.commit_transaction(CALL_S))
         except KafkaException as error:
             return self.give_up(error)
+        except SystemError as error:
+            # What the client makes of several errors that come up in one flush (seen when fenced).
+            if not isinstance(error.__cause__, KafkaException):
+                raise
+            return self.give_up(error.__cause__)
         return Outcome.COMMITTED
 
     def write(
