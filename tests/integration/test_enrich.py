@@ -202,7 +202,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 def test_without_redis_events_are_still_answered(
     make_stream: MakeStream, own_redis: RedisServer
 ) -> None:
-    """Fresh quantum features while Redis is there, the heuristic while it is away, and back."""
+    """While Redis is away what was last known serves, else the heuristic; then the cache again."""
     stream = make_stream(redis_url=f"redis://{own_redis.address}/0")
     stage = stream.start("enrich")
 
@@ -221,9 +221,9 @@ def test_without_redis_events_are_still_answered(
                 key = feature_key(each.pipeline, each.entity, each.id, each.group)
                 cache.set(key, msgspec.json.encode(each))
 
-    def answer(event_id: str) -> tuple[ScorePath, VerdictName, str]:
+    def answer(event_id: str, **fields: str) -> tuple[ScorePath, VerdictName, str]:
         """Path, verdict and reason of one event, published now."""
-        stream.publish([payment(event_id=event_id, occurred_at=now_ms())])
+        stream.publish([payment(event_id=event_id, occurred_at=now_ms(), **fields)])
         found: list[Enriched] = []
 
         def here() -> bool:
@@ -237,8 +237,10 @@ def test_without_redis_events_are_still_answered(
     assert answer("with") == (ScorePath.QUANTUM, VerdictName.FRESH, "subgraph_unchanged")
     own_redis.process.kill()
     for number in range(3):
-        expected = (ScorePath.HEURISTIC, VerdictName.FALLBACK, "cache_unavailable")
-        assert answer(f"without-{number}") == expected
+        # The event's verdict is that of the entity of which least is known, here its device.
+        away = (VerdictName.FALLBACK, "cache_unavailable")
+        assert answer(f"known-{number}") == (ScorePath.QUANTUM, *away)
+        assert answer(f"new-{number}", account_id="new") == (ScorePath.HEURISTIC, *away)
     own_redis.start(within_s=20)
     fill()
 
