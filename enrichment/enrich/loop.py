@@ -70,7 +70,13 @@ class Loop:
         clients = clients or Clients.open(config)
         self._consumer, self._producer = clients.consumer, clients.producer
         self._transactions = TransactionalProducer(self._producer) if config.exactly_once else None
-        self._outlet = Outlet(self._producer, config.stream, config.digest_partitions, framing)
+        self._outlet = Outlet(
+            self._producer,
+            config.stream,
+            digest_partitions=config.digest_partitions,
+            transactional=config.exactly_once,
+            framing=framing,
+        )
         self._committer = committer or ThreadPoolExecutor(1, thread_name_prefix="commit")
         # The commit that is under way, True where it went through, and the offsets in it.
         self._commit: Future[bool] | None = None

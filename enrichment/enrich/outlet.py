@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from enrichment.enrich.batch import Output, Outputs
 from enrichment.records import Digest
-from enrichment.stream.framing import Framing
+from enrichment.stream.framing import BARE, Framing
 from enrichment.stream.headers import cloud_event
 from enrichment.stream.topics import DIGESTS, StreamTopics, partition_for, shard_key
 
@@ -26,7 +26,13 @@ class Outlet:
     """Hands outputs to a producer. Nobody else produces with it."""
 
     def __init__(
-        self, producer: Producer, stream: str, digest_partitions: int, framing: Framing
+        self,
+        producer: Producer,
+        stream: str,
+        *,
+        digest_partitions: int,
+        transactional: bool,
+        framing: Framing,
     ) -> None:
         self._producer = producer
         self._topics = StreamTopics(stream)
@@ -35,8 +41,9 @@ class Outlet:
         self._encode = msgspec.json.Encoder().encode
         self._source = f"/enrichment/{stream}"
         self._progress_sent_ms: dict[int, int] = {}
-        # What the broker refused since the last look: messages without a transaction to abort.
+        # What the broker refused since the last look: in a transaction, its commit says so.
         self.failed: list[str] = []
+        self._on_delivery = None if transactional else self._delivered
 
     def put(self, outputs: Outputs, now_ms: int) -> None:
         """Queue every output of a batch. Raises QueueFullError, and KafkaException."""
@@ -83,10 +90,12 @@ class Outlet:
 
     def _put(self, topic: str, outputs: list[Output], partition: int = -1) -> None:
         """Queue records; when the queue is full, wait for room, since nothing may be lost."""
-        framing, delivered = self._framing, self._delivered
-        produce = self._producer.produce
+        framed = None if self._framing is BARE else self._framing.framed
+        produce, delivered = self._producer.produce, self._on_delivery
         for output in outputs:
-            value, headers = framing.framed(topic, output.value, output.headers)
+            value, headers = output.value, output.headers
+            if framed is not None:
+                value, headers = framed(topic, value, headers)
             waited_s = 0.0
             while True:
                 try:
