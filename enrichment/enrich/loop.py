@@ -11,8 +11,9 @@ partition's next owner must see is committed before the partition is given up.
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from operator import methodcaller
+from threading import Thread
 from typing import Final
 
 from confluent_kafka import (
@@ -25,6 +26,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from enrichment.enrich.aside import Aside
 from enrichment.enrich.batch import Enricher, Outputs, Record
 from enrichment.enrich.clients import Clients, LoopConfig
 from enrichment.enrich.outlet import Outlet, QueueFullError
@@ -37,6 +39,8 @@ from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 
 GATHER_S: Final = 0.001  # how late it may be noticed that a commit is done
+COMMIT_S: Final = 30.0  # all the tries of all the calls of one commit take some 20 s
+CLOSE_S: Final = 5.0  # nothing is lost where the group has to find out by itself that we have gone
 CALL_S: Final = 10.0  # the longest that one call to the broker may take before the batch is dropped
 
 # Not `message.headers()`: of a header whose name is not UTF-8 the client makes a null pointer and
@@ -77,7 +81,7 @@ class Loop:
             transactional=config.exactly_once,
             framing=framing,
         )
-        self._committer = committer or ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._committer = committer or Aside("commit")
         # The commit that is under way, True where it went through, and the offsets in it.
         self._commit: Future[bool] | None = None
         self._offsets: list[TopicPartition] = []
@@ -102,7 +106,9 @@ class Loop:
         finally:
             self._committer.shutdown()
             self._commit = None  # nothing is begun any more
-            self._consumer.close()
+            closing = Thread(target=self._consumer.close, name="close", daemon=True)
+            closing.start()
+            closing.join(CLOSE_S)
             if self._transactions is not None:
                 self._transactions.close()  # between two batches there is nothing to deliver
             else:
@@ -199,7 +205,12 @@ class Loop:
         commit, self._commit = self._commit, None
         if commit is None:
             return True
-        if not commit.result():
+        try:
+            done = commit.result(COMMIT_S)
+        except TimeoutError:
+            message = f"Kafka has not answered a commit for {COMMIT_S:.0f} s"
+            raise LostInstanceError(f"{message}: starting again reads what was committed") from None
+        if not done:
             return False
         if self._transactions is None:
             self._commit_offsets(last=last)
