@@ -18,7 +18,6 @@ import msgspec
 from enrichment.enrich.events import Event, Events
 from enrichment.pipelines import Pipeline
 from enrichment.records import DeadLetterReason
-from enrichment.stream.envelope import FORBIDDEN
 
 ID_MAX: Final = 256  # characters: an id is a key in Redis and in Kafka, not a document
 AMOUNT_MAX: Final = 1e12  # major units; its minor units still add up exactly in 64 bits
@@ -207,13 +206,6 @@ class Decoder:
     def _wrong_ids(self, raws: Sequence[Any]) -> dict[int, Invalid]:
         """Events with an id that no id can be; the lengths of texts were checked on decoding."""
         wrong = {}
-        own = self._column(raws, self._texts[0])
-        if not "".join(id_ for id_ in own if type(id_) is str).isprintable():
-            # It is the output's `ce_id` too, and those have no control characters.
-            for index, id_ in enumerate(own):
-                if type(id_) is str and FORBIDDEN.search(id_):
-                    detail = f"{self._texts[0]}: control characters have no place in an id"
-                    wrong[index] = Invalid(DeadLetterReason.INVALID_FIELD, detail)
         for field in self._texts:
             column = self._column(raws, field)
             if int in set(map(type, column)):

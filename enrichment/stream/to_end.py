@@ -1,5 +1,6 @@
 """Topics read from their beginning to their end of now, transactions respected."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from confluent_kafka import (
 
 CALL_S: Final = 10.0
 POLL_S: Final = 0.05
+LEADER_S: Final = 0.2  # between questions to a partition that was just created
+QUESTIONS_MAX: Final = 25  # five seconds: by then it has a leader, or is in trouble
 
 
 def read_to_end(
@@ -44,10 +47,7 @@ def scan_to_end(
         }
     )
     try:
-        ends = {
-            (wanted.topic, wanted.partition): reader.get_watermark_offsets(wanted, CALL_S)[1]
-            for wanted in partitions
-        }
+        ends = {(wanted.topic, wanted.partition): _end(reader, wanted) for wanted in partitions}
         reader.assign([TopicPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions])
         waited_s = 0.0
         while ends:
@@ -68,3 +68,15 @@ def scan_to_end(
                         del ends[where]
     finally:
         reader.close()
+
+
+def _end(reader: Consumer, wanted: TopicPartition) -> int:
+    """The high watermark; a partition without a leader yet is asked again."""
+    for left in reversed(range(QUESTIONS_MAX)):
+        try:
+            return int(reader.get_watermark_offsets(wanted, CALL_S)[1])
+        except KafkaException as error:
+            if not error.args[0].retriable() or left == 0:
+                raise
+            time.sleep(LEADER_S)
+    raise AssertionError("unreachable: the last question raises")

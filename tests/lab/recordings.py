@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from enrichment.enrich.rescore import rescored
 from enrichment.enrich.score import Scorer
 from enrichment.lab.simulate import run_of_seed
 from enrichment.pipelines import Pipeline, load
@@ -118,7 +119,8 @@ def enriched(
         pipeline_version=pipeline.version,
         score_version=pipeline.score.version,
     )
-    return msgspec.json.encode(record)
+    # As the hot path writes it.
+    return rescored(pipeline)(msgspec.json.encode(record))
 
 
 def outcomes(events: list[Drawn]) -> Iterator[bytes]:

@@ -94,12 +94,12 @@ LIMIT_ALO, LIMIT_EO = (
     for delivery, per_s in ((ALO, 250e3), (EO, 120e3))
 )
 OURS_ALO, OURS_EO = (
-    System(name=OURS, kind=Kind.OURS, delivery=delivery, per_s=30e3, events_max=ENOUGH, quick=True)
+    System(name=OURS, kind=Kind.OURS, delivery=delivery, per_s=30e3, events_max=300_000, quick=True)
     for delivery in (ALO, EO)
 )
 # Against what a cache gives that holds most of a stream's entities: nothing is known beforehand.
 OURS_READING = System(
-    name=f"{OURS}, every value read", kind=Kind.OURS, delivery=EO, per_s=15e3, events_max=200_000,
+    name=f"{OURS}, every value read", kind=Kind.OURS, delivery=EO, per_s=20e3, events_max=100_000,
     environment={"ENRICHMENT_CACHE_TRACKING": "false"},
 )  # fmt: skip
 QUIX_ALO, QUIX_EO = (
