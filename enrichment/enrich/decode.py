@@ -26,6 +26,7 @@ NUMBER_END: Final = 10 ** (ID_MAX - 1)  # an id that is a number has a sign, per
 TIME_END_MS: Final = 10**18
 _LITERAL_NOT_A_NUMBER: Final = re.compile(rb"[:\[,]\s*-?(NaN|Infinity)\b")
 
+Columns = list[Sequence[Any]]  # one for each field that the pipeline needs
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_MAX)] | int
 Number = Annotated[float, msgspec.Meta(ge=-AMOUNT_MAX, le=AMOUNT_MAX)]
 
@@ -117,17 +118,19 @@ class Decoder:
             else:
                 rows.append(row)
                 sound.append(value)
-        times = self._times(raws)
+        columns: Columns = list(zip(*map(self._fields, raws), strict=True))
+        columns = columns or [()] * len(self._columns)
+        times = self._times(columns)
         payloads, wrong = self._payloads(sound)
-        wrong |= self._wrong_texts(sound) | self._wrong_times(raws, times, now_ms)
-        wrong |= self._wrong_ids(raws)
+        wrong |= self._wrong_texts(sound) | self._wrong_times(columns, times, now_ms)
+        wrong |= self._wrong_ids(columns)
         if wrong:
             invalid |= {rows[index]: why for index, why in wrong.items()}
             kept = [index for index in range(len(rows)) if index not in wrong]
-            rows, raws = [rows[index] for index in kept], [raws[index] for index in kept]
-            times = [times[index] for index in kept]
+            columns = [[column[index] for index in kept] for column in columns]
+            rows, times = [rows[index] for index in kept], [times[index] for index in kept]
             payloads = [payloads[index] for index in kept]
-        return self._events(rows, raws, times, payloads), invalid
+        return self._events(rows, columns, times, payloads), invalid
 
     def decode(self, value: bytes | None, *, now_ms: int) -> Event | Invalid:
         """The event that this value holds, or why it holds none."""
@@ -141,19 +144,15 @@ class Decoder:
         detail = f"{len(value)} bytes, the limit is {self._limits.size_bytes_max}"
         return Invalid(DeadLetterReason.TOO_LARGE, detail)
 
-    def _column(self, raws: Sequence[Any], field: str) -> list[Any]:
-        """One field of every event, as it was decoded."""
-        return list(map(attrgetter(f"f{self._index[field]}"), raws))
-
-    def _times(self, raws: Sequence[Any]) -> list[Any]:
+    def _times(self, columns: Columns) -> Sequence[Any]:
         """Milliseconds since 1970 of every event, None where its time is none."""
-        times = self._column(raws, self._time)
+        times = columns[self._index[self._time]]
         if set(map(type, times)) <= {int}:
             return times
         return [time if type(time) is int else _milliseconds(time) for time in times]
 
     def _wrong_times(
-        self, raws: Sequence[Any], times: Sequence[int | None], now_ms: int
+        self, columns: Columns, times: Sequence[int | None], now_ms: int
     ) -> dict[int, Invalid]:
         """Events without a time, or from before or after every time that can be."""
         earliest_ms, latest_ms = self._limits.earliest_ms, now_ms + self._limits.future_ms
@@ -163,9 +162,8 @@ class Decoder:
         ):
             return {}
         wrong = {}
-        for index, (time, found) in enumerate(
-            zip(times, self._column(raws, self._time), strict=True)
-        ):
+        stated = columns[self._index[self._time]]
+        for index, (time, found) in enumerate(zip(times, stated, strict=True)):
             if time is None:
                 wanted = "wanted integer milliseconds or an RFC 3339 time"
                 # Where anything is sensitive it may be what stands in the wrong place.
@@ -203,11 +201,11 @@ class Decoder:
                     wrong[index] = Invalid(DeadLetterReason.TOO_DEEP, detail)
         return wrong
 
-    def _wrong_ids(self, raws: Sequence[Any]) -> dict[int, Invalid]:
+    def _wrong_ids(self, columns: Columns) -> dict[int, Invalid]:
         """Events with an id that no id can be; the lengths of texts were checked on decoding."""
         wrong = {}
         for field in self._texts:
-            column = self._column(raws, field)
+            column = columns[self._index[field]]
             if int in set(map(type, column)):
                 for index, id_ in enumerate(column):
                     if type(id_) is int and not -NUMBER_END < id_ < NUMBER_END:
@@ -242,10 +240,9 @@ class Decoder:
         return msgspec.json.encode(event)
 
     def _events(
-        self, rows: list[int], raws: list[Any], times: list[int], payloads: list[bytes]
+        self, rows: list[int], columns: Columns, times: Sequence[int], payloads: list[bytes]
     ) -> Events:
         """The columns of sound events."""
-        columns = list(zip(*map(self._fields, raws), strict=True)) or [()] * len(self._columns)
         texts = {field: self._text(field, columns[self._index[field]]) for field in self._texts}
         stream_id, key, *_ = self._texts
         scale = self._scale
@@ -272,7 +269,7 @@ class Decoder:
             return [None if id_ is None else hidden(id_) for id_ in column]
         return column
 
-    def _labels(self, columns: Sequence[Sequence[Any]], count: int) -> Sequence[float | None]:
+    def _labels(self, columns: Columns, count: int) -> Sequence[float | None]:
         """Each event's label as 1 or 0, or None."""
         if self._label is None:
             return (None,) * count
