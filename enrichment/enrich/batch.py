@@ -26,7 +26,8 @@ from enrichment.records import (
 )
 from enrichment.rollout.control import ControlState
 from enrichment.stream.envelope import CORRELATION, Envelope
-from enrichment.stream.headers import Headers, constant_headers, header, rfc3339
+from enrichment.stream.evidence import Evidence, evidence
+from enrichment.stream.headers import Headers, cloud_event, header
 
 OUTPUT_BYTES_MAX: Final = 950_000  # below Kafka's default message limit of 1 MiB, headers included
 KEPT_BYTES_MAX: Final = OUTPUT_BYTES_MAX * 7 // 10  # base64 makes a third more of it
@@ -103,10 +104,7 @@ class Enricher:
         # A source may say that the window of the latest possible event is complete, and no more:
         # else one stray record would close every window to come.
         self._ahead_ms = pipeline.limits.future_ms + pipeline.window.size_ms
-        self._marks = {
-            kind: constant_headers(kind, f"/enrichment/{pipeline.name}")
-            for kind in ("enriched", "review", "dead-letter")
-        }
+        self._source = f"/enrichment/{pipeline.name}"
 
     def process(self, records: Sequence[Record]) -> Outputs:
         """Answer every record. The batch has one decision time, read after its features."""
@@ -207,7 +205,7 @@ class Enricher:
 
     def _headers(self, kind: str, id_: str, at_ms: int, record: Record) -> tuple[Headers, str]:
         """The headers of an output about this record, and its correlation id."""
-        headers = [*self._marks[kind], ("ce_id", id_.encode()), ("ce_time", rfc3339(at_ms))]
+        headers = cloud_event(kind, self._source, id_, at_ms)
         if record.envelope is None:
             return headers, ""
         carried = record.envelope.carried(self._pseudonym)
@@ -239,11 +237,9 @@ class Enricher:
 
     def _dead_letter(self, record: Record, invalid: Invalid, now_ms: int) -> Output:
         """The dead letter of one record: the whole of it where nothing is sensitive and it fits."""
-        value = record.value or b""
-        open_ = not self._pipeline.stream.sensitive
-        key = record.key.decode(errors="replace")[:1024] if record.key and open_ else None
-        carried = sum(len(name) + len(text or b"") for name, text in record.headers or ())
-        kept = open_ and len(value) + len(record.key or b"") + carried <= KEPT_BYTES_MAX
+        kept: Evidence = {}
+        if not self._pipeline.stream.sensitive:
+            kept = evidence(record.key, record.value, record.headers, bytes_max=KEPT_BYTES_MAX)
         replay_of = record.envelope.replay_of if record.envelope else None
         letter = DeadLetter(
             pipeline=self._pipeline.name,
@@ -253,14 +249,11 @@ class Enricher:
             partition=record.partition,
             offset=record.offset,
             failed_at_ms=now_ms,
-            size_bytes=len(value),
-            payload=record.value if kept else None,
-            key=key,
-            key_bytes=record.key if kept else None,
-            headers=tuple(record.headers or ()) if kept else None,
+            size_bytes=len(record.value or b""),
             published_at_ms=record.timestamp_ms,
             replay_of=(replay_of or b"").decode(),
+            **kept,
         )
         origin = f"{record.topic}/{record.partition}/{record.offset}"
         headers, _ = self._headers("dead-letter", origin, now_ms, record)
-        return Output(key or origin, self._encode(letter), headers, record.timestamp_ms)
+        return Output(letter.key or origin, self._encode(letter), headers, record.timestamp_ms)

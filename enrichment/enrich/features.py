@@ -31,7 +31,6 @@ from enrichment.rollout.control import Withdrawals
 from enrichment.stream.topics import partition_for
 
 GRAPH: Final = "graph"
-RING: Final = "ring"
 SINCE: Final = "subgraph_since_ms"  # a value that verdicts read
 FOR_EVER_MS: Final = 2**62
 # Verdicts that no passing of time changes, as long as the shard is heard.

@@ -57,7 +57,6 @@ class Lookup:
         self._breaker = Breaker()
         self._decode = msgspec.json.Decoder(FeatureUpdate).decode
         self._markers = [layout.projection(number) for number in range(partitions)]
-        self._prefix = f"features:{layout.pipeline}:"
 
     @property
     def tracking(self) -> bool:
@@ -95,20 +94,7 @@ class Lookup:
 
     def _entities(self, keys: frozenset[bytes] | None) -> Changed:
         """The entities whose features stand at these keys."""
-        return None if keys is None else set(filter(None, map(self._entity, keys)))
-
-    def _entity(self, key: bytes) -> tuple[str, str] | None:
-        """The entity whose features stand at that key; None for what is no entity's."""
-        try:
-            text = key.decode()
-        except UnicodeDecodeError:
-            return None
-        if not text.startswith(self._prefix):
-            return None
-        parts = text.removeprefix(self._prefix).split(":")
-        if parts[0].startswith("{"):
-            parts = parts[1:]
-        return (parts[0], ":".join(parts[1:-1])) if len(parts) >= 3 else None
+        return None if keys is None else set(filter(None, map(self._layout.entity_of, keys)))
 
     def decoded(self, value: bytes) -> FeatureUpdate | None:
         """The update, or None where somebody else wrote something else."""

@@ -12,8 +12,6 @@ partition's next owner must see is committed before the partition is given up.
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from operator import methodcaller
-from threading import Thread
 from typing import Final
 
 from confluent_kafka import (
@@ -33,6 +31,7 @@ from enrichment.enrich.outlet import Outlet, QueueFullError
 from enrichment.stream.envelope import read_envelope
 from enrichment.stream.errors import is_fatal
 from enrichment.stream.framing import BARE, Framing
+from enrichment.stream.headers import UnreadableHeadersError, headers_of
 from enrichment.stream.topics import StreamTopics
 from enrichment.stream.transaction import Outcome, TransactionalProducer
 from enrichment.telemetry import metrics
@@ -42,11 +41,6 @@ GATHER_S: Final = 0.001  # how late it may be noticed that a commit is done
 COMMIT_S: Final = 30.0  # all the tries of all the calls of one commit take some 20 s
 CLOSE_S: Final = 5.0  # nothing is lost where the group has to find out by itself that we have gone
 CALL_S: Final = 10.0  # the longest that one call to the broker may take before the batch is dropped
-
-# Not `message.headers()`: of a header whose name is not UTF-8 the client makes a null pointer and
-# an exception, and a call that the interpreter has specialised looks at neither: it ends in a
-# segmentation fault (seen). Called from C, it is checked.
-HEADERS: Final = methodcaller("headers")
 
 
 class LostInstanceError(RuntimeError):
@@ -106,7 +100,7 @@ class Loop:
         finally:
             self._committer.shutdown()
             self._commit = None  # nothing is begun any more
-            closing = Thread(target=self._consumer.close, name="close", daemon=True)
+            closing = threading.Thread(target=self._consumer.close, name="close", daemon=True)
             closing.start()
             closing.join(CLOSE_S)
             if self._transactions is not None:
@@ -273,10 +267,10 @@ def record_of(message: Message) -> Record:
     """What the hot path looks at of one message, opened where something surrounds the event."""
     value, headers = message.value(), None
     try:
-        headers = HEADERS(message)
-    except SystemError as error:
-        # A header's name that is not UTF-8: the client raises, and would at every other start.
-        logger().debug("headers are no text", offset=message.offset(), error=str(error.__cause__))
+        headers = headers_of(message)
+    except UnreadableHeadersError as error:
+        # The event is answered all the same: its partition would else never move on.
+        logger().debug("read without its headers", offset=message.offset(), error=str(error))
     framed = value is not None and value[:1] == b"\0"
     return Record(
         message.topic(),

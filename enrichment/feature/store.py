@@ -59,6 +59,21 @@ class Layout:
             return f"features:{self.pipeline}:{{{bucket}}}:{kind}:{id_}:{group}"
         return f"features:{self.pipeline}:{kind}:{id_}:{group}"
 
+    def entity_of(self, key: bytes) -> tuple[str, str] | None:
+        """The (kind, id) whose features stand at that key; None for what is no entity's."""
+        try:
+            text = key.decode()
+        except UnicodeDecodeError:
+            return None
+        prefix = f"features:{self.pipeline}:"
+        if not text.startswith(prefix):
+            return None
+        parts = text.removeprefix(prefix).split(":")
+        if self.cluster:
+            parts = parts[1:]
+        # An id may contain the separator, the other parts never do.
+        return (parts[0], ":".join(parts[1:-1])) if len(parts) >= 3 else None
+
     def partitions(self) -> str:
         """The key that holds how many partitions are projected."""
         return f"features:{self.pipeline}:{_MARKS if self.cluster else ''}projection"

@@ -1,8 +1,8 @@
 """Dead letters read back: found, told apart, and turned into the records that they stand for."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self, TypedDict
+from typing import Any, Final, Self
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -21,42 +21,11 @@ from enrichment.stream.to_end import scan_to_end
 CALL_S: Final = 10.0
 FETCH_S: Final = 10.0  # a record that is there comes within milliseconds
 SILENCE_S: Final = 30.0
-KEY_SHOWN_MAX: Final = 1024  # characters of the key that readers are shown
 
 # What reading a record that is no dead letter of ours raises.
 FOREIGN: Final = (msgspec.DecodeError, UnreadableHeadersError)
 
 RecordHeaders = list[tuple[str, bytes | None]]
-
-
-class Evidence(TypedDict, total=False):
-    """The fields of a DeadLetter that let its record be published again."""
-
-    payload: bytes | None
-    key: str | None
-    key_bytes: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...] | None
-
-
-def evidence(
-    key: bytes | None,
-    value: bytes | None,
-    headers: Sequence[tuple[str, bytes | None]] | None,
-    *,
-    bytes_max: int,
-) -> Evidence:
-    """What a dead letter keeps of a record where nothing in the stream is sensitive.
-
-    `value` is the record's own, before any envelope is opened. Beyond `bytes_max` in all (base64
-    makes a third more of it) only the key is shown, and the origin is the only copy.
-    """
-    headers = headers or ()
-    size = len(key or b"") + len(value or b"")
-    size += sum(len(name) + len(content or b"") for name, content in headers)
-    shown = key.decode(errors="replace")[:KEY_SHOWN_MAX] if key else None
-    if size > bytes_max:
-        return {"key": shown}
-    return {"key": shown, "key_bytes": key, "payload": value, "headers": tuple(headers)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,10 +80,6 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
         return carried
 
 
-# The envelope of a record whose headers cannot be read: `headers_of` has refused them.
-UNREADABLE: Final = Envelope(None, problem="a header's name is not UTF-8")
-
-
 class _Structured(msgspec.Struct, frozen=True, gc=False):
     """A CloudEvent in structured mode, as far as it is looked at."""
 

@@ -23,14 +23,14 @@ def cloud_event(
 ) -> Headers:
     """The headers of one record. `kind` is a record name, such as `digest`."""
     return [
-        *constant_headers(kind, source, content_type),
+        *_constant(kind, source, content_type),
         ("ce_id", id_.encode()),
         ("ce_time", rfc3339(time_ms)),
     ]
 
 
 @lru_cache(maxsize=64)
-def constant_headers(
+def _constant(
     kind: str, source: str, content_type: bytes = b"application/json"
 ) -> tuple[tuple[str, bytes], ...]:
     """The headers that all records of one kind and source share: made once, not per event."""

@@ -18,7 +18,8 @@ from enrichment.cli import dead_letters
 from enrichment.lab.servers import LocalServers
 from enrichment.records import DeadLetter, DeadLetterReason, Replay
 from enrichment.settings import Settings
-from enrichment.stream.dead_letters import Letter, Records, evidence
+from enrichment.stream.dead_letters import Letter, Records
+from enrichment.stream.evidence import evidence
 from enrichment.stream.headers import PROGRESS, REPLAY_OF, header
 from enrichment.stream.replay import Fate, ReplayConfig, Replayer, ReplayError
 from enrichment.stream.to_end import read_to_end
