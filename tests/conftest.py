@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from enrichment.lab.ports import free_port
+from enrichment.lab.redis_server import RedisServer
 from enrichment.lab.servers import LocalServers
+from tests.integration.stages import Stream
 from tests.servers import running_servers
 
 
@@ -43,3 +46,22 @@ def fresh_servers(tmp_path: Path) -> Iterator[Callable[[], LocalServers]]:
             return stack.enter_context(running_servers(tmp_path / f"servers-{started}"))
 
         yield start
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that only this test knows: it may be flushed and killed."""
+    server = RedisServer(state_dir=tmp_path / "redis", port=free_port(), tied=True)
+    server.start(within_s=20)
+    yield server
+    server.process.stop()
+
+
+@pytest.fixture
+def stream(servers: LocalServers, tmp_path: Path) -> Iterator[Stream]:
+    """A stream like payments; what was started on it is ended."""
+    made = Stream(
+        tmp_path, like="payments", bootstrap=servers.bootstrap, redis_url=servers.redis_url
+    )
+    yield made
+    made.close()

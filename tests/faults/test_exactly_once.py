@@ -8,14 +8,12 @@ import random
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from statistics import median
 from typing import Final
 
 import pytest
 
-from enrichment.lab.servers import LocalServers
 from tests.faults.answers import Account, Watch
 from tests.faults.enrichers import FAULTS, KILLS, STARTED, Enrichers, Publishing, plan
 from tests.integration.stages import Stream, eventually
@@ -30,16 +28,6 @@ FAULT_S: Final = 5.5 if LONG else 1.7  # what a fault takes on average, with the
 PAUSE_S: Final = (0.2, 4.0) if LONG else (0.1, 1.5)
 # What is left to do when the last fault is over: restarts, takeovers, and the backlog.
 REST_S: Final = 600.0 if LONG else 60.0
-
-
-@pytest.fixture
-def stream(servers: LocalServers, tmp_path: Path) -> Iterator[Stream]:
-    """A stream like payments; what was started on it is ended."""
-    made = Stream(
-        tmp_path, like="payments", bootstrap=servers.bootstrap, redis_url=servers.redis_url
-    )
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from enrichment.enrich.lookup import Lookup
 from enrichment.enrich.loop import Loop
 from enrichment.feature.store import Layout
 from enrichment.wiring import now_ms
+from tests.enrich.streams import payment
 from tests.feature.cached import PARTITIONS, MemoryCache
 from tests.integration.stages import Stream
 
@@ -31,6 +32,11 @@ def config(stream: Stream, instance: str, **changes: Any) -> LoopConfig:
         "digest_partitions": DIGEST_PARTITIONS,
     }
     return LoopConfig(**fields | changes)
+
+
+def good(count: int) -> list[bytes | None]:
+    """Valid payments of now."""
+    return [payment(event_id=f"e{number}", occurred_at=now_ms()) for number in range(count)]
 
 
 class Hesitant(Enricher):

@@ -190,15 +190,6 @@ def test_at_least_once_answers_all(make_stream: MakeStream) -> None:
     assert_each_answered_once(stream)
 
 
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that only this test knows."""
-    server = RedisServer(state_dir=tmp_path / "redis", port=free_port(), tied=True)
-    server.start(within_s=20)
-    yield server
-    server.process.stop()
-
-
 def test_without_redis_events_are_still_answered(
     make_stream: MakeStream, own_redis: RedisServer
 ) -> None:

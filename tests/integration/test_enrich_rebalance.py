@@ -2,36 +2,17 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
 from enrichment.enrich.batch import Record
-from enrichment.lab.servers import LocalServers
-from enrichment.wiring import now_ms
-from tests.enrich.streams import payment
 from tests.faults.answers import Account, Watch
 from tests.faults.enrichers import STARTED, Enrichers, Publishing, owned
-from tests.integration.loops import Running, config, hesitant
+from tests.integration.loops import Running, config, good, hesitant
 from tests.integration.stages import Stream, eventually
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture
-def stream(servers: LocalServers, tmp_path: Path) -> Iterator[Stream]:
-    """A stream like payments; what was started on it is ended."""
-    made = Stream(
-        tmp_path, like="payments", bootstrap=servers.bootstrap, redis_url=servers.redis_url
-    )
-    yield made
-    made.close()
-
-
-def good(count: int) -> list[bytes | None]:
-    """Valid payments of now."""
-    return [payment(event_id=f"e{number}", occurred_at=now_ms()) for number in range(count)]
 
 
 def test_a_member_that_joins_stops_only_what_moves(stream: Stream) -> None:

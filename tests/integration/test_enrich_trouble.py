@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,7 @@ from tests.enrich import fuzzed
 from tests.enrich.streams import PAYMENT, payment
 from tests.faults.answers import Account, Watch
 from tests.faults.enrichers import STARTED, Enrichers, Publishing
-from tests.integration.loops import Running, config, hesitant
+from tests.integration.loops import Running, config, good, hesitant
 from tests.integration.stages import Stream, eventually
 
 pytestmark = pytest.mark.servers
@@ -53,21 +53,6 @@ async def main():
         await producer.stop()
 asyncio.run(main())
 """
-
-
-@pytest.fixture
-def stream(servers: LocalServers, tmp_path: Path) -> Iterator[Stream]:
-    """A stream like payments; what was started on it is ended."""
-    made = Stream(
-        tmp_path, like="payments", bootstrap=servers.bootstrap, redis_url=servers.redis_url
-    )
-    yield made
-    made.close()
-
-
-def good(count: int) -> list[bytes | None]:
-    """Valid payments of now."""
-    return [payment(event_id=f"e{number}", occurred_at=now_ms()) for number in range(count)]
 
 
 def answered(stream: Stream) -> int:

@@ -9,7 +9,6 @@ import pytest
 from enrichment.feature.connection import is_cluster, open_cache
 from enrichment.feature.reader import FeatureReader
 from enrichment.feature.store import READY, Layout, feature_key, update_key
-from enrichment.lab.ports import free_port
 from enrichment.lab.redis_server import RedisServer
 from enrichment.lab.servers import LocalServers
 from enrichment.records import FeatureUpdate
@@ -20,15 +19,6 @@ from tests.feature.cached import PARTITIONS, heartbeat, ring, update
 from tests.integration.stages import Stage, Stream, eventually
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that only this test knows: it may be flushed and killed."""
-    server = RedisServer(state_dir=tmp_path / "redis", port=free_port(), tied=True)
-    server.start(within_s=20)
-    yield server
-    server.process.stop()
 
 
 class Projection:

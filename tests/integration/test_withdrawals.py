@@ -1,6 +1,5 @@
 """A withdrawal against real servers: two seconds after it was said nobody uses what it covers."""
 
-import inspect
 import json
 import threading
 import time
@@ -13,11 +12,9 @@ import msgspec
 import pytest
 import redis
 
-from enrichment import wiring
 from enrichment.cli.control import register
 from enrichment.feature.reader import FeatureReader
 from enrichment.feature.store import Layout, update_key
-from enrichment.lab.ports import free_port
 from enrichment.lab.redis_server import RedisServer
 from enrichment.lab.servers import LocalServers
 from enrichment.records import Enriched, FeatureUpdate, FeatureUsed, Source, Verdict, VerdictName
@@ -88,15 +85,6 @@ class Withdrawing:
         )  # fmt: skip
         assert result.exit_code == 0, result.output
         return json.loads(result.output)
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that only this test knows: it may be flushed."""
-    server = RedisServer(state_dir=tmp_path / "redis", port=free_port(), tied=True)
-    server.start(within_s=20)
-    yield server
-    server.process.stop()
 
 
 @pytest.fixture
@@ -173,10 +161,6 @@ def ring_of(event: Enriched) -> FeatureUsed:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "follow_control" not in inspect.getsource(wiring.run_enrich),
-    reason="the hot path does not follow the control topic yet",
-)
 def test_the_hot_path_obeys_within_two_seconds(withdrawing: Withdrawing) -> None:
     """Under load: events published later than that say `withdrawn`, of the job's account alone."""
     withdrawing.publish_features()
