@@ -33,8 +33,12 @@ from enrichment.stream.topics import partition_for
 GRAPH: Final = "graph"
 SINCE: Final = "subgraph_since_ms"  # a value that verdicts read
 FOR_EVER_MS: Final = 2**62
-# Verdicts that no passing of time changes, as long as the shard is heard.
-_LASTING: Final = (HEARD, UNCHANGED, IN_NO_SUBGRAPH, NEVER_SEEN, NOT_SAMPLED)
+# An age is told as of the end of such a step, so that what is stale is judged once for all events
+# of the step: never as younger than it is, and as older by less than this.
+AGE_STEP_MS: Final = 100
+# Verdicts that no passing of time changes, as long as the shard is heard: by identity, since
+# comparing them takes longer than judging (measured).
+_LASTING: Final = frozenset(map(id, (HEARD, UNCHANGED, IN_NO_SUBGRAPH, NEVER_SEEN, NOT_SAMPLED)))
 
 Updates = Mapping[str, FeatureUpdate]  # by group
 
@@ -109,40 +113,63 @@ class FeaturePlan:
                 groups = {GRAPH, each.group}
                 self.groups[kind] = tuple(sorted(groups | set(self.groups.get(kind, ()))))
                 names.setdefault(kind, {SINCE}).update(each.priors)
-        self._names = names
+        self._names = {kind: tuple(sorted(mine)) for kind, mine in names.items()}
 
-    def trimmed(self, kind: str, update: FeatureUpdate) -> FeatureUpdate:
-        """The update without what no score and no verdict of this pipeline reads."""
-        names = self._names[kind]
-        return msgspec.structs.replace(
-            update,
-            values={name: x for name, x in update.values.items() if name in names},
-            estimates={
-                path: {name: x for name, x in estimate.items() if name in names}
-                for path, estimate in update.estimates.items()
-            },
+    def trim(self, kind: str, update: FeatureUpdate) -> None:
+        """Take out what no score and no verdict of this pipeline reads; nobody else may have it.
+
+        In place, which takes a quarter of the time that a copy does (measured).
+        """
+        names, values = self._names[kind], update.values
+        msgspec.structs.force_setattr(
+            update, "values", {name: values[name] for name in names if name in values}
         )
+        for path, estimate in update.estimates.items():
+            update.estimates[path] = {name: estimate[name] for name in names if name in estimate}
 
     def features(
         self, role: str, id_: str, known: Known, shard: str, cache: Cache, at_ms: int
     ) -> Features:
         """Each wanted group of one entity with its verdict, values only where usable."""
-        used = []
-        lasting = cache.answers
         updates, heard = known.updates, cache.heard.get(shard)
+        verdicts = self._verdicts(role, id_, known, heard, cache, at_ms)
+        if cache.answers and _LASTING.issuperset([id(each.verdict) for each in verdicts]):
+            from_ms, until_ms = self._span(updates, heard, at_ms)
+        else:
+            from_ms, until_ms = at_ms, at_ms + 1
+            end_ms = -(-at_ms // AGE_STEP_MS) * AGE_STEP_MS
+            older = self._verdicts(role, id_, known, heard, cache, end_ms)
+            # Where the step changes more than ages, one event says nothing of the next.
+            if [each.verdict for each in older] == [each.verdict for each in verdicts]:
+                verdicts, until_ms = older, end_ms + 1
+        used = [
+            self._feature(role, id_, wanted, updates.get(wanted.group), judged)
+            for wanted, judged in zip(self._wanted[role], verdicts, strict=True)
+        ]
+        return Features(used=tuple(used), from_ms=from_ms, until_ms=until_ms)
+
+    def _verdicts(
+        self,
+        role: str,
+        id_: str,
+        known: Known,
+        heard: FeatureUpdate | None,
+        cache: Cache,
+        at_ms: int,
+    ) -> list[Judged]:
+        """The verdict on each wanted group at this time."""
+        verdicts = []
         for wanted in self._wanted[role]:
             if cache.rebuilding and self._rebuilding(role, id_, wanted.group, cache):
                 judged = Judged(verdict=REBUILDING)
             else:
-                judged = self._judged(wanted.group, updates, heard, cache, at_ms)
+                judged = self._judged(wanted.group, known.updates, heard, cache, at_ms)
             if not cache.answers:
                 # By event time the verdict on the values tells their age.
                 known_ms = 0 if self.rules.by_event_time else at_ms - known.read_at_ms
                 judged = last_known(judged, max(0, known_ms), self.rules)
-            lasting = lasting and judged.verdict in _LASTING
-            used.append(self._feature(role, id_, wanted, updates.get(wanted.group), judged))
-        from_ms, until_ms = self._span(updates, heard, at_ms) if lasting else (at_ms, at_ms + 1)
-        return Features(used=tuple(used), from_ms=from_ms, until_ms=until_ms)
+            verdicts.append(judged)
+        return verdicts
 
     def _span(self, known: Updates, heard: FeatureUpdate | None, at_ms: int) -> tuple[int, int]:
         """From when to when verdicts of `_LASTING` stand."""
@@ -150,10 +177,12 @@ class FeaturePlan:
         if graph is None:
             return -FOR_EVER_MS, FOR_EVER_MS
         time_ms, skew_ms = self.rules.time_ms, self.rules.skew_ms
-        heard_ms = time_ms(heard or graph)
+        heard_ms = newest_ms = time_ms(heard or graph)
         if heard_ms > at_ms + skew_ms:
             return at_ms, at_ms + 1
-        newest_ms = max(heard_ms, *[time_ms(update) for update in known.values()])
+        for update in known.values():
+            if (told_ms := time_ms(update)) > newest_ms:
+                newest_ms = told_ms
         return newest_ms - skew_ms, heard_ms + self.rules.fresh_ms + 1
 
     def _rebuilding(self, role: str, id_: str, group: str, cache: Cache) -> bool:

@@ -2,12 +2,14 @@
 
 An entity that was read before is not read again until the cache says that it has changed: after
 one small read, whose answer comes behind every such word, what is held is what a read would give.
-The same map answers when the cache is away. It is bounded: what was not used while the younger
-half filled up is dropped.
+The same map answers when the cache is away, and for those of a batch's entities that a read did
+not come to in time. It is bounded: what was not used while the younger half filled up is dropped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
+
+import msgspec
 
 from enrichment.enrich.events import Events
 from enrichment.enrich.features import Cache, FeaturePlan, Known
@@ -32,7 +34,7 @@ class _Entity(Known):
         self.where = ""
         self.from_ms = self.until_ms = 0
         self.view: View | None = None
-        # role|shard -> (from, until, view)
+        # Where -> (from, until, view)
         self.views: dict[str, tuple[int, int, View]] = {}
 
     def forget_views(self) -> None:
@@ -119,37 +121,37 @@ class KnownFeatures:
         if withdrawals is not self._withdrawals:
             self._withdrawals = withdrawals
             self._drop_views()
-        wanted = []
         for name, kind in self._kinds.items():
             kind.admit(ids[name])
-            wanted += self._groups(
-                name, ids[name] & kind.unread if self._lookup.tracking else ids[name]
-            )
-        answers = self._fetch(sorted(shards), wanted)
-        if answers and self._lookup.tracking:
+            if not self._lookup.tracking:
+                kind.unread |= ids[name]
+        wanted = self._unread(ids)
+        came = self._fetch(sorted(shards), wanted)
+        if came == len(wanted) and self._lookup.tracking and (again := self._unread(ids)):
             # Seldom: what was known had changed by the time of the read.
-            again = [
-                group
-                for name, kind in self._kinds.items()
-                for group in self._groups(name, ids[name] & kind.unread)
-            ]
-            answers = not again or self._fetch([], again)
+            self._fetch([], again)
         return Cache(
             heard=self._heard,
             rebuilding=self._rebuilding,
             partitions=self._lookup.partitions,
-            answers=answers,
+            answers=came is not None,
             withdrawals=withdrawals,
         )
 
-    def _groups(self, name: str, ids: set[str]) -> list[EntityGroup]:
-        return [(name, id_, group) for id_ in ids for group in self._kinds[name].groups]
+    def _unread(self, ids: dict[str, set[str]]) -> list[EntityGroup]:
+        """What is to be read of these entities, one whole entity after another."""
+        return [
+            (name, id_, group)
+            for name, kind in self._kinds.items()
+            for id_ in ids[name] & kind.unread
+            for group in kind.groups
+        ]
 
-    def _fetch(self, shards: list[str], wanted: list[EntityGroup]) -> bool:
-        """Read these; whether the cache answered."""
+    def _fetch(self, shards: list[str], wanted: list[EntityGroup]) -> int | None:
+        """Read these; how many came in time, None where the cache did not answer."""
         found = self._lookup.read(shards, wanted)
         if found is None:
-            return False
+            return None
         self._heard |= found.heard
         if found.rebuilding != self._rebuilding:
             self._rebuilding = found.rebuilding
@@ -161,14 +163,16 @@ class KnownFeatures:
         self._keep(wanted, found.values)
         if self._tracked:
             self._note_changed(found.overtaken)
-        return True
+        return len(found.values)
 
     def _keep(self, wanted: list[EntityGroup], values: list[bytes | None]) -> None:
-        """Remember what was read, group by group of each entity."""
+        """Remember the entities of which all groups were read."""
         at = 0
-        while at < len(wanted):
+        while at < len(values):
             name, id_, _ = wanted[at]
             kind = self._kinds[name]
+            if at + len(kind.groups) > len(values):
+                break
             entity = kind.young[id_]
             entity.read_at_ms = self._answered_at_ms
             kind.unread.discard(id_)
@@ -179,11 +183,11 @@ class KnownFeatures:
             # Only where everything is read each time is it worth its memory.
             entity.raw = [] if self._lookup.tracking else raw
             entity.forget_views()
-            entity.updates = {
-                group: self._plan.trimmed(name, update)
-                for group, value in zip(kind.groups, raw, strict=True)
-                if value is not None and (update := self._lookup.decoded(value)) is not None
-            }
+            entity.updates = updates = {}
+            for group, value in zip(kind.groups, raw, strict=True):
+                if value is not None and (update := self._lookup.decoded(value)) is not None:
+                    self._plan.trim(name, update)
+                    updates[group] = update
 
     def _note_changed(self, changed: set[tuple[str, str]] | None) -> None:
         """Have these entities read before their next use, or all: what held, held until now."""
@@ -208,27 +212,32 @@ class KnownFeatures:
         kind = self._kinds.get(self._plan.kinds[role])
         if kind is None:
             return [absent] * len(events)
-        entities, answers = kind.young, cache.answers
-        wheres = {shard: f"{role}|{shard}" for shard in set(events.shards)}
+        entities, ids = kind.young, events.entities[role]
+        # Those that were not read in time are seen as if the cache were away.
+        late = kind.unread.intersection(ids) if cache.answers else ()
+        away = msgspec.structs.replace(cache, answers=False)
+        places = {shard: f"{role}|{shard}" for shard in set(events.shards)}
+        if not cache.answers:
+            places = {shard: f"{place}|away" for shard, place in places.items()}
         views = []
         at_ms = now_ms
-        for index, (id_, shard) in enumerate(
-            zip(events.entities[role], events.shards, strict=True)
-        ):
+        for index, (id_, shard) in enumerate(zip(ids, events.shards, strict=True)):
             if id_ is None:
                 views.append(absent)
                 continue
             if times is not None:
                 at_ms = times[index]
-            entity = entities[id_]
-            view = entity.view
-            if (
-                view is None
-                or entity.where != wheres[shard]
-                or not entity.from_ms <= at_ms < entity.until_ms
-                or not answers
+            entity, where = entities[id_], places[shard]
+            if late and id_ in late:
+                view = self._view((role, shard, f"{where}|away"), id_, entity, away, at_ms)
+            elif (
+                entity.view is not None
+                and entity.where == where
+                and entity.from_ms <= at_ms < entity.until_ms
             ):
-                view = self._view((role, shard, wheres[shard]), id_, entity, cache, at_ms)
+                view = entity.view
+            else:
+                view = self._view((role, shard, where), id_, entity, cache, at_ms)
             views.append(view)
         return views
 
@@ -238,7 +247,7 @@ class KnownFeatures:
         """The entity's view in this role and shard: as it was made there, or made anew."""
         role, shard, name = where
         timed = entity.views.get(name)
-        if timed is None or not timed[0] <= at_ms < timed[1] or not cache.answers:
+        if timed is None or not timed[0] <= at_ms < timed[1]:
             if not cache.answers:
                 self._hold(self._kinds[self._plan.kinds[role]], id_, entity)
             found = self._plan.features(role, id_, entity, shard, cache, at_ms)

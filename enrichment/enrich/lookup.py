@@ -29,7 +29,7 @@ class Reads(Protocol):
         """Whether it is told of changes: if not, every read has to be complete."""
 
     def read(self, keys: Sequence[str]) -> Read:
-        """The values, in order. Raises redis.RedisError where they do not come in time."""
+        """The values, in order. Raises redis.RedisError where none of them come in time."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -38,6 +38,7 @@ class Found(msgspec.Struct, frozen=True):
     heard: dict[str, FeatureUpdate]
     # Partitions of the updates' topic that are being projected.
     rebuilding: frozenset[int]
+    # Of what was wanted; of the first of it where the rest did not come in time.
     values: list[bytes | None]
     # What had changed before these values were read, and what changed after.
     changed: Changed
@@ -79,14 +80,19 @@ class Lookup:
             return None
         self._breaker.succeeded()
         beats = self.partitions + len(shards)
+        if late := len(keys) - len(values):
+            metrics.read_failures.add(1)
+            logger().warning("the feature cache answers in part", keys=len(keys), late=late)
         heard = {
             shard: update
-            for shard, value in zip(shards, values[self.partitions : beats], strict=True)
+            for shard, value in zip(shards, values[self.partitions : beats], strict=False)
             if value is not None and (update := self.decoded(value)) is not None
         }
         return Found(
             heard,
-            frozenset(number for number in range(self.partitions) if values[number] != READY),
+            frozenset(
+                number for number, value in enumerate(values[: self.partitions]) if value != READY
+            ),
             values[beats:],
             self._entities(changed),
             self._entities(overtaken),

@@ -158,6 +158,8 @@ class Scorer:
             for addends in (*self._by_role.values(), self._mixed)
             for addend in addends
         )
+        # By what is known of an entity, and by what that comes to.
+        self._known: dict[Hashable, Part] = {}
         self._parts: dict[Hashable, Part] = {}
         self._joints: dict[tuple[Part, ...], Joint] = {}
         # Roles that an event lacks.
@@ -165,7 +167,18 @@ class Scorer:
 
     def view(self, role: str, used: tuple[FeatureUsed, ...]) -> View:
         """What the features of one entity come to; values that may not be used are not in them."""
-        return View(used, b",".join([_ENCODE(each) for each in used]), self._part(role, used))
+        key: list[Any] = [role]
+        for each in used:
+            key.append(each.verdict.reason)  # which says its verdict's name, too
+            key += each.values.items()
+            for path, estimate in each.estimates.items():
+                key.append(path)
+                key += estimate.items()
+        known = tuple(key)
+        if (part := self._known.get(known)) is None:
+            part = self._part(role, used)
+            _remember(self._known, known, part)
+        return View(used, _ENCODE(used)[1:-1], part)
 
     def _part(self, role: str, used: tuple[FeatureUsed, ...]) -> Part:
         features = {(each.role, each.group): each for each in used}

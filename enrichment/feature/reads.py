@@ -13,10 +13,13 @@ says has changed, has what a read of everything would have given:
     ...use what is kept...
     read.forget_overtaken(kept)                 # last: right for this batch, not for the next
 
-The connection is made on a thread of its own: a server that hangs costs its readers two timeboxes
-in all, and one that is away costs them nothing, until it answers again.
+A reply that comes too late for one read is let go of before the next, over the same connection:
+else one hiccup would cost everything that is kept. The connection is made on a thread of its own:
+a server that hangs costs its readers a few timeboxes in all, and one that is away costs them
+nothing, until it answers again.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import MutableMapping, Sequence
@@ -31,6 +34,8 @@ from enrichment.feature.wire import Command, Dialer, Wire
 KEYS_MAX: Final = 2_000  # per MGET: about a millisecond of Redis' only thread
 # Asked for before the first reply is read: the server buffers no more of our answers than of these.
 IN_FLIGHT_MAX: Final = 32_000
+# A connection whose replies are later than this is given up: so long a silence is no hiccup.
+LATE_MAX_S: Final = 1.0
 CONNECT_S: Final = 1.0  # an attempt on the connecting thread, for which no event waits
 PAUSE_FIRST_S: Final = 0.05  # between attempts, doubled each time
 PAUSE_MAX_S: Final = 1.0  # a server that is back should not wait longer for us to notice
@@ -42,6 +47,7 @@ T = TypeVar("T")
 class Read(NamedTuple):
     """The values of one read, and what it says of values read before.
 
+    `values`: in the order of the keys, None where there is none; fewer where time was up.
     `changed`: keys that changed before these values were read: let go of them, then keep these.
     `overtaken`: keys that changed after these values were read: use them, and then let go of them.
     Either is None where that is everything: a new connection, FLUSHALL, a failover.
@@ -76,7 +82,13 @@ class Session(Protocol):
         """Whether it is told of changes."""
 
     def read(self, keys: Sequence[str], deadline_s: float) -> Read:
-        """At most IN_FLIGHT_MAX values. It must be closed after an exception."""
+        """At most IN_FLIGHT_MAX values, of the first keys where the rest did not come in time.
+
+        After an exception it must be closed, unless `merely_late`.
+        """
+
+    def merely_late(self) -> bool:
+        """Whether what failed was a reply that is still to come, and soon."""
 
     def close(self) -> None:
         """Let go of the connections. Idempotent."""
@@ -87,6 +99,9 @@ class ServerSession:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
+        # Replies to come, those to earlier reads first, and since when; None while all is sent.
+        self._owed = 0
+        self._owed_since_s: float | None = None
 
     @property
     def tracking(self) -> bool:
@@ -99,16 +114,30 @@ class ServerSession:
 
     def read(self, keys: Sequence[str], deadline_s: float) -> Read:
         """MGETs, all sent before the first reply is read."""
-        wire = self._wire
+        while self._owed:
+            self._receive(deadline_s)  # too late: its read was answered without it
         commands: list[Command] = [
             ("MGET", *keys[start : start + KEYS_MAX]) for start in range(0, len(keys), KEYS_MAX)
-        ]
-        wire.send(commands or [("PING",)], deadline_s)
-        values = _values(wire.receive(deadline_s))
-        changed = wire.take_invalidated()
-        for _ in commands[1:]:
-            values += _values(wire.receive(deadline_s))
-        return Read(values if commands else [], changed, wire.take_invalidated())
+        ] or [("PING",)]
+        self._owed_since_s = None
+        self._wire.send(commands, deadline_s)
+        self._owed, self._owed_since_s = len(commands), time.monotonic()
+        values = _values(self._receive(deadline_s))
+        changed = self._wire.take_invalidated()
+        with contextlib.suppress(redis.TimeoutError):  # what has come is of use
+            while self._owed:
+                values += _values(self._receive(deadline_s))
+        return Read(values if keys else [], changed, self._wire.take_invalidated())
+
+    def merely_late(self) -> bool:
+        """Whether replies are owed, and not for long."""
+        since_s = self._owed_since_s
+        return self._owed > 0 and since_s is not None and time.monotonic() < since_s + LATE_MAX_S
+
+    def _receive(self, deadline_s: float) -> Any:
+        reply = self._wire.receive(deadline_s)
+        self._owed -= 1
+        return reply
 
 
 def _values(reply: Any) -> Any:
@@ -135,6 +164,10 @@ class ClusterSession:
     def close(self) -> None:
         """Let go of all connections. Idempotent."""
         self._router.close()
+
+    def merely_late(self) -> bool:
+        """False: which of the nodes owes what is not kept."""
+        return False
 
     def read(self, keys: Sequence[str], deadline_s: float) -> Read:
         """MGETs by slot, sent to all nodes before the first reply is read."""
@@ -235,8 +268,9 @@ class _Opening:
 class TrackedReads:
     """Reads of many keys in one round trip, and which values read earlier have changed since.
 
-    For one thread. A read that is not answered within `timeout_s`, all of its nodes and parts
-    together, raises redis.TimeoutError; its connection is let go, and another made.
+    For one thread. A read of which nothing is answered within `timeout_s` raises
+    redis.TimeoutError; a cluster's nodes must all have answered. The connection is kept where the
+    answer may still come, else let go, and another made.
     """
 
     def __init__(
@@ -285,7 +319,7 @@ class TrackedReads:
             self._opening = None
 
     def read(self, keys: Sequence[str]) -> Read:
-        """The values of these keys, None where there is none, and what has changed.
+        """The values of these keys, or of the first of them, and what has changed.
 
         Without keys it still asks what has changed. Raises redis.RedisError.
         """
@@ -301,9 +335,15 @@ class TrackedReads:
         try:
             read = session.read(keys[:IN_FLIGHT_MAX], deadline_s)
             for start in range(IN_FLIGHT_MAX, len(keys), IN_FLIGHT_MAX):
+                if len(read.values) < start:
+                    break
                 more = session.read(keys[start : start + IN_FLIGHT_MAX], deadline_s)
                 late = _both(_both(read.overtaken, more.changed), more.overtaken)
                 read = Read(read.values + more.values, read.changed, late)
+        except redis.TimeoutError:
+            if not session.merely_late():
+                self._lose()
+            raise
         except BaseException:
             # Whatever happened: the next reply may be the answer to this question.
             self._lose()

@@ -1,4 +1,7 @@
-"""An enriched event: the event, the features used, the scores of every path and the decision."""
+"""An enriched event: the event, the features used, the scores of every path and the decision.
+
+The hot path keeps many of its parts: the collector of cycles need not look at them (`gc`).
+"""
 
 from enum import Enum
 
@@ -39,14 +42,14 @@ class Decision(Enum):
     DECLINE = "decline"
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """A verdict on age, and its reason."""
 
     name: VerdictName
     reason: str
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """The input record that this output answers."""
 
     topic: str
@@ -54,7 +57,7 @@ class Origin(msgspec.Struct, frozen=True):
     offset: int
 
 
-class FeatureUsed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FeatureUsed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One group of one entity's features as the score saw it, decay already applied."""
 
     # The event's name for the entity (`account`), its kind in the cache, and its id.
@@ -71,14 +74,14 @@ class FeatureUsed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     estimates: dict[str, dict[str, float]] = {}
 
 
-class Reason(msgspec.Struct, frozen=True):
+class Reason(msgspec.Struct, frozen=True, gc=False):
     """One term's part in the served score, in log-odds."""
 
     term: str
     contribution: float
 
 
-class Scores(msgspec.Struct, frozen=True, kw_only=True):
+class Scores(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The served score and what each path alone would have said, 0 to 100; null where unknown."""
 
     served: float

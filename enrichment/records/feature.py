@@ -1,9 +1,12 @@
-"""A feature update: one group of one entity's features, and what they were computed from."""
+"""A feature update: one group of one entity's features, and what they were computed from.
+
+The hot path keeps many of them: the collector of cycles need not look at them (`gc`).
+"""
 
 import msgspec
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """How a group of features came to be, so that it can be computed again."""
 
     # "window" for classical graph features, else the provider's name.
@@ -17,7 +20,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     calibration_id: str = ""
 
 
-class FeatureUpdate(msgspec.Struct, frozen=True, kw_only=True):
+class FeatureUpdate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One group of features of one entity, exactly as the feature cache holds it.
 
     `version` stays the first field of the encoded value: the cache's guard reads it by pattern.

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from enrichment.enrich import known
 from enrichment.enrich.batch import Enricher
+from enrichment.enrich.features import AGE_STEP_MS, FeaturePlan
 from enrichment.enrich.lookup import Lookup
 from enrichment.feature.store import Layout
 from enrichment.pipelines import Pipeline
@@ -163,7 +164,7 @@ def test_with_the_cache_away_what_was_known_is_stale_at_best() -> None:
     cache.failure = redis.TimeoutError("slow")
     first = answer(enricher)
     assert of_account(first) == Verdict(VerdictName.STALE, "last_known")
-    assert first.scores.quantum == fresh.scores.quantum
+    assert first.scores.quantum == pytest.approx(fresh.scores.quantum, abs=0.01)
     clock.now_ms += PAYMENTS.features.half_life_ms
     later = answer(enricher)
     [used] = [each for each in later.features if (each.role, each.group) == ("account", "ring")]
@@ -171,6 +172,70 @@ def test_with_the_cache_away_what_was_known_is_stale_at_best() -> None:
     clock.now_ms += PAYMENTS.features.stale_ms
     assert of_account(answer(enricher)) == Verdict(VerdictName.FALLBACK, "cache_unavailable")
     assert of_account(answer(enricher, account_id="a9")).reason == "cache_unavailable"
+
+
+def test_what_a_read_did_not_come_to_is_seen_as_if_the_cache_were_away() -> None:
+    """The rest is as usual; it is read with the next batch, and has then no trace of it."""
+    cache = MemoryCache(*known_account(), update("account", "a2", "graph"))
+    for tracking in (True, False):
+        cache.tracking, cache.in_time, cache.changed = tracking, None, None
+        enricher = enricher_of(cache, Clock())
+        fresh = answer(enricher)
+        cache.put(update("account", "a1", "graph", subgraph="s2", version=2))
+        cache.in_time = PARTITIONS + 1  # the marks and the shard
+        late = answer(enricher)
+        assert of_account(late) == Verdict(VerdictName.STALE, "last_known")
+        assert of_account(answer(enricher, account_id="a2"), "graph").reason == "cache_unavailable"
+        cache.in_time = None
+        assert of_account(answer(enricher)).reason == "subgraph_changed"
+        cache.put(update("account", "a1", "graph"))
+        assert answer(enricher) == fresh
+
+
+def test_an_entity_is_known_whole_or_not_at_all() -> None:
+    """A read that came to one of its groups but not to the other has not read it."""
+    cache = MemoryCache(*known_account())
+    enricher = enricher_of(cache, Clock())
+    cache.in_time = PARTITIONS + 2
+    assert of_account(answer(enricher), "graph").reason == "cache_unavailable"
+    cache.in_time = None
+    assert of_account(answer(enricher), "graph").name is VerdictName.FRESH
+
+
+@given(since_ms=st.integers(0, 3 * AGE_STEP_MS), later_ms=st.integers(0, 2 * AGE_STEP_MS))
+def test_ages_are_told_in_steps(since_ms: int, later_ms: int) -> None:
+    """With the cache away, an age is never less than it is, and more by less than a step."""
+    clock, cache = Clock(), MemoryCache(*known_account())
+    enricher = enricher_of(cache, clock)
+    answer(enricher)
+    cache.failure = redis.TimeoutError("slow")
+    for passed_ms in (since_ms, later_ms):
+        clock.now_ms += passed_ms
+        ages_ms = {each.age_ms for each in answer(enricher).features if each.role == "account"}
+        [age_ms] = ages_ms
+        assert 0 <= age_ms - (clock.now_ms - NOW_MS) < AGE_STEP_MS
+
+
+def test_an_outage_takes_no_view_per_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stale is judged once a step, not once for each event: an outage slows nothing."""
+    judged: list[str] = []
+    features = FeaturePlan.features
+
+    def counted(self: FeaturePlan, role: str, *rest: Any) -> Any:
+        judged.append(role)
+        return features(self, role, *rest)
+
+    monkeypatch.setattr(FeaturePlan, "features", counted)
+    clock, cache = Clock(), MemoryCache(*known_account())
+    enricher = enricher_of(cache, clock)
+    answer(enricher)
+    once = len(judged)
+    cache.failure = redis.TimeoutError("slow")
+    clock.now_ms += 1
+    for _ in range(AGE_STEP_MS - 1):
+        answer(enricher)
+        clock.now_ms += 1
+    assert len(judged) == 2 * once
 
 
 def test_a_cache_that_is_back_is_believed_again() -> None:

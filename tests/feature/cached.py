@@ -81,6 +81,7 @@ class MemoryCache:
         self.tracking = True
         self.changed: set[bytes] | None = None
         self.failure: Exception | None = None
+        self.in_time: int | None = None  # of how many keys the values come, None: of all
         self.reads = 0
         self.held: dict[str, bytes] = {partitions_key(pipeline): str(PARTITIONS).encode()}
         for number in range(PARTITIONS):
@@ -119,7 +120,7 @@ class MemoryCache:
 
     def read(self, keys: Sequence[str]) -> Read:
         """The values of the keys, and what has changed since the last read, as TrackedReads has."""
-        values = self.mget(keys)
+        values = self.mget(keys)[: self.in_time]
         changed = None if self.changed is None else frozenset(self.changed)
         self.changed = set() if self.tracking else None
         return Read(values, changed, frozenset() if self.tracking else None)

@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
@@ -82,9 +84,17 @@ def test_a_topic_is_verified(stream: tuple[Stream, list[Drawn]]) -> None:
     assert json.loads(fewer.stdout)["compared"] == 100
 
 
-def test_a_stream_that_was_never_enriched_says_so(stream: tuple[Stream, list[Drawn]]) -> None:
+def test_a_stream_that_was_never_enriched_says_so(
+    stream: tuple[Stream, list[Drawn]], tmp_path: Path
+) -> None:
     """Exit code 2 and the topic's name."""
     own, _ = stream
-    result = run_fit("fit", "--pipeline", "cards", settings=settings_of(own))
+    shutil.copytree(own.folder, tmp_path / "pipelines")
+    file = tmp_path / "pipelines" / f"{own.name}.toml"
+    # A name that no other test's topics have.
+    text = file.read_text(encoding="utf-8").replace(own.name, "never")
+    file.with_name("never.toml").write_text(text, encoding="utf-8")
+    settings = Settings(kafka_bootstrap=own.bootstrap, pipelines_dir=file.parent)
+    result = run_fit("fit", "--pipeline", "never", settings=settings)
     assert result.exit_code == 2
-    assert "there is no topic cards." in result.stderr
+    assert "there is no topic never." in result.stderr
