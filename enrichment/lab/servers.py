@@ -48,7 +48,8 @@ class LocalServers:
     """A Kafka on `kafka_port` (its controller on the next) and a Redis on `redis_port`.
 
     `libs_dir` (default: in the state folder) holds Kafka's jars. `tied` servers end with the
-    process that started them. Servers that run already keep the ports they were started on.
+    process that started them, `brief` ones are for a minute or two. Servers that run already keep
+    the ports they were started on.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class LocalServers:
         redis_port: int = REDIS_PORT,
         libs_dir: Path | None = None,
         tied: bool = False,
+        brief: bool = False,
     ) -> None:
         state = state_dir.resolve()  # a pid file is believed by absolute paths: see server_process
         self.state_dir = state
@@ -67,18 +69,25 @@ class LocalServers:
             port=kafka_port,
             libs_dir=(libs_dir or state / "kafka" / "libs").resolve(),
             tied=tied,
+            brief=brief,
         )
         self.redis = RedisServer(state_dir=state / "redis", port=redis_port, tied=tied)
 
     @classmethod
-    def on_free_ports(cls, state_dir: Path, *, libs_dir: Path | None = None) -> Self:
-        """Servers for a test: free ports, and gone when the test process is."""
+    def on_free_ports(
+        cls, state_dir: Path, *, libs_dir: Path | None = None, brief: bool = True
+    ) -> Self:
+        """Servers for a test: free ports, and gone when the test process is.
+
+        `brief` ones are at their best at once, others better after some minutes of load.
+        """
         return cls(
             state_dir,
             kafka_port=free_port(span=2),
             redis_port=free_port(),
             libs_dir=libs_dir,
             tied=True,
+            brief=brief,
         )
 
     @property

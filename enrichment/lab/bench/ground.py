@@ -65,7 +65,7 @@ def servers(options: BenchOptions) -> Iterator[LocalServers]:
     """A Kafka with the project's topics and a Redis, on free ports, gone afterwards."""
     libs = options.state_dir / "kafka" / "libs"
     work = options.state_dir / f"bench-{time.time_ns()}"
-    running = LocalServers.on_free_ports(work, libs_dir=libs)
+    running = LocalServers.on_free_ports(work, libs_dir=libs, brief=False)
     try:
         running.up()
         wanted = manifests(options)
