@@ -30,6 +30,14 @@ test: setup peers prerequisites ## All tests, on servers of their own (TESTS="te
 KILLS ?= 20
 EVENTS ?= 1000000
 
+.PHONY: simulate
+simulate: setup ## Windows through seeded worlds of trouble (SEEDS=200)
+	SEEDS=$(or $(SEEDS),200) $(BIN)/python -m pytest tests/window/test_simulation.py $(TESTS)
+
+.PHONY: storm
+storm: setup prerequisites ## Window workers that come and go under load (CHANGES=30)
+	CHANGES=$(or $(CHANGES),30) $(BIN)/python -m pytest tests/faults/test_window_storm.py $(TESTS)
+
 .PHONY: faults
 faults: setup prerequisites ## The tests that kill stages and servers, at length (KILLS=20 EVENTS=1000000)
 	KILLS=$(KILLS) EVENTS=$(EVENTS) $(BIN)/python -m pytest tests/faults $(TESTS)

@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
+from enrichment.cli import windows
 from enrichment.cli.app import PipelineOption, fail, pipeline_or_fail, settings_of
 
 # Stage -> (function of the wiring, what it does). Also the order in which `run` starts them.
@@ -19,7 +20,13 @@ STAGES: Final = {
 def register(app: typer.Typer) -> None:
     """Add the stages and `run`."""
     for name, (function, summary) in STAGES.items():
-        app.command(name, help=_help(name, summary))(_stage(name, function))
+        if name == "window":
+            group = typer.Typer(help=_help(name, summary), invoke_without_command=True)
+            group.callback()(_stage(name, function))
+            group.command("replay")(windows.replay)
+            app.add_typer(group, name=name)
+        else:
+            app.command(name, help=_help(name, summary))(_stage(name, function))
     app.command("run")(run)
 
 
@@ -32,6 +39,8 @@ def _help(name: str, summary: str) -> str:
 
 def _stage(stage: str, function: str) -> Callable[[typer.Context, str], None]:
     def command(context: typer.Context, pipeline: PipelineOption = "payments") -> None:
+        if context.invoked_subcommand is not None:
+            return
         from enrichment import wiring
         from enrichment.telemetry.log import configure
 

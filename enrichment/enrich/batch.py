@@ -201,7 +201,7 @@ class Enricher:
         outputs.verdicts.update([joint.seen.name for joint in joints])
         partitions = [record.partition for record in records]
         offsets = [record.offset for record in records]
-        outputs.digests = self._digests.digests(partitions, offsets, events)
+        outputs.digests = self._digests.digests(partitions, offsets, events, decided_at_ms)
 
     def _headers(self, kind: str, id_: str, at_ms: int, record: Record) -> tuple[Headers, str]:
         """The headers of an output about this record, and its correlation id."""

@@ -32,16 +32,18 @@ class DigestBuilder:
         self._aggregates = [(a.name, a.entity, a.field) for a in pipeline.aggregates]
         # Source partition -> (first offset, last offset) of this batch.
         self._offsets: dict[int, tuple[int, int]] = {}
-        # Source partition -> the largest event time that it has ever shown here.
+        # Source partition -> the largest event time that it has ever shown here, ours at most.
         self._progress_ms: dict[int, int] = {}
         # Source partitions that stated their progress in this batch, in a record of its own.
         self._stated: set[int] = set()
 
     def digests(
-        self, partitions: Sequence[int], offsets: Sequence[int], events: Events
+        self, partitions: Sequence[int], offsets: Sequence[int], events: Events, now_ms: int
     ) -> list[Digest]:
         """The digests of a batch's events, given where each was read; large ones in parts.
 
+        An event that lies ahead of the wall clock tells nothing of how far its source has come:
+        one wrong clock would make everything late that comes after it.
         A source partition that was heard from in this batch but in no shard is not among them:
         see `progress`.
         """
@@ -55,7 +57,7 @@ class DigestBuilder:
                 indices.append(index)
         for (partition, _, _), indices in found.items():
             self._seen(partition, offsets[indices[0]], offsets[indices[-1]])
-            self._advance(partition, max([times[index] for index in indices]))
+            self._advance(partition, min(now_ms, max([times[index] for index in indices])))
         digests = []
         for (partition, shard, pane), indices in found.items():
             head: dict[str, Any] = {

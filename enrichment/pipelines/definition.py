@@ -105,7 +105,14 @@ class Window(_Table, frozen=True):
     events_max: Annotated[int, Meta(gt=0)] = 5_000
     lateness_ms: SpanMs = 500
     idle_close_ms: PositiveMs = 1_000
+    # A window that has been open for longer than this, its length and the lateness aside, is
+    # closed: some source's clock is behind.
+    open_max_ms: PositiveMs = 30_000
+    # A digest that lies further ahead of when it was written is quarantined: that clock is wrong.
+    ahead_max_ms: SpanMs = 60_000
     horizon_ms: PositiveMs = 21_600_000
+    # Over which spans, beside the horizon, events and amounts are counted; shorter than that.
+    spans_ms: Annotated[tuple[PositiveMs, ...], Meta(max_length=4)] = ()
     # The field that says which shard an event belongs to; without it there is one shard.
     shard: Field | None = None
 

@@ -178,6 +178,10 @@ def _contradictions(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
         yield "window.pane_ms", f"wanted a divisor of size_ms ({window.size_ms})"
     if window.horizon_ms < window.size_ms:
         yield "window.horizon_ms", f"wanted at least size_ms ({window.size_ms})"
+    for span_ms in window.spans_ms:
+        if not window.size_ms <= span_ms < window.horizon_ms:
+            wanted = f"from size_ms ({window.size_ms}) to below horizon_ms ({window.horizon_ms})"
+            yield "window.spans_ms", f"wanted spans {wanted}"
     if features.stale_ms < features.fresh_ms:
         yield "features.stale_ms", f"wanted at least fresh_ms ({features.fresh_ms})"
     if levels.highest < levels.elevated:

@@ -13,6 +13,9 @@ window_conflicts = _meter.create_counter(
     "enrichment.windows.conflicts", "{window}", "Logged closes that digests no longer give"
 )
 late_digests = _meter.create_counter("enrichment.digests.late", "{digest}", "Digests come late")
+quarantined_digests = _meter.create_counter(
+    "enrichment.digests.quarantined", "{digest}", "Digests far ahead of their time"
+)
 jobs = _meter.create_counter("enrichment.jobs", "{transition}", "Job transitions, by state")
 late_news = _meter.create_counter("enrichment.jobs.late_news", "{event}", "News of old attempts")
 projected = _meter.create_counter("enrichment.features.projected", "{feature}", "Cache writes")

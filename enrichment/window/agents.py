@@ -248,6 +248,15 @@ class WindowStage:
         for late_ms in partition.counts.late_ms:
             lateness = next((name for most, name in LATE_CLASSES if late_ms <= most), "more")
             metrics.late_digests.add(1, {"late": lateness})
+        if ahead_ms := partition.counts.ahead_ms:
+            metrics.quarantined_digests.add(len(ahead_ms))
+            logger().warning(
+                "digests quarantined: some clock is ahead",
+                partition=partition.number,
+                digests=len(ahead_ms),
+                ahead_ms=max(ahead_ms),
+            )
+            ahead_ms.clear()
         for id_ in partition.counts.conflicts:
             logger().error("a logged close is not what its digests give", micro_batch_id=id_)
             metrics.window_conflicts.add(1)

@@ -32,9 +32,13 @@ class Chunk:
     events: int = 0
     offset_first: int = -1
     offset_last: int = -1
+    # When its first digest was written, by the wall clock.
+    since_ms: int = 0
 
-    def add(self, digest: Digest, offset: int) -> None:
+    def add(self, digest: Digest, offset: int, written_ms: int) -> None:
         """Count one digest in."""
+        if self.offset_first < 0:
+            self.since_ms = written_ms
         pane = self.panes.get(digest.pane_start_ms)
         if pane is None:
             pane = self.panes[digest.pane_start_ms] = Pane(digest.pane_start_ms, digest.pane_end_ms)
@@ -70,9 +74,16 @@ class Windows:
     """The open windows of one shard, and the rules by which they close."""
 
     def __init__(
-        self, *, size_ms: int, events_max: int, windows_open_max: int = WINDOWS_OPEN_MAX
+        self,
+        *,
+        size_ms: int,
+        events_max: int,
+        open_max_ms: int,
+        windows_open_max: int = WINDOWS_OPEN_MAX,
     ) -> None:
+        """`open_max_ms` counts from when a chunk's first digest was written."""
         self._size_ms = size_ms
+        self._open_max_ms = open_max_ms
         self._events_max = events_max
         self._windows_open_max = windows_open_max
         # Window start -> its chunks that are not closed yet, in order; never empty.
@@ -99,12 +110,12 @@ class Windows:
         """Whether logged closes are still to be followed."""
         return bool(self._logged)
 
-    def add(self, digest: Digest, offset: int, *, expired: bool = False) -> bool:
-        """Put a digest where it belongs; False if it is late, as an expired one always is."""
-        if self._follow_digest(digest, offset):
+    def add(self, digest: Digest, offset: int, *, written_ms: int, ended: bool = False) -> bool:
+        """Put a digest where it belongs; False if it is late, as one of an ended window is."""
+        if self._follow_digest(digest, offset, written_ms):
             return True
         start_ms = digest.pane_start_ms // self._size_ms * self._size_ms
-        if expired:
+        if ended:
             return False
         if self.floor_ms is not None and start_ms < self.floor_ms:
             return False
@@ -115,15 +126,16 @@ class Windows:
             sequence = self._sequences.get(start_ms, 0)
             self._sequences[start_ms] = sequence + 1
             newest = self._chunk(start_ms, sequence)
-        newest.add(digest, offset)
+        newest.add(digest, offset, written_ms)
         return True
 
-    def _follow_digest(self, digest: Digest, offset: int) -> bool:
+    def _follow_digest(self, digest: Digest, offset: int, written_ms: int) -> bool:
         """Put a digest into the logged close that covers it, if there is one."""
         start_ms = digest.pane_start_ms // self._size_ms * self._size_ms
         for close in self._logged_of.get(start_ms, ()):
             if offset <= close.offset_last:
-                self._chunk(start_ms, close.micro_batch.sequence).add(digest, offset)
+                chunk = self._chunk(start_ms, close.micro_batch.sequence)
+                chunk.add(digest, offset, written_ms)
                 return True
         return False
 
@@ -141,8 +153,15 @@ class Windows:
         self._take(chunk, batch.cause)
         return close, chunk
 
-    def next_due(self, watermark_ms: int | None, *, idle: bool) -> tuple[Chunk, Cause] | None:
-        """The next chunk that must close now, with the cause, taken off; None if none must."""
+    def next_due(
+        self, watermark_ms: int | None, *, written_ms: int, idle_at_ms: int | None
+    ) -> tuple[Chunk, Cause] | None:
+        """The next chunk that must close now, with the cause, taken off; None if none must.
+
+        `written_ms` is how far the log has come by the wall clock, `idle_at_ms` the wall clock's
+        time where the shard has gone idle. A window that is still to begin waits for its time:
+        closing it would make late whatever comes before.
+        """
         if self._logged or not self._open:
             return None
         chunks = self._open[min(self._open)]
@@ -151,9 +170,12 @@ class Windows:
             cause = Cause.COUNT
         elif watermark_ms is not None and chunk.window_end_ms <= watermark_ms:
             cause = Cause.WATERMARK
-        elif idle:
+        elif idle_at_ms is not None and chunk.window_start_ms <= idle_at_ms:
             cause = Cause.IDLE
-        elif len(self._open) > self._windows_open_max:
+        elif (
+            written_ms - chunk.since_ms > self._open_max_ms
+            or len(self._open) > self._windows_open_max
+        ):
             cause = Cause.MAXIMUM_AGE
         else:
             return None

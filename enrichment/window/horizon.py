@@ -1,9 +1,10 @@
 """The horizon: a sliding graph of who shared what, in plain dictionaries.
 
 Accounts are tied to attributes (devices, beneficiaries: any entity that a shared link goes `via`)
-and, by direct links, to each other. What a pane contributed leaves when the pane is a horizon old,
-at a cost in proportion to what leaves. Memory is bounded by a number of ties and of entities: when
-it is passed, the oldest panes leave early, so that what was seen least lately goes first.
+and, by direct links, to each other. What came in one slice of event time (a 64th of the horizon, or
+a pane where that is longer) leaves when the slice is a horizon old, at a cost in proportion to what
+leaves. Memory is bounded by a number of ties and of entities: when it is passed, the oldest slices
+leave early, so that what was seen least lately goes first.
 """
 
 import heapq
@@ -13,7 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from enrichment.pipelines import Pipeline
 from enrichment.window.aggregate import Running
-from enrichment.window.pane import Entry, Pane
+from enrichment.window.pane import Entry, Pane, step_ms
+from enrichment.window.span import Span
 
 EDGES_MAX: Final = 2_000_000  # some 1.2 GB with an average of two panes a tie
 NODES_MAX: Final = 2_000_000  # some .5 GB of tallies
@@ -43,20 +45,19 @@ class Tie:
     events: int = 0
     amount_minor: int = 0
     newest_ms: int = 0
-    # Start of each pane that still counts -> (events, amount).
-    panes: dict[int, tuple[int, int]] = field(default_factory=dict)
+    # Start of each slice that still counts -> (events, amount).
+    slices: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def first_ms(self) -> int:
-        """The start of the oldest pane that still counts."""
-        return min(self.panes)
+        """The start of the oldest slice that still counts."""
+        return min(self.slices)
 
 
 @dataclass(slots=True)
-class _Bucket:
-    """What one pane contributed, so that it can be taken out again."""
+class _Slice:
+    """What one slice of time contributed, so that it can be taken out again."""
 
-    end_ms: int
     ties: dict[TieKey, None] = field(default_factory=dict)
     tallies: dict[Entity, Entry] = field(default_factory=dict)
 
@@ -77,6 +78,7 @@ class Horizon:
     ) -> None:
         self.node_kind = pipeline.node_kind or ""
         self._horizon_ms = pipeline.window.horizon_ms
+        self._step_ms = step_ms(self._horizon_ms, pipeline.window.pane_ms)
         self._edges_max = edges_max
         self._nodes_max = nodes_max
         # Link name -> the attribute's kind, or `>`.
@@ -88,12 +90,18 @@ class Horizon:
             Running(aggregate, pipeline.kind(aggregate.entity), self._horizon_ms)
             for aggregate in pipeline.aggregates
         )
+        self.spans = tuple(
+            Span(span_ms, pipeline.window.pane_ms) for span_ms in pipeline.window.spans_ms
+        )
+        # A digest is needed as long as the slice that it is in.
         self._retention_ms = max(
-            self._horizon_ms, *(running.retention_ms for running in self.aggregates), 0
+            self._horizon_ms + self._step_ms - pipeline.window.pane_ms,
+            *(running.retention_ms for running in self.aggregates),
+            0,
         )
         self.now_ms = 0
         self.newest_ms = 0
-        self.evicted_panes = 0
+        self.evicted_slices = 0
         self.ties: dict[TieKey, Tie] = {}
         # Account -> attribute -> tie, and attribute -> account -> tie.
         self.attributes: dict[str, dict[Entity, Tie]] = {}
@@ -103,7 +111,7 @@ class Horizon:
         self.incoming: dict[str, dict[str, Tie]] = {}
         # Entity -> [events, amount].
         self.tallies: dict[Entity, Entry] = {}
-        self._buckets: dict[int, _Bucket] = {}
+        self._slices: dict[int, _Slice] = {}
         self._oldest: list[int] = []
         # Pane start -> (its end, least offset of a digest in it), while anything of it is needed.
         self._offsets: dict[int, tuple[int, int]] = {}
@@ -125,26 +133,31 @@ class Horizon:
             heapq.heappush(self._oldest_offsets, pane.start_ms)
         _, known = self._offsets.get(pane.start_ms, (0, offset))
         self._offsets[pane.start_ms] = (pane.end_ms, min(known, offset))
-        if pane.end_ms + self._horizon_ms <= self.now_ms:
+        start_ms = pane.start_ms // self._step_ms * self._step_ms
+        if start_ms + self._step_ms + self._horizon_ms <= self.now_ms:
             return changes
-        bucket = self._buckets.get(pane.start_ms)
-        if bucket is None:
-            bucket = self._buckets[pane.start_ms] = _Bucket(pane.end_ms)
-            heapq.heappush(self._oldest, pane.start_ms)
-        self._add(pane, bucket)
+        if start_ms not in self._slices:
+            self._slices[start_ms] = _Slice()
+            heapq.heappush(self._oldest, start_ms)
+        self._add(pane, start_ms)
+        for span in self.spans:
+            span.fold(pane, self.now_ms)
         while self._oldest and self._over():
-            self.evicted_panes += 1
-            self._expire(heapq.heappop(self._oldest), changes)
+            self.evicted_slices += 1
+            start_ms = heapq.heappop(self._oldest)
+            self._expire(start_ms, changes)
+            for span in self.spans:
+                span.drop_before(start_ms + self._step_ms)
         return changes
 
     def advance(self, now_ms: int) -> Changes:
         """Move on to that event time: what is a horizon old leaves, what has matured enters."""
         changes = Changes()
         self.now_ms = max(self.now_ms, now_ms)
-        while self._oldest and (
-            self._buckets[self._oldest[0]].end_ms + self._horizon_ms <= self.now_ms
-        ):
+        while self._oldest and (self._oldest[0] + self._step_ms + self._horizon_ms <= self.now_ms):
             self._expire(heapq.heappop(self._oldest), changes)
+        for span in self.spans:
+            span.advance(self.now_ms)
         while self._oldest_offsets and (
             self._offsets[self._oldest_offsets[0]][0] + self._retention_ms <= self.now_ms
         ):
@@ -153,6 +166,10 @@ class Horizon:
             changed = running.advance(self.now_ms)
             changes.restated.update(Entity(running.kind, id_) for id_ in changed)
         return changes
+
+    def slice_starts(self) -> Iterable[int]:
+        """The starts of the slices that count."""
+        return self._slices.keys()
 
     def oldest_offset(self) -> int | None:
         """The least offset of a digest that a rebuild would still need."""
@@ -171,7 +188,8 @@ class Horizon:
     def _over(self) -> bool:
         return len(self.ties) > self._edges_max or len(self.tallies) > self._nodes_max
 
-    def _add(self, pane: Pane, bucket: _Bucket) -> None:
+    def _add(self, pane: Pane, start_ms: int) -> None:
+        mine = self._slices[start_ms]
         for name, links in pane.links.items():
             kind = self._kind_of.get(name)
             if kind is None:
@@ -187,14 +205,14 @@ class Horizon:
                 tie.events += events
                 tie.amount_minor += amount_minor
                 tie.newest_ms = max(tie.newest_ms, newest_ms)
-                before = tie.panes.get(pane.start_ms, (0, 0))
-                tie.panes[pane.start_ms] = (before[0] + events, before[1] + amount_minor)
-                bucket.ties[key] = None
+                before = tie.slices.get(start_ms, (0, 0))
+                tie.slices[start_ms] = (before[0] + events, before[1] + amount_minor)
+                mine.ties[key] = None
         for kind, tallies in pane.tallies.items():
             for id_, (events, amount_minor, _) in tallies.items():
                 entity = Entity(kind, id_)
                 _add(self.tallies, entity, events, amount_minor)
-                _add(bucket.tallies, entity, events, amount_minor)
+                _add(mine.tallies, entity, events, amount_minor)
 
     def _connect(self, key: TieKey, tie: Tie) -> None:
         if key.kind == DIRECT:
@@ -206,17 +224,17 @@ class Horizon:
             self.members.setdefault(attribute, {})[key.a] = tie
 
     def _expire(self, start_ms: int, changes: Changes) -> None:
-        """Take one pane's contributions out."""
-        bucket = self._buckets.pop(start_ms)
-        for key in bucket.ties:
+        """Take one slice's contributions out."""
+        mine = self._slices.pop(start_ms)
+        for key in mine.ties:
             tie = self.ties[key]
-            events, amount_minor = tie.panes.pop(start_ms)
+            events, amount_minor = tie.slices.pop(start_ms)
             tie.events -= events
             tie.amount_minor -= amount_minor
-            if not tie.panes:
+            if not tie.slices:
                 del self.ties[key]
                 changes.untied.update(self._disconnect(key))
-        for entity, (events, amount_minor) in bucket.tallies.items():
+        for entity, (events, amount_minor) in mine.tallies.items():
             entry = self.tallies[entity]
             entry[0] -= events
             entry[1] -= amount_minor

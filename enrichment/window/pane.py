@@ -13,6 +13,9 @@ import msgspec
 from enrichment.records import Digest
 
 HASH_DIGITS: Final = 32  # 128 bits: two contents of one window do not meet by chance
+# What slides over event time leaves in so many steps at least: coarse, since each step of each
+# entry takes memory.
+STEPS_MIN: Final = 64
 
 # An entry is [events or count, amount or sum, newest event time].
 Entry = list[int]
@@ -62,6 +65,11 @@ class Pane:
             [(kind, sorted(entries.items())) for kind, entries in sorted(self.tallies.items())],
             [(name, sorted(entries.items())) for name, entries in sorted(self.aggregates.items())],
         )
+
+
+def step_ms(span_ms: int, pane_ms: int) -> int:
+    """In slices of how many milliseconds, whole panes, what slides over that span is kept."""
+    return max(1, span_ms // STEPS_MIN // pane_ms) * pane_ms
 
 
 def content_hash(panes: Iterable[Pane]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from enrichment.pipelines import Pipeline
 from enrichment.records import Digest, FeatureUpdate, MicroBatch, Outcome
-from enrichment.window.close import LoggedClose
+from enrichment.window.close import Chunk, LoggedClose
 from enrichment.window.known_bad import KnownBad
 from enrichment.window.shard import Close, Moment, Shard
 from enrichment.window.watermark import NOTHING_KNOWN, Watermark, WatermarkState
@@ -18,6 +18,8 @@ class Counts:
 
     # How late each late digest was, in milliseconds behind the first window that was still open.
     late_ms: list[int] = field(default_factory=list)
+    # How far each quarantined digest lay ahead of when it was written, in milliseconds.
+    ahead_ms: list[int] = field(default_factory=list)
     # Logged closes whose digests no longer give the content that was logged.
     conflicts: list[str] = field(default_factory=list)
 
@@ -52,11 +54,15 @@ class Partition:
         self._shards: dict[str, Shard] = {}
         window = pipeline.window
         self._idle_ms = window.idle_close_ms
+        self._ahead_max_ms = window.ahead_max_ms
+        # How far the log has come, by the times at which digests were written.
+        self._written_ms = 0
         self._watermark = Watermark(
             lateness_ms=window.lateness_ms, idle_ms=window.idle_close_ms, sources=sources
         )
-        # (offset in the log of closes, last digest offset), of closes that a rebuild still needs.
-        self._log: deque[tuple[int, int]] = deque()
+        # (offset in the log of closes, last digest offset, window's end), of closes that a rebuild
+        # still needs.
+        self._log: deque[tuple[int, int, int]] = deque()
         self._log_end = 0
         self._closable = True
 
@@ -66,7 +72,7 @@ class Partition:
         by_shard: dict[str, list[LoggedClose]] = {}
         for log_offset, micro_batch in log.closes:
             close = LoggedClose.of(micro_batch)
-            self._log.append((log_offset, close.offset_last))
+            self._log.append((log_offset, close.offset_last, micro_batch.window_end_ms))
             by_shard.setdefault(micro_batch.shard, []).append(close)
         for name, closes in by_shard.items():
             self._shard(name, now_ms).windows.follow(closes)
@@ -80,20 +86,30 @@ class Partition:
         self._follow_through(offset - 1)
         self.next_offset = offset + 1
         self._closable = digest.part + 1 >= digest.parts
-        if digest.shard:
-            shard = self._shard(digest.shard, now_ms)
-            shard.heard_ms = now_ms
-            if not shard.windows.add(digest, offset, expired=self._expired(digest)):
-                through_ms = max(shard.windows.floor_ms or 0, self._watermark.value_ms or 0)
-                self.counts.late_ms.append(through_ms - digest.pane_start_ms)
-                shard.fold_late(digest, offset)
-        self._watermark.observe(
-            digest.source_partition,
-            digest.progress_ms,
-            written_ms=written_ms,
-            complete=not digest.shard,
-        )
+        self._written_ms = max(self._written_ms, written_ms)
+        ahead_ms = digest.pane_start_ms - written_ms
+        if ahead_ms > self._ahead_max_ms:
+            self.counts.ahead_ms.append(ahead_ms)
+        elif digest.shard:
+            self._window(digest, offset, written_ms=written_ms, now_ms=now_ms)
+        if digest.progress_ms - written_ms <= self._ahead_max_ms:
+            self._watermark.observe(
+                digest.source_partition,
+                digest.progress_ms,
+                written_ms=written_ms,
+                complete=not digest.shard,
+            )
         self._follow_through(offset)
+
+    def _window(self, digest: Digest, offset: int, *, written_ms: int, now_ms: int) -> None:
+        """Put a digest of events where it belongs: into a window, or late into the horizon."""
+        shard = self._shard(digest.shard, now_ms)
+        shard.heard_ms = now_ms
+        ended = self._ended(digest)
+        if not shard.windows.add(digest, offset, written_ms=written_ms, ended=ended):
+            through_ms = max(shard.windows.floor_ms or 0, self._watermark.value_ms or 0)
+            self.counts.late_ms.append(through_ms - digest.pane_start_ms)
+            shard.fold_late(digest, offset)
 
     def skip(self, offset: int) -> None:
         """Pass over a record of another pipeline."""
@@ -118,7 +134,11 @@ class Partition:
             shard = self._shards[name]
             while True:
                 idle = now_ms - shard.heard_ms >= self._idle_ms
-                taken = shard.windows.next_due(self._watermark.value_ms, idle=idle)
+                taken = shard.windows.next_due(
+                    self._watermark.value_ms,
+                    written_ms=self._written_ms,
+                    idle_at_ms=now_ms if idle else None,
+                )
                 if taken is None:
                     break
                 yield shard.close(*taken, self._moment(now_ms))
@@ -126,7 +146,7 @@ class Partition:
     def published(self, close: Close, log_offset: int) -> None:
         """Note that a close stands in the log, at that offset."""
         _, _, last = close.micro_batch.digest_offsets[0]
-        self._log.append((log_offset, last))
+        self._log.append((log_offset, last, close.micro_batch.window_end_ms))
         self._log_end = log_offset + 1
 
     def heartbeats(self, interval_ms: int, now_ms: int) -> list[FeatureUpdate]:
@@ -150,19 +170,21 @@ class Partition:
             if offset is not None
         ]
         digest_offset = min(needed, default=self.next_offset)
-        while self._log and self._log[0][1] < digest_offset:
+        # A window that has not ended may be given more: a rebuild must know that it was closed.
+        ended_ms = -1 if self._watermark.value_ms is None else self._watermark.value_ms
+        while self._log and self._log[0][1] < digest_offset and self._log[0][2] <= ended_ms:
             self._log.popleft()
         return digest_offset, self._log[0][0] if self._log else self._log_end
 
-    def _expired(self, digest: Digest) -> bool:
-        """Whether the digest is a horizon behind the watermark.
+    def _ended(self, digest: Digest) -> bool:
+        """Whether the watermark has passed the digest's window.
 
-        Such a one is late even for a shard of which no close is remembered any more: a window of
-        that age may have been closed and forgotten.
+        Then it is late even for a shard of which no close is remembered: that window may have been
+        closed and forgotten.
         """
-        watermark_ms = self._watermark.value_ms
-        horizon_ms = self._pipeline.window.horizon_ms
-        return watermark_ms is not None and digest.pane_end_ms + horizon_ms <= watermark_ms
+        size_ms, watermark_ms = self._pipeline.window.size_ms, self._watermark.value_ms
+        end_ms = (digest.pane_start_ms // size_ms + 1) * size_ms
+        return watermark_ms is not None and end_ms <= watermark_ms
 
     def _shard(self, name: str, now_ms: int) -> Shard:
         shard = self._shards.get(name)
@@ -185,5 +207,9 @@ class Partition:
             while taken := shard.windows.next_logged(offset):
                 logged, chunk = taken
                 self._watermark.follow(logged.micro_batch.watermark_ms)
-                if not shard.follow(logged, chunk):
-                    self.counts.conflicts.append(logged.micro_batch.micro_batch_id)
+                self.follow_close(shard, logged, chunk)
+
+    def follow_close(self, shard: Shard, logged: LoggedClose, chunk: Chunk) -> None:
+        """Go through one logged close with the digests that it covers."""
+        if not shard.follow(logged, chunk):
+            self.counts.conflicts.append(logged.micro_batch.micro_batch_id)

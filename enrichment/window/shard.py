@@ -58,7 +58,11 @@ class Shard:
         self._limits = Limits.of(pipeline)
         self._by_event_time = pipeline.features.clock == "event"
         window = pipeline.window
-        self.windows = Windows(size_ms=window.size_ms, events_max=window.events_max)
+        self.windows = Windows(
+            size_ms=window.size_ms,
+            events_max=window.events_max,
+            open_max_ms=window.size_ms + window.lateness_ms + window.open_max_ms,
+        )
         self.horizon = Horizon(pipeline)
         self.memory = Memory()
         # When a digest of the shard last came, by the wall clock.
@@ -211,7 +215,9 @@ class Shard:
                 break
         for entity in (touched | unplaced | ties.keys()) - placements.keys():
             if entity.kind == kind:
-                placements[entity] = Placement(known_bad_near=near.near(entity))
+                placements[entity] = Placement(
+                    known_bad_near=near.near(entity), bad_rank=near.ranks.get(entity.id, 0.0)
+                )
             else:
                 placements[entity] = classical.place_attribute(
                     horizon, entity, ties.get(entity), near, limits
@@ -221,6 +227,7 @@ class Shard:
             placements[entity] = Placement(
                 degree=left.degree,
                 known_bad_near=left.known_bad_near,
+                bad_rank=left.bad_rank,
                 size=int(entity.kind == kind),
             )
         return placements, _Found(gathered, crumbs, len(found.hubs))

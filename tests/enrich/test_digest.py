@@ -48,7 +48,7 @@ EVENTS = st.builds(
 
 def digested(builder: DigestBuilder, *events: Event) -> list[Digest]:
     """The digests of these events of partition 0, as whoever reads the topic decodes them."""
-    found = builder.digests([0] * len(events), range(len(events)), columns(*events))
+    found = builder.digests([0] * len(events), range(len(events)), columns(*events), NOW_MS)
     return msgspec.json.decode(msgspec.json.encode(found), type=list[Digest])
 
 
@@ -101,7 +101,8 @@ def test_digests_add_up_to_the_events(batches: list[list[tuple[int, Event]]]) ->
         if batch:
             partitions = [partition for partition, _ in batch]
             offsets = range(offset, offset + len(batch))
-            written = builder.digests(partitions, offsets, columns(*[each for _, each in batch]))
+            read = columns(*[each for _, each in batch])
+            written = builder.digests(partitions, offsets, read, NOW_MS)
             found += msgspec.json.decode(msgspec.json.encode(written), type=list[Digest])
         offset += len(batch)
         list(builder.progress())
@@ -153,7 +154,7 @@ def test_progress_is_the_newest_time_that_a_source_has_shown() -> None:
     builder = DigestBuilder(PAYMENTS)
     first = decoded(DECODER, payment(occurred_at=NOW_MS))
     second = decoded(DECODER, payment(occurred_at=NOW_MS - 9_000))
-    found = builder.digests([0, 1], [0, 0], columns(first, second))
+    found = builder.digests([0, 1], [0, 0], columns(first, second), NOW_MS)
     assert {d.source_partition: d.progress_ms for d in found} == {
         0: NOW_MS,
         1: NOW_MS - 9_000,
@@ -164,6 +165,15 @@ def test_progress_is_the_newest_time_that_a_source_has_shown() -> None:
     [(progress, stated)] = builder.progress()
     assert (progress.source_partition, progress.progress_ms) == (0, NOW_MS)
     assert (progress.shard, progress.events, stated) == ("", 0, False)
+
+
+def test_an_event_ahead_of_the_clock_tells_no_progress() -> None:
+    """A source with one wrong clock among its events has come as far as the wall clock, no more."""
+    builder = DigestBuilder(PAYMENTS)
+    ahead = decoded(DECODER, payment(occurred_at=NOW_MS + 3_600_000))
+    [found] = digested(builder, ahead)
+    assert found.pane_start_ms > NOW_MS
+    assert found.progress_ms == NOW_MS
 
 
 def test_a_stated_progress_needs_no_event() -> None:

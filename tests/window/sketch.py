@@ -39,6 +39,7 @@ def pipeline(**window: Any) -> Pipeline:
                 "size_ms": SIZE_MS,
                 "lateness_ms": 0,
                 "idle_close_ms": 1_000,
+                "ahead_max_ms": 10**9,
                 "horizon_ms": HORIZON_MS,
                 "shard": "region",
             }

@@ -9,11 +9,20 @@ from hypothesis import strategies as st
 
 from enrichment.records import Outcome, OutcomeKind
 from enrichment.window.candidates import Limits, candidate, explore, pieces
-from enrichment.window.classical import Placement, place_accounts, values, vicinity
-from enrichment.window.horizon import Entity
+from enrichment.window.classical import DAMPING, Placement, place_accounts, values, vicinity
+from enrichment.window.horizon import Entity, Horizon
 from enrichment.window.known_bad import KnownBad
-from tests.window.sketch import Event, horizon, pipeline
+from enrichment.window.span import span_name
+from tests.window.sketch import (
+    PANE_MS,
+    SIZE_MS,
+    Event,
+    horizon,
+    pane,
+    pipeline,
+)
 
+nx.pagerank(nx.path_graph(2))  # loads scipy, which takes longer than hypothesis gives a test
 LIMITS = Limits.of(pipeline())
 ACCOUNTS = [f"a{number}" for number in range(9)]
 EVENTS = st.lists(
@@ -65,6 +74,7 @@ def test_features_agree_with_networkx(events: list[Event], bad: set[str]) -> Non
             whole.add_edges_from(itertools.combinations(members, 2))
     sources = bad & set(whole)
     distances = nx.multi_source_dijkstra_path_length(whole, sources) if sources else {}
+    ranks = ranks_of_networkx(found.weights, set(distances), sources)
     for piece in pieces(found, LIMITS.variables_max)[0]:
         one = candidate(built, found, piece, bad, LIMITS)
         inner = whole.subgraph(piece)
@@ -79,6 +89,78 @@ def test_features_agree_with_networkx(events: list[Event], bad: set[str]) -> Non
             assert placement.core_number == cores[account]
             assert placement.triangles == triangles[account]
             assert placement.known_bad_near == pytest.approx(near_bad)
+            assert placement.bad_rank == pytest.approx(ranks.get(account, 0.0), abs=2e-6)
+
+
+def ranks_of_networkx(
+    weights: dict[str, dict[str, int]], reached: set[str], bad: set[str]
+) -> dict[str, float]:
+    """Personalised PageRank as networkx has it."""
+    if not bad:
+        return {}
+    graph = nx.Graph()
+    graph.add_nodes_from(reached)
+    graph.add_weighted_edges_from(
+        (one, other, w) for one in reached for other, w in weights[one].items()
+    )
+    start = {account: 1 / len(bad) for account in bad}
+    ranks: dict[str, float] = nx.pagerank(
+        graph, alpha=DAMPING, personalization=start, dangling=start, tol=1e-10, max_iter=1_000
+    )
+    return ranks
+
+
+SPANS = st.lists(
+    st.tuples(
+        st.integers(0, 399),
+        st.sampled_from("abc"),
+        st.sampled_from("de"),
+        st.just(""),
+        st.integers(0, 10_000),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@given(events=SPANS, steps_ms=st.lists(st.integers(0, 90), max_size=6), evicted=st.booleans())
+def test_spans_agree_with_counting(
+    events: list[Event], steps_ms: list[int], *, evicted: bool
+) -> None:
+    """Events and amount of a span are those of the panes that end within it, at any time.
+
+    Late events too; and what a bound evicts is in no span either.
+    """
+    bounds = {"nodes_max": 3} if evicted else {}
+    built = Horizon(pipeline(spans_ms=[SIZE_MS, 100]), **bounds)
+    folded: list[Event] = []
+    now_ms = 0
+    for number, event in enumerate(events):
+        built.fold(pane([event]), number)
+        folded = [e for e in (*folded, event) if e[0] // PANE_MS * PANE_MS in built.slice_starts()]
+        if steps_ms:
+            now_ms += steps_ms.pop()
+            built.advance(now_ms)
+        for span in built.spans:
+            kept = [
+                event
+                for event in folded
+                if event[0] // PANE_MS * PANE_MS + PANE_MS + span.span_ms > built.now_ms
+            ]
+            for account in "abc":
+                own = [event for event in kept if event[1] == account]
+                found = span.values(("account", account), 1)
+                assert found[f"events_{span.name}"] == len(own)
+                assert found[f"amount_{span.name}"] == sum(event[4] for event in own)
+
+
+@pytest.mark.parametrize(
+    ("span_ms", "name"),
+    [(60_000, "1m"), (90_000, "90s"), (86_400_000, "1d"), (7_200_000, "2h"), (100, "100ms")],
+)
+def test_a_span_is_named_by_its_largest_unit(span_ms: int, name: str) -> None:
+    """As feature names have it."""
+    assert span_name(span_ms) == name
 
 
 @given(events=EVENTS)

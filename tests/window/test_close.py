@@ -181,6 +181,57 @@ def test_a_full_window_closes_by_count_and_goes_on() -> None:
     ]
 
 
+def test_a_wrong_clock_holds_no_window_open_for_ever() -> None:
+    """A live source that is hours behind holds the watermark; past open_max_ms the window closes.
+
+    What comes for it afterwards goes into its next close, and is not late.
+    """
+    run = Run(pipeline(open_max_ms=500))
+    longest_ms = 500 + SIZE_MS
+    behind = [(2 * n + 1, progress(n, source=1)) for n in range(3)]
+    run.now_ms = 10
+    run.feed([behind[0], (2, digest([(5_000, "a", "d", "", 1)])), behind[1]])
+    run.now_ms += longest_ms - 2
+    run.feed([(4, digest([(9_000, "b", "d", "", 1)]))])
+    assert run.closed == []
+    run.feed([behind[2]])
+    assert [(b.window_start_ms, b.cause) for b in run.closed] == [(5_000, Cause.MAXIMUM_AGE)]
+    run.feed([(8, digest([(5_001, "c", "d", "", 1)]))])
+    assert run.partition.counts.late_ms == []
+
+
+def test_what_is_far_in_the_future_is_quarantined() -> None:
+    """It is in no window and moves no watermark: it is counted, and all else goes on as before."""
+    run = Run(pipeline(ahead_max_ms=1_000))
+    far_ms = 50_000
+    run.feed(
+        [
+            (0, digest([(0, "a", "d", "", 1)])),
+            (1, digest([(far_ms, "b", "d", "", 1)], progress_ms=far_ms)),
+            (2, digest([(SIZE_MS - 1, "c", "d", "", 1)])),
+        ]
+    )
+    assert run.closed == []
+    assert run.partition.counts.ahead_ms == [far_ms - 2]
+    run.feed([(3, progress(SIZE_MS))])
+    run.settle()
+    run.idle()
+    assert [(b.window_start_ms, b.events) for b in run.closed] == [(0, 2)]
+
+
+def test_an_idle_shard_keeps_a_window_that_has_not_begun() -> None:
+    """Closed, it would make late whatever comes before it."""
+    run = Run(pipeline(ahead_max_ms=60_000))
+    run.feed([(0, digest([(0, "a", "d", "", 1)])), (1, digest([(40_000, "b", "d", "", 1)]))])
+    run.idle()
+    assert [(b.window_start_ms, b.cause) for b in run.closed] == [(0, Cause.IDLE)]
+    run.feed([(2, digest([(30_000, "c", "d", "", 1)]))])
+    assert run.partition.counts.late_ms == []
+    run.now_ms = 40_000
+    run.idle()
+    assert [b.window_start_ms for b in run.closed] == [0, 30_000, 40_000]
+
+
 def test_a_late_digest_is_counted_and_joins_the_next_close() -> None:
     """What comes for a closed window is in no micro-batch, but in the graph of the next."""
     run = Run(pipeline())

@@ -89,7 +89,7 @@ def test_a_bound_pushes_the_oldest_out() -> None:
     events = [(PANE_MS * n, f"a{n}", f"d{n}", "", 1) for n in range(10)]
     built = horizon(events, edges_max=4)
     assert {key.a for key in built.ties} == {"a6", "a7", "a8", "a9"}
-    assert built.evicted_panes == 6
+    assert built.evicted_slices == 6
     changes = built.fold(pane([(PANE_MS * 10, "new", "d", "", 1)]), 0)
     assert changes.untied == {Entity("account", "a6"), Entity("device", "d6")}
 

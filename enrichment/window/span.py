@@ -1,0 +1,78 @@
+"""Events and amounts per entity over one span of event time, shorter than the horizon."""
+
+import heapq
+from collections.abc import Mapping
+from typing import Final
+
+from enrichment.window.pane import Entry, Pane, step_ms
+
+_UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms"))
+
+Tallies = dict[tuple[str, str], Entry]  # (kind, id) -> [events, amount]
+
+
+def span_name(span_ms: int) -> str:
+    """The span as feature names have it: "1m", "90s", "2h"."""
+    for unit_ms, unit in _UNITS:
+        if span_ms % unit_ms == 0:
+            return f"{span_ms // unit_ms}{unit}"
+    raise AssertionError("unreachable: every span is a number of milliseconds")
+
+
+class Span:
+    """What came within the last `span_ms`: a slice counts while `end_ms + span_ms > now_ms`.
+
+    Slices are a 64th of the span, or a pane where that is longer. Entering and leaving cost time in
+    proportion to what enters and leaves.
+    """
+
+    __slots__ = ("_leaving", "_slices", "_step_ms", "name", "span_ms", "totals")
+
+    def __init__(self, span_ms: int, pane_ms: int) -> None:
+        self.span_ms = span_ms
+        self._step_ms = step_ms(span_ms, pane_ms)
+        self.name = span_name(span_ms)
+        self.totals: Tallies = {}
+        # Slice start -> what it contributed; the starts as a heap.
+        self._slices: dict[int, Tallies] = {}
+        self._leaving: list[int] = []
+
+    def fold(self, pane: Pane, now_ms: int) -> None:
+        """Take in one pane, or more of it."""
+        start_ms = pane.start_ms // self._step_ms * self._step_ms
+        if start_ms + self._step_ms + self.span_ms <= now_ms:
+            return
+        mine = self._slices.get(start_ms)
+        if mine is None:
+            mine = self._slices[start_ms] = {}
+            heapq.heappush(self._leaving, start_ms)
+        for kind, tallies in pane.tallies.items():
+            for id_, (events, amount_minor, _) in tallies.items():
+                for entries in (mine, self.totals):
+                    entry = entries.get((kind, id_))
+                    if entry is None:
+                        entries[kind, id_] = [events, amount_minor]
+                    else:
+                        entry[0] += events
+                        entry[1] += amount_minor
+
+    def advance(self, now_ms: int) -> None:
+        """Move on to that event time."""
+        self.drop_before(now_ms - self.span_ms)
+
+    def drop_before(self, end_ms: int) -> None:
+        """Let go of the slices that end by then: their time has come, or memory ends."""
+        while self._leaving and self._leaving[0] + self._step_ms <= end_ms:
+            for key, (events, amount_minor) in self._slices.pop(
+                heapq.heappop(self._leaving)
+            ).items():
+                entry = self.totals[key]
+                entry[0] -= events
+                entry[1] -= amount_minor
+                if entry[0] <= 0:
+                    del self.totals[key]
+
+    def values(self, entity: tuple[str, str], amount_scale: int) -> Mapping[str, float]:
+        """`events_1m` and `amount_1m`, for a span of a minute."""
+        events, amount_minor = self.totals.get(entity, (0, 0))
+        return {f"events_{self.name}": events, f"amount_{self.name}": amount_minor / amount_scale}
