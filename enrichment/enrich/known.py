@@ -28,7 +28,7 @@ class _Entity(Known):
 
     def __init__(self) -> None:
         super().__init__()
-        self.raw: list[bytes | None] = []
+        self.raw: Sequence[bytes | None] = ()
         # Where it appeared last, and its view there, which holds from one time to another: most
         # appear in one place, and looking for that in a dict takes memory from far away.
         self.where = ""
@@ -46,7 +46,7 @@ class _Entity(Known):
 class _Kind:
     """The entities of one kind, in two halves of which the older one is let go of whole."""
 
-    __slots__ = ("groups", "old", "unread", "young")
+    __slots__ = ("groups", "held_ms", "not_held", "old", "unread", "young")
 
     def __init__(self, groups: tuple[str, ...]) -> None:
         self.groups = groups
@@ -54,6 +54,9 @@ class _Kind:
         self.old: dict[str, _Entity] = {}
         # Those that must be read before they are used again.
         self.unread: set[str] = set()
+        # When all of them but these were last known to hold, as all may have changed since.
+        self.held_ms = 0
+        self.not_held: set[str] = set()
 
     def admit(self, ids: set[str]) -> None:
         """Have all of these in the younger half, new ones as unread."""
@@ -66,6 +69,11 @@ class _Kind:
                 entity = _Entity()
                 self.unread.add(id_)
             self.young[id_] = entity
+
+    def doubt(self, held_ms: int) -> None:
+        """Have all of them read before their next use: there are too many to look at each."""
+        self.held_ms, self.not_held = held_ms, self.unread
+        self.unread = {*self.young, *self.old}
 
     def __iter__(self) -> Iterator[str]:
         yield from self.young
@@ -181,7 +189,7 @@ class KnownFeatures:
             if raw == entity.raw:
                 continue
             # Only where everything is read each time is it worth its memory.
-            entity.raw = [] if self._lookup.tracking else raw
+            entity.raw = () if self._lookup.tracking else raw
             entity.forget_views()
             entity.updates = updates = {}
             for group, value in zip(kind.groups, raw, strict=True):
@@ -192,17 +200,22 @@ class KnownFeatures:
     def _note_changed(self, changed: set[tuple[str, str]] | None) -> None:
         """Have these entities read before their next use, or all: what held, held until now."""
         if changed is None:
-            changed = {(name, id_) for name, kind in self._kinds.items() for id_ in kind}
+            for kind in self._kinds.values():
+                kind.doubt(self._answered_at_ms if self._tracked else 0)
+            return
         for name, id_ in changed:
-            kind = self._kinds.get(name)
-            if kind is not None and (entity := kind.get(id_)) is not None:
-                self._hold(kind, id_, entity)
-                kind.unread.add(id_)
+            known = self._kinds.get(name)
+            if known is not None and (entity := known.get(id_)) is not None:
+                self._hold(known, id_, entity)
+                known.unread.add(id_)
 
     def _hold(self, kind: _Kind, id_: str, entity: _Entity) -> None:
         """Note that what was not said to have changed held until the cache last answered."""
-        if self._tracked and id_ not in kind.unread:
-            entity.read_at_ms = self._answered_at_ms
+        if id_ not in kind.unread:
+            if self._tracked:
+                entity.read_at_ms = self._answered_at_ms
+        elif id_ not in kind.not_held:
+            entity.read_at_ms = max(entity.read_at_ms, kind.held_ms)
 
     def _column(
         self, role: str, events: Events, cache: Cache, now_ms: int, times: Sequence[int] | None

@@ -59,8 +59,12 @@ class Loop:
         framing: Framing = BARE,
         clients: Clients | None = None,
         committer: Executor | None = None,
+        tidy: Callable[[], None] = lambda: None,
     ) -> None:
-        """`clients` and `committer` are the broker's and a thread unless a test brings its own."""
+        """`clients` and `committer` are the broker's and a thread unless a test brings its own.
+
+        `tidy` is called once a batch, while nothing waits for an answer of it.
+        """
         self._enricher = enricher
         self._config = config
         self._now_ms = now_ms
@@ -76,6 +80,7 @@ class Loop:
             framing=framing,
         )
         self._committer = committer or Aside("commit")
+        self._tidy = tidy
         # The commit that is under way, True where it went through, and the offsets in it.
         self._commit: Future[bool] | None = None
         self._offsets: list[TopicPartition] = []
@@ -118,6 +123,7 @@ class Loop:
             if self._settle():
                 self._send(outputs, offsets)
                 self._count(outputs, self._now_ms() - started_ms)
+                self._tidy()
         elif self._commit is not None and self._commit.done():
             self._settle()
         if self._dropped:
