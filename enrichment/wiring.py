@@ -265,8 +265,8 @@ def run_enrich(settings: Settings, pipeline: Pipeline) -> None:
 def collect_young() -> None:
     """Look for cycles in what has been made since the last time, and never again in what is kept.
 
-    What the hot path knows of its entities is millions of objects without cycles. The collector left
-    to itself walked them all now and then: half a second in which nothing was answered (measured).
+    What the hot path knows of its entities is millions of objects without cycles. The collector,
+    left to itself, walked them all now and then: half a second without an answer (measured).
     """
     if gc.get_count()[0] >= GC_OBJECTS:
         gc.collect(0)

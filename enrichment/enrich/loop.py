@@ -50,7 +50,7 @@ class LostInstanceError(RuntimeError):
 class Loop:
     """One enricher process, from subscription to its orderly end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a test replaces most of them
         self,
         enricher: Enricher,
         config: LoopConfig,

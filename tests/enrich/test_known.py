@@ -216,6 +216,22 @@ def test_ages_are_told_in_steps(since_ms: int, later_ms: int) -> None:
         assert 0 <= age_ms - (clock.now_ms - NOW_MS) < AGE_STEP_MS
 
 
+def test_what_may_have_changed_is_as_old_as_the_last_word_that_it_had_not() -> None:
+    """After a new connection whatever was not read again counts from when it last was known."""
+    clock, cache = Clock(), MemoryCache(*known_account())
+    enricher = enricher_of(cache, clock)
+    answer(enricher)
+    clock.now_ms += 10_000
+    answer(enricher, account_id="a2")  # a1 is not said to have changed
+    clock.now_ms += 10_000
+    cache.changed = None
+    answer(enricher, account_id="a2")
+    cache.failure = redis.TimeoutError("slow")
+    clock.now_ms += 10_000
+    ages_ms = {each.age_ms for each in answer(enricher).features if each.role == "account"}
+    assert ages_ms == {20_000}
+
+
 def test_an_outage_takes_no_view_per_event(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is stale is judged once a step, not once for each event: an outage slows nothing."""
     judged: list[str] = []

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enrichment.enrich import score
 from enrichment.enrich.score import REASONS_MAX, Scorer
 from enrichment.records import (
     Decision,
@@ -157,3 +158,16 @@ def test_reasons_are_the_largest_parts_of_the_served_score() -> None:
         ("device_in_ring", 1.35),
         ("amount", round(0.2 * math.log1p(1.0), 6)),
     ]
+
+
+def test_what_is_shared_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for two of each, the oldest makes place, and every score is what it was."""
+    features = [
+        by_role(used("account", "ring", quantum={"membership": share / 7})) for share in range(8)
+    ]
+    expected = [PAYMENT_SCORER.score({"amount": 1.0}, each) for each in features]
+    monkeypatch.setattr(score, "SHARED_MAX", 2)
+    scorer = Scorer(PAYMENTS)
+    assert [scorer.score({"amount": 1.0}, each) for each in features * 2] == expected * 2
+    for memory in (scorer._known, scorer._parts, scorer._joints):
+        assert len(memory) == 2
