@@ -15,8 +15,20 @@ STOP_S: Final = 10.0  # what a stage may take to finish its batch before it is k
 RESTART_FIRST_S: Final = 0.5
 RESTART_MAX_S: Final = 10.0
 # On one machine the hot path goes first: what is off the critical path yields the processor to it.
-NICENESS: Final = {"sample": 10, "window": 5}
+# A nice process still runs to the end of its slice when another wakes up; an idle one is put aside.
+IDLE: Final = frozenset({"sample"})
+NICENESS: Final = {"window": 5}
 STEADY_S: Final = 30.0  # a stage that ran this long is restarted at once again
+
+
+def make_yield(stage: str, pid: int) -> None:
+    """Have a process that was just started yield as its stage does; its children inherit that."""
+    if stage in IDLE and hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+    elif stage in IDLE:
+        os.setpriority(os.PRIO_PROCESS, pid, 19)
+    elif (niceness := NICENESS.get(stage)) is not None:
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
 
 
 class StageProcesses:
@@ -113,7 +125,5 @@ class StageProcesses:
         )
         if log is not None:
             log.close()
-        if (niceness := NICENESS.get(stage)) is not None:
-            # Its children come later and inherit it.
-            os.setpriority(os.PRIO_PROCESS, self._running[stage].pid, niceness)
+        make_yield(stage, self._running[stage].pid)
         self._started_s[stage] = time.monotonic()

@@ -94,10 +94,13 @@ def measure(answering: Answering, trouble: Trouble, pairs: int, seconds: float) 
     load_s = STARTS_S + WARM_S + pairs * 10 * (seconds + AROUND_S)
     with answering.enricher(Delivery.EXACTLY_ONCE) as enricher, answering.reader(out) as reader:
         with (
+            trouble.beside() as beside,
             answering.publisher(RATE, load_s, late) as publisher,
             contextlib.closing(_Ending(trouble)),
         ):
             pids = {"enrich": enricher.pid, "reader": reader.pid, "publisher": publisher.pid}
+            if beside is not None and (window := beside.pid("window")) is not None:
+                pids["window"] = window
             answering.await_answers()
             answering.wait(min(WARM_S, seconds))
             marked = _windows(answering, trouble, pids, pairs, seconds)

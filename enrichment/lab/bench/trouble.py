@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Protocol
 
 from confluent_kafka.admin import AdminClient
@@ -17,11 +18,10 @@ from enrichment.lab.bench.catalogue import BenchError
 from enrichment.lab.bench.observe import Group, cpu_s, tree
 from enrichment.lab.bench.peers.arguments import STREAM
 from enrichment.lab.bench.systems import enrich_environment
-from enrichment.lab.processes import NICENESS, StageProcesses
+from enrichment.lab.processes import StageProcesses, make_yield
 from enrichment.lab.servers import START_S
 from enrichment.settings import Delivery
 
-STAGES: Final = ("window", "sample")
 # Long enough to import its libraries and begin, short enough to do nothing else but that.
 CRASH_EVERY_S: Final = 3.0
 SAMPLES_S: Final = 60.0
@@ -34,6 +34,9 @@ class Trouble(Protocol):
 
     # Begun anew for each window, at its start: what the first seconds do belongs to the case.
     each_window: bool
+
+    def beside(self) -> AbstractContextManager[StageProcesses | None]:
+        """What runs in all windows of the case: it is no part of the trouble."""
 
     def begin(self) -> None:
         """Bring it about."""
@@ -49,7 +52,7 @@ class Trouble(Protocol):
 
 
 class Sampler:
-    """The window and sample stages as `enrichment run` starts them, the sampler never idle."""
+    """The sample stage as `enrichment run` starts it, never idle. The window stage runs anyway."""
 
     each_window = False
 
@@ -66,8 +69,12 @@ class Sampler:
         # Of sampler processes that were killed.
         self._spent_s = 0.0
 
+    def beside(self) -> AbstractContextManager[StageProcesses]:
+        """The window stage, whose micro-batches a sampler that is absent leaves lying."""
+        return self._started(("window",))
+
     def begin(self) -> None:
-        """Both stages running, and the sampler taking micro-batches."""
+        """It runs, and takes micro-batches."""
         self._spent_s = 0.0
         before = self._group.committed()
         bootstrap = self._answering.servers.bootstrap
@@ -76,7 +83,7 @@ class Sampler:
         ]  # fmt: skip
         log = self._answering.path("micro-batches.log")
         self._stack.enter_context(observe.process(command, {}, log))
-        self._stages = self._stack.enter_context(self._started(STAGES))
+        self._stages = self._stack.enter_context(self._started(("sample",)))
         give_up_s = time.monotonic() + SAMPLES_S
         while self._group.committed() <= before:
             if time.monotonic() > give_up_s:
@@ -88,16 +95,13 @@ class Sampler:
         """Nothing: it is busy by itself."""
 
     def end(self) -> None:
-        """Both stages gone."""
+        """It is gone."""
         self._stack.close()
         self._stages = None
 
     def cpu_s(self) -> dict[str, float]:
-        """Both stages' CPU seconds, children's included."""
-        return {
-            stage: tree_cpu_s(self.pid(stage)) + (self._spent_s if stage == "sample" else 0.0)
-            for stage in STAGES
-        }
+        """Its CPU seconds, children's included."""
+        return {"sample": tree_cpu_s(self.pid("sample")) + self._spent_s}
 
     def pid(self, stage: str) -> int | None:
         """The stage's process, None where it does not run."""
@@ -137,7 +141,7 @@ class CrashingSampler(Sampler):
         self._started_s = 0.0
 
     def begin(self) -> None:
-        """Both stages running; from now on the sampler is killed every few seconds."""
+        """It runs; from now on it is killed every few seconds."""
         super().begin()
         self._crash()
 
@@ -161,7 +165,7 @@ class CrashingSampler(Sampler):
         return super().pid(stage)
 
     def _crash(self) -> None:
-        """Kill -9, and start another at once, as nice as `enrichment run` starts it."""
+        """Kill -9, and start another at once, yielding as `enrichment run` has it yield."""
         killed = self.pid("sample")
         self._spent_s += tree_cpu_s(killed)
         if killed is not None:
@@ -176,7 +180,7 @@ class CrashingSampler(Sampler):
                 env={**os.environ, **self._environment}, stdout=said, stderr=said,
                 start_new_session=True,
             )  # fmt: skip
-        os.setpriority(os.PRIO_PROCESS, self._sampler.pid, NICENESS["sample"])
+        make_yield("sample", self._sampler.pid)
         self._started_s = time.monotonic()
 
 
@@ -188,6 +192,10 @@ class HungRedis:
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
         self._pid = 0
+
+    def beside(self) -> AbstractContextManager[None]:
+        """Nothing."""
+        return nullcontext()
 
     def begin(self) -> None:
         """SIGSTOP."""
