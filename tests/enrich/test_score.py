@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enrichment.enrich import score
 from enrichment.enrich.score import REASONS_MAX, Scorer
 from enrichment.records import (
     Decision,
@@ -166,7 +165,7 @@ def test_what_is_shared_is_bounded_and_changes_nothing(monkeypatch: pytest.Monke
         by_role(used("account", "ring", quantum={"membership": share / 7})) for share in range(8)
     ]
     expected = [PAYMENT_SCORER.score({"amount": 1.0}, each) for each in features]
-    monkeypatch.setattr(score, "SHARED_MAX", 2)
+    monkeypatch.setattr("enrichment.enrich.score.SHARED_MAX", 2)
     scorer = Scorer(PAYMENTS)
     assert [scorer.score({"amount": 1.0}, each) for each in features * 2] == expected * 2
     for memory in (scorer._known, scorer._parts, scorer._joints):
