@@ -24,7 +24,7 @@ ENTITIES_MAX: Final = 100_000  # of each kind, some 3 KiB each: more than a stre
 class _Entity(Known):
     """One entity: its values by group, and what they come to where it appears."""
 
-    __slots__ = ("from_ms", "raw", "until_ms", "view", "views", "where")
+    __slots__ = ("away", "from_ms", "raw", "until_ms", "view", "views", "where")
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,8 @@ class _Entity(Known):
         self.where = ""
         self.from_ms = self.until_ms = 0
         self.view: View | None = None
-        # Where -> (from, until, view)
+        # Where -> (from, until, view), all of them with the cache away, or none.
+        self.away = False
         self.views: dict[str, tuple[int, int, View]] = {}
 
     def forget_views(self) -> None:
@@ -259,6 +260,9 @@ class KnownFeatures:
     ) -> View:
         """The entity's view in this role and shard: as it was made there, or made anew."""
         role, shard, name = where
+        if entity.away is cache.answers:
+            entity.forget_views()  # two views of each would take the memory of two
+            entity.away = not cache.answers
         timed = entity.views.get(name)
         if timed is None or not timed[0] <= at_ms < timed[1]:
             if not cache.answers:
