@@ -337,6 +337,10 @@ def test_a_primary_that_hands_over_is_noticed(
             cache.set(key, b"1")
         reads.read(keys)
         assert reads.read([]).changed == frozenset()
+        primary = deployment.servers[0]
+        eventually(
+            "the replica has it all", lambda: run(replica, "DBSIZE") == run(primary, "DBSIZE")
+        )
         run(replica, "CLUSTER", "FAILOVER", "FORCE")
         eventually("everything is unknown", lambda: reads.read([]).changed is None)
         assert answered(reads, keys).values == [b"1"] * 100
