@@ -1,13 +1,13 @@
 """A running statistic of one field per entity: values enter when old enough, and leave again.
 
-A value of the pane that ends at `end_ms` counts while `end_ms + delay <= now < end_ms + delay +
-span`. Without a delay it counts at once. Every entry and exit costs time for that pane alone.
+A value of the window that ends at `end_ms` counts while `end_ms + delay <= now < end_ms + delay +
+span`. Without a delay it counts at once. Every entry and exit costs time for that window alone.
 """
 
 import heapq
 
 from enrichment.pipelines import AggregateDefinition
-from enrichment.window.pane import Entry
+from enrichment.window.content import Entry
 
 
 class Running:
@@ -26,7 +26,7 @@ class Running:
         span_ms = definition.span_ms
         self._leave_after_ms = definition.delay_ms + span_ms if span_ms else horizon_ms
         self._now_ms = 0
-        # Pane end -> id -> (count, sum), before and after the values count; heaps of their ends.
+        # Window end -> id -> (count, sum), before and after the values count; heaps of their ends.
         self._waiting: dict[int, dict[str, Entry]] = {}
         self._counted: dict[int, dict[str, Entry]] = {}
         self._entering: list[int] = []
@@ -36,11 +36,11 @@ class Running:
 
     @property
     def retention_ms(self) -> int:
-        """How long after a pane's end its values are still needed."""
+        """How long after a window's end its values are still needed."""
         return self._leave_after_ms
 
     def fold(self, end_ms: int, values: dict[str, Entry]) -> None:
-        """Take in one pane's values, or more of them."""
+        """Take in one window's values, or more of them."""
         if end_ms + self._leave_after_ms <= self._now_ms:
             return
         if self._delay_ms == 0 or end_ms + self._delay_ms <= self._now_ms:

@@ -24,7 +24,7 @@ import msgspec
 import networkx as nx
 
 from enrichment.pipelines import Pipeline
-from enrichment.window.horizon import Entity, Horizon, Tie
+from enrichment.window.horizon import Entity, Horizon
 
 SIXTEENTHS: Final = 16
 MEMBERS_MIN: Final = 3  # two accounts that share something are a pair, not a ring
@@ -117,6 +117,7 @@ def explore(
     Those adjacent to a touched attribute come right after the touched ones, and count as beyond.
     """
     found = Neighbourhood()
+    projection = Projection(horizon, limits, found.hubs)
     level = sorted({account for account in touched if account in horizon})
     beside = {account for account in adjacent if account in horizon}
     room = len(level) + explored_max
@@ -128,7 +129,7 @@ def explore(
         beside = set()
         for account in level:
             row = found.weights.setdefault(account, {})
-            for other, weight in neighbours(horizon, account, limits, found.hubs).items():
+            for other, weight in projection.neighbours(account).items():
                 row[other] = weight
                 found.weights.setdefault(other, {})[account] = weight
                 if other not in found.explored:
@@ -137,50 +138,74 @@ def explore(
     return found
 
 
-def neighbours(horizon: Horizon, account: str, limits: Limits, hubs: set[Entity]) -> dict[str, int]:
-    """The account's neighbours with their weights in sixteenths, 1 to 16; hubs met are noted."""
-    shares: dict[str, int] = {}
-    now_ms, horizon_ms = horizon.now_ms, limits.horizon_ms
-    for attribute, tie in horizon.attributes.get(account, {}).items():
-        members = horizon.members[attribute]
-        if len(members) > limits.degree_max[attribute.kind]:
-            hubs.add(attribute)
-            continue
+class Projection:
+    """Who is tied to whom by what they share, worked out as it is asked for."""
+
+    def __init__(self, horizon: Horizon, limits: Limits, hubs: set[Entity]) -> None:
+        """Hubs that are met are added to `hubs`."""
+        self._horizon = horizon
+        self._limits = limits
+        self._hubs = hubs
+        # Attribute -> member -> its share, aged; empty where it ties nobody.
+        self._shares: dict[Entity, dict[str, int]] = {}
+
+    def neighbours(self, account: str) -> dict[str, int]:
+        """The account's neighbours with their weights in sixteenths, 1 to 16."""
+        shares: dict[str, int] = {}
+        get = shares.get
+        for attribute in self._horizon.attributes.get(account, ()):
+            aged = self._shares.get(attribute)
+            if aged is None:
+                aged = self._shares[attribute] = self._aged(attribute)
+            if aged:
+                mine = aged[account]
+                for other, theirs in aged.items():
+                    # The weight of the one who was seen there longer ago, which is the lesser.
+                    shares[other] = get(other, 0) + (theirs if theirs < mine else mine)
+        shares.pop(account, None)
+        self._add_direct(account, shares)
+        # Rounded to the nearest; what is below the least weight is no edge.
+        least = self._limits.sixteenths_min * _ONE - _ONE // 2
+        return {
+            other: min(SIXTEENTHS, (share * SIXTEENTHS + _ONE // 2) // _ONE)
+            for other, share in shares.items()
+            if share * SIXTEENTHS >= least
+        }
+
+    def _aged(self, attribute: Entity) -> dict[str, int]:
+        """What the attribute weighs for each of its members; nothing for a hub or a lone one."""
+        members = self._horizon.members[attribute]
+        if len(members) > self._limits.degree_max[attribute.kind]:
+            self._hubs.add(attribute)
+            return {}
         if len(members) < 2:
-            continue
-        share = round((_ONE >> 16) * limits.weight[attribute.kind] / sqrt(len(members) - 1))
-        for other, other_tie in members.items():
-            if other != account:
-                seen_ms = min(tie.newest_ms, other_tie.newest_ms)
-                shares[other] = shares.get(other, 0) + share * _age(now_ms - seen_ms, horizon_ms)
-    for other, tie in _direct(horizon, account, limits, hubs):
+            return {}
+        weight = self._limits.weight[attribute.kind]
+        share = round((_ONE >> 16) * weight / sqrt(len(members) - 1))
+        now_ms, horizon_ms = self._horizon.now_ms, self._limits.horizon_ms
+        return {
+            member: share * _age(now_ms - tie.newest_ms, horizon_ms)
+            for member, tie in members.items()
+        }
+
+    def _add_direct(self, account: str, shares: dict[str, int]) -> None:
+        """Add the account's direct links, both ways, unless it or the other end is a hub."""
+        horizon, limits = self._horizon, self._limits
+        outgoing, incoming = horizon.outgoing.get(account, {}), horizon.incoming.get(account, {})
+        if not outgoing and not incoming:
+            return
+        degree_max = limits.degree_max[">"]
+        if horizon.direct_degree(account) > degree_max:
+            self._hubs.add(Entity(horizon.node_kind, account))
+            return
         share = round((_ONE >> 16) * limits.weight[">"])
-        shares[other] = shares.get(other, 0) + share * _age(now_ms - tie.newest_ms, horizon_ms)
-    quantised = {
-        other: min(SIXTEENTHS, (share * SIXTEENTHS + _ONE // 2) // _ONE)
-        for other, share in shares.items()
-    }
-    least = limits.sixteenths_min
-    return {other: weight for other, weight in quantised.items() if weight >= least}
-
-
-def _direct(
-    horizon: Horizon, account: str, limits: Limits, hubs: set[Entity]
-) -> Iterator[tuple[str, Tie]]:
-    """The account's direct links, both ways, unless it or the other end is a hub."""
-    outgoing, incoming = horizon.outgoing.get(account, {}), horizon.incoming.get(account, {})
-    if not outgoing and not incoming:
-        return
-    degree_max = limits.degree_max[">"]
-    if horizon.direct_degree(account) > degree_max:
-        hubs.add(Entity(horizon.node_kind, account))
-        return
-    for ties in (outgoing, incoming):
-        for other, tie in ties.items():
-            if horizon.direct_degree(other) > degree_max:
-                hubs.add(Entity(horizon.node_kind, other))
-            else:
-                yield other, tie
+        for ties in (outgoing, incoming):
+            for other, tie in ties.items():
+                if horizon.direct_degree(other) > degree_max:
+                    self._hubs.add(Entity(horizon.node_kind, other))
+                else:
+                    age = _age(horizon.now_ms - tie.newest_ms, limits.horizon_ms)
+                    shares[other] = shares.get(other, 0) + share * age
 
 
 def _age(age_ms: int, horizon_ms: int) -> int:

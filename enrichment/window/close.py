@@ -16,33 +16,33 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from enrichment.records import Cause, Digest, MicroBatch
-from enrichment.window.pane import Pane
+from enrichment.window.content import Content
 
 WINDOWS_OPEN_MAX: Final = 4_096  # a replay of years may hold a year of daily windows open
 
 
 @dataclass(slots=True)
 class Chunk:
-    """What has come for one close: panes by start, and the offsets of the digests in them."""
+    """What has come for one close, and the offsets of the digests that told it."""
 
     window_start_ms: int
     window_end_ms: int
     sequence: int
-    panes: dict[int, Pane] = field(default_factory=dict)
-    events: int = 0
     offset_first: int = -1
     offset_last: int = -1
     # When its first digest was written, by the wall clock.
     since_ms: int = 0
+    events: int = 0
+    content: Content = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.content = Content(self.window_start_ms, self.window_end_ms)
 
     def add(self, digest: Digest, offset: int, written_ms: int) -> None:
         """Count one digest in."""
         if self.offset_first < 0:
             self.since_ms = written_ms
-        pane = self.panes.get(digest.pane_start_ms)
-        if pane is None:
-            pane = self.panes[digest.pane_start_ms] = Pane(digest.pane_start_ms, digest.pane_end_ms)
-        pane.add(digest)
+        self.content.add(digest)
         self.events += digest.events
         self.offset_first = offset if self.offset_first < 0 else min(self.offset_first, offset)
         self.offset_last = max(self.offset_last, offset)

@@ -72,7 +72,7 @@ class Replay(Partition):
         """Derive the close again where all of its digests are there."""
         batch = logged.micro_batch
         del self._left[batch.micro_batch_id]
-        if chunk.offset_first != logged.offset_first or not chunk.panes:
+        if chunk.offset_first != logged.offset_first or chunk.offset_first < 0:
             shard.follow(logged, chunk)
             self.compared.append(Compared(micro_batch=batch, finding=Finding.INCOMPLETE))
             return

@@ -1,6 +1,5 @@
-"""One shard: at each close, a chunk of panes becomes a micro-batch and classical features."""
+"""One shard: at each close, a chunk of a window becomes a micro-batch and classical features."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,10 +19,10 @@ from enrichment.window import candidates, classical
 from enrichment.window.candidates import Candidate, Limits
 from enrichment.window.classical import Placement
 from enrichment.window.close import Chunk, LoggedClose, Windows
+from enrichment.window.content import Content, Entry
 from enrichment.window.horizon import Changes, Entity, Horizon
 from enrichment.window.known_bad import KnownBad
 from enrichment.window.memory import Memory
-from enrichment.window.pane import Pane, content_hash
 
 GROUP: Final = "graph"
 HEARTBEAT: Final = "shard"  # the entity kind under which a shard's window stage is heard
@@ -75,9 +74,11 @@ class Shard:
 
     def fold_late(self, digest: Digest, offset: int) -> None:
         """Take a late digest into the horizon; what it touches is part of the next close."""
-        pane = Pane(digest.pane_start_ms, digest.pane_end_ms)
-        pane.add(digest)
-        self._touched |= self._fold((pane,), offset).untied | set(self._counts((pane,)))
+        size_ms = self._pipeline.window.size_ms
+        start_ms = digest.pane_start_ms // size_ms * size_ms
+        content = Content(start_ms, start_ms + size_ms)
+        content.add(digest)
+        self._touched |= self.horizon.fold(content, offset).untied | _counts(content).keys()
 
     def judge(self, outcome: Outcome) -> None:
         """Note that an outcome changed what is known of an entity."""
@@ -89,18 +90,19 @@ class Shard:
         The graph is then what it was. Where those lie who were in no problem is not in the log: it
         is found anew, and perhaps solved once more, when they are next concerned.
         """
-        self._touched |= self._fold(chunk.panes.values(), chunk.offset_first).untied
+        if chunk.offset_first >= 0:  # else its digests are from before those that are needed
+            self._touched |= self.horizon.fold(chunk.content, chunk.offset_first).untied
         batch = logged.micro_batch
         self._advance(chunk, batch.cause)
         for problem in batch.problems:
             self.memory.note_solved(problem, placed=True)
         complete = chunk.offset_first == logged.offset_first
-        return not complete or content_hash(chunk.panes.values()) == batch.content_hash
+        return not complete or chunk.content.hash() == batch.content_hash
 
     def close(self, chunk: Chunk, cause: Cause, moment: Moment) -> Close:
         """Close a chunk that `windows` took off."""
-        counts = self._counts(chunk.panes.values())
-        changes = self._fold(chunk.panes.values(), chunk.offset_first)
+        counts = _counts(chunk.content)
+        changes = self.horizon.fold(chunk.content, chunk.offset_first)
         moved = self._advance(chunk, cause)
         touched = counts.keys() | changes.untied | moved.untied | self._touched | self._due()
         self._touched = set()
@@ -117,7 +119,7 @@ class Shard:
             cause=cause,
             watermark_ms=moment.watermark_ms or 0,
             closed_at_ms=moment.now_ms,
-            content_hash=content_hash(chunk.panes.values()),
+            content_hash=chunk.content.hash(),
             events=chunk.events,
             digest_offsets=((moment.partition, chunk.offset_first, chunk.offset_last),),
             problems=problems,
@@ -150,29 +152,12 @@ class Shard:
             values={"watermark_ms": through_ms},
         )
 
-    def _fold(self, panes: Iterable[Pane], offset: int) -> Changes:
-        changes = Changes()
-        for pane in panes:
-            changes.untied |= self.horizon.fold(pane, offset).untied
-        return changes
-
     def _advance(self, chunk: Chunk, cause: Cause) -> Changes:
         """Move the horizon's time: to the window's end only where all before that has come."""
         ended = cause is Cause.WATERMARK
         newest_ms = self.horizon.newest_ms + 1
         as_of_ms = chunk.window_end_ms if ended else min(chunk.window_end_ms, newest_ms)
         return self.horizon.advance(as_of_ms)
-
-    def _counts(self, panes: Iterable[Pane]) -> dict[Entity, list[int]]:
-        """Entity -> [events, amount] in those panes."""
-        counts: dict[Entity, list[int]] = {}
-        for pane in panes:
-            for kind, tallies in pane.tallies.items():
-                for id_, (events, amount_minor, _) in tallies.items():
-                    entry = counts.setdefault(Entity(kind, id_), [0, 0])
-                    entry[0] += events
-                    entry[1] += amount_minor
-        return counts
 
     def _due(self) -> set[Entity]:
         """The entities of outcomes that were decided by now."""
@@ -243,7 +228,7 @@ class Shard:
         return adjacent
 
     def _problems(
-        self, found: "_Found", counts: dict[Entity, list[int]], id_: str
+        self, found: "_Found", counts: dict[Entity, Entry], id_: str
     ) -> tuple[tuple[Problem, ...], dict[str, int]]:
         """The problems worth solving, those first where most was moved; and what was left out."""
         kind, memory = self.horizon.node_kind, self.memory
@@ -306,7 +291,7 @@ class Shard:
         self,
         placements: dict[Entity, Placement],
         restated: set[Entity],
-        counts: dict[Entity, list[int]],
+        counts: dict[Entity, Entry],
         micro_batch: MicroBatch,
     ) -> list[FeatureUpdate]:
         """Updates for whoever was touched, restated or placed anew."""
@@ -356,3 +341,12 @@ class _Found:
     pieces: list[Candidate]
     crumbs: int
     hubs: int
+
+
+def _counts(content: Content) -> dict[Entity, Entry]:
+    """Entity -> its entry, [events, amount, newest time]."""
+    return {
+        Entity(kind, id_): entry
+        for kind, tallies in content.tallies.items()
+        for id_, entry in tallies.items()
+    }

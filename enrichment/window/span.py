@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Mapping
 from typing import Final
 
-from enrichment.window.pane import Entry, Pane, step_ms
+from enrichment.window.content import Content, Entry, step_ms
 
 _UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms"))
 
@@ -22,39 +22,46 @@ def span_name(span_ms: int) -> str:
 class Span:
     """What came within the last `span_ms`: a slice counts while `end_ms + span_ms > now_ms`.
 
-    Slices are a 64th of the span, or a pane where that is longer. Entering and leaving cost time in
-    proportion to what enters and leaves.
+    Slices are a 64th of the span, or a window where that is longer. Entering and leaving cost time
+    in proportion to what enters and leaves.
     """
 
     __slots__ = ("_leaving", "_slices", "_step_ms", "name", "span_ms", "totals")
 
-    def __init__(self, span_ms: int, pane_ms: int) -> None:
+    def __init__(self, span_ms: int, size_ms: int) -> None:
         self.span_ms = span_ms
-        self._step_ms = step_ms(span_ms, pane_ms)
+        self._step_ms = step_ms(span_ms, size_ms)
         self.name = span_name(span_ms)
         self.totals: Tallies = {}
         # Slice start -> what it contributed; the starts as a heap.
         self._slices: dict[int, Tallies] = {}
         self._leaving: list[int] = []
 
-    def fold(self, pane: Pane, now_ms: int) -> None:
-        """Take in one pane, or more of it."""
-        start_ms = pane.start_ms // self._step_ms * self._step_ms
+    def fold(self, content: Content, now_ms: int) -> None:
+        """Take in a window's content, or more of it."""
+        start_ms = content.start_ms // self._step_ms * self._step_ms
         if start_ms + self._step_ms + self.span_ms <= now_ms:
             return
         mine = self._slices.get(start_ms)
         if mine is None:
             mine = self._slices[start_ms] = {}
             heapq.heappush(self._leaving, start_ms)
-        for kind, tallies in pane.tallies.items():
+        totals = self.totals
+        for kind, tallies in content.tallies.items():
             for id_, (events, amount_minor, _) in tallies.items():
-                for entries in (mine, self.totals):
-                    entry = entries.get((kind, id_))
-                    if entry is None:
-                        entries[kind, id_] = [events, amount_minor]
-                    else:
-                        entry[0] += events
-                        entry[1] += amount_minor
+                key = (kind, id_)
+                entry = totals.get(key)
+                if entry is None:
+                    totals[key] = [events, amount_minor]
+                else:
+                    entry[0] += events
+                    entry[1] += amount_minor
+                entry = mine.get(key)
+                if entry is None:
+                    mine[key] = [events, amount_minor]
+                else:
+                    entry[0] += events
+                    entry[1] += amount_minor
 
     def advance(self, now_ms: int) -> None:
         """Move on to that event time."""

@@ -7,8 +7,8 @@ import msgspec
 
 from enrichment.pipelines import Pipeline
 from enrichment.records import Aggregate, Digest, Link, MicroBatch, Tally
+from enrichment.window.content import Content
 from enrichment.window.horizon import Horizon
-from enrichment.window.pane import Pane
 from enrichment.window.partition import Log, Partition
 
 PANE_MS = 10
@@ -108,22 +108,26 @@ def progress(progress_ms: int, *, source: int = 0) -> Digest:
     )
 
 
-def pane(events: Iterable[Event]) -> Pane:
-    """One pane with those events."""
-    one = digest(events)
-    merged = Pane(one.pane_start_ms, one.pane_end_ms)
-    merged.add(one)
+def content(events: Iterable[Event]) -> Content:
+    """The content of one window with those events."""
+    by_pane: dict[int, list[Event]] = {}
+    for event in events:
+        by_pane.setdefault(event[0] // PANE_MS, []).append(event)
+    start_ms = min(by_pane) * PANE_MS // SIZE_MS * SIZE_MS
+    merged = Content(start_ms, start_ms + SIZE_MS)
+    for some in by_pane.values():
+        merged.add(digest(some))
     return merged
 
 
 def horizon(events: Iterable[Event], now_ms: int | None = None, **bounds: int) -> Horizon:
     """A horizon that has seen those events, and stands at `now_ms`."""
     built = Horizon(pipeline(), **bounds)
-    by_pane: dict[int, list[Event]] = {}
+    by_window: dict[int, list[Event]] = {}
     for event in events:
-        by_pane.setdefault(event[0] // PANE_MS, []).append(event)
-    for number, (_, some) in enumerate(sorted(by_pane.items())):
-        built.fold(pane(some), number)
+        by_window.setdefault(event[0] // SIZE_MS, []).append(event)
+    for number, (_, some) in enumerate(sorted(by_window.items())):
+        built.fold(content(some), number)
     if now_ms is not None:
         built.advance(now_ms)
     return built

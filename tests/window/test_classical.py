@@ -14,11 +14,10 @@ from enrichment.window.horizon import Entity, Horizon
 from enrichment.window.known_bad import KnownBad
 from enrichment.window.span import span_name
 from tests.window.sketch import (
-    PANE_MS,
     SIZE_MS,
     Event,
+    content,
     horizon,
-    pane,
     pipeline,
 )
 
@@ -127,7 +126,7 @@ SPANS = st.lists(
 def test_spans_agree_with_counting(
     events: list[Event], steps_ms: list[int], *, evicted: bool
 ) -> None:
-    """Events and amount of a span are those of the panes that end within it, at any time.
+    """Events and amount of a span are those of the windows that end within it, at any time.
 
     Late events too; and what a bound evicts is in no span either.
     """
@@ -136,8 +135,8 @@ def test_spans_agree_with_counting(
     folded: list[Event] = []
     now_ms = 0
     for number, event in enumerate(events):
-        built.fold(pane([event]), number)
-        folded = [e for e in (*folded, event) if e[0] // PANE_MS * PANE_MS in built.slice_starts()]
+        built.fold(content([event]), number)
+        folded = [e for e in (*folded, event) if e[0] // SIZE_MS * SIZE_MS in built.slice_starts()]
         if steps_ms:
             now_ms += steps_ms.pop()
             built.advance(now_ms)
@@ -145,7 +144,7 @@ def test_spans_agree_with_counting(
             kept = [
                 event
                 for event in folded
-                if event[0] // PANE_MS * PANE_MS + PANE_MS + span.span_ms > built.now_ms
+                if event[0] // SIZE_MS * SIZE_MS + SIZE_MS + span.span_ms > built.now_ms
             ]
             for account in "abc":
                 own = [event for event in kept if event[1] == account]

@@ -1,4 +1,4 @@
-"""The horizon holds exactly what a recomputation over the live panes gives, and no more."""
+"""The horizon holds exactly what a recomputation over the live windows gives, and no more."""
 
 from collections import Counter
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enrichment.window.horizon import DIRECT, Entity, Horizon, TieKey
-from tests.window.sketch import HORIZON_MS, PANE_MS, Event, horizon, pane, pipeline
+from tests.window.sketch import HORIZON_MS, SIZE_MS, Event, content, horizon, pipeline
 
 EVENTS = st.lists(
     st.tuples(
@@ -21,8 +21,8 @@ EVENTS = st.lists(
 
 
 def live(events: list[Event], now_ms: int, retention_ms: int = HORIZON_MS) -> list[Event]:
-    """The events whose pane is not a horizon old."""
-    return [e for e in events if (e[0] // PANE_MS + 1) * PANE_MS + retention_ms > now_ms]
+    """The events whose window is not a horizon old."""
+    return [e for e in events if (e[0] // SIZE_MS + 1) * SIZE_MS + retention_ms > now_ms]
 
 
 @given(events=EVENTS, steps=st.lists(st.integers(1, 600), max_size=6), late=st.booleans())
@@ -36,7 +36,7 @@ def test_expiry_equals_recomputation(events: list[Event], steps: list[int], *, l
         some = order[seen : seen + 1 + len(order) // 4]
         seen += len(some)
         for event in some:
-            built.fold(pane([event]), 0)
+            built.fold(content([event]), 0)
         built.advance(now_ms)
         check(built, order[:seen], now_ms)
 
@@ -55,7 +55,7 @@ def check(built: Horizon, events: list[Event], now_ms: int) -> None:
         for key in keys:
             ties[key] += 1
             newest[key] = max(newest.get(key, 0), at_ms)
-            first[key] = min(first.get(key, at_ms), at_ms // PANE_MS * PANE_MS)
+            first[key] = min(first.get(key, at_ms), at_ms // SIZE_MS * SIZE_MS)
         tallies.update(Entity("account", id_) for id_ in {account, payee} - {""})
         tallies[Entity("device", device)] += 1
     assert {key: tie.events for key, tie in built.ties.items()} == dict(ties)
@@ -70,7 +70,7 @@ def check(built: Horizon, events: list[Event], now_ms: int) -> None:
     }
     paid, risk = built.aggregates
     assert paid.totals == sums(kept, 1)
-    ripe = [e for e in live(events, now_ms, 150) if (e[0] // PANE_MS + 1) * PANE_MS + 50 <= now_ms]
+    ripe = [e for e in live(events, now_ms, 150) if (e[0] // SIZE_MS + 1) * SIZE_MS + 50 <= now_ms]
     assert risk.totals == sums(ripe, 2)
 
 
@@ -86,28 +86,28 @@ def sums(events: list[Event], field: int) -> dict[str, list[int]]:
 
 def test_a_bound_pushes_the_oldest_out() -> None:
     """Beyond its bound the horizon drops what was seen least lately, and says whom it untied."""
-    events = [(PANE_MS * n, f"a{n}", f"d{n}", "", 1) for n in range(10)]
+    events = [(SIZE_MS * n, f"a{n}", f"d{n}", "", 1) for n in range(10)]
     built = horizon(events, edges_max=4)
     assert {key.a for key in built.ties} == {"a6", "a7", "a8", "a9"}
     assert built.evicted_slices == 6
-    changes = built.fold(pane([(PANE_MS * 10, "new", "d", "", 1)]), 0)
+    changes = built.fold(content([(SIZE_MS * 10, "new", "d", "", 1)]), 0)
     assert changes.untied == {Entity("account", "a6"), Entity("device", "d6")}
 
 
 def test_maturing_is_told() -> None:
     """An aggregate that enters after its delay, or leaves after its span, names its entity."""
-    built = horizon([(0, "a", "x", "", 100)], now_ms=59)
-    assert built.advance(60).restated == {Entity("device", "x")}
-    assert built.advance(159).restated == set()
-    assert built.advance(160).restated == {Entity("device", "x")}
+    built = horizon([(0, "a", "x", "", 100)], now_ms=89)
+    assert built.advance(90).restated == {Entity("device", "x")}
+    assert built.advance(189).restated == set()
+    assert built.advance(190).restated == {Entity("device", "x")}
 
 
 def test_the_oldest_offset_is_kept_while_it_is_needed() -> None:
     """A rebuild starts at the oldest digest that still counts."""
     built = Horizon(pipeline())
-    built.fold(pane([(0, "a", "x", "", 1)]), 17)
-    built.fold(pane([(100, "a", "x", "", 1)]), 11)
-    built.fold(pane([(200, "a", "x", "", 1)]), 23)
+    built.fold(content([(0, "a", "x", "", 1)]), 17)
+    built.fold(content([(100, "a", "x", "", 1)]), 11)
+    built.fold(content([(200, "a", "x", "", 1)]), 23)
     assert built.oldest_offset() == 11
-    built.advance(100 + PANE_MS + HORIZON_MS)
+    built.advance(120 + HORIZON_MS)
     assert built.oldest_offset() == 23
