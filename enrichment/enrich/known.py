@@ -18,7 +18,7 @@ from enrichment.enrich.score import Scorer, View
 from enrichment.records import FeatureUpdate
 from enrichment.rollout.control import ControlState, Withdrawals
 
-ENTITIES_MAX: Final = 100_000  # of each kind, some 3 KiB each: more than a stream shows in a minute
+ENTITIES_MAX: Final = 50_000  # of each kind, some 3 KiB each: more than a stream shows in seconds
 
 
 class _Entity(Known):

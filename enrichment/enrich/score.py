@@ -53,9 +53,9 @@ ORDER: Final = {
 }
 # What a view knows, as bits: some value of a term without ring, an estimate of either path.
 KNOWN, KNOWS_CLASSICAL, KNOWS_QUANTUM = 1, 2, 4
-# Parts, and joints of parts, that are kept: some 100 MB of them, which only a stream comes to whose
+# Parts, and joints of parts, that are kept: some 40 MB of them, which only a stream comes to whose
 # entities are all unlike.
-SHARED_MAX: Final = 50_000
+SHARED_MAX: Final = 20_000
 _RANKS: Final = {
     VerdictName.MISSING: 0, VerdictName.FRESH: 1, VerdictName.STALE: 2, VerdictName.FALLBACK: 3,
 }  # fmt: skip
