@@ -44,13 +44,23 @@ class Publisher:
         *,
         partition: int = -1,
         headers: Headers | None = None,
+        timestamp_ms: int = 0,
     ) -> None:
-        """Queue one record. Raises PublishError when there is no room for FULL_S."""
+        """Queue one record; without a timestamp it bears the time of producing.
+
+        Raises PublishError when there is no room for FULL_S.
+        """
         give_up_s = time.monotonic() + FULL_S
         while True:
             try:
                 self.producer.produce(
-                    topic, value, key, partition, headers=headers, on_delivery=self._delivered
+                    topic,
+                    value,
+                    key,
+                    partition,
+                    headers=headers,
+                    timestamp=timestamp_ms,
+                    on_delivery=self._delivered,
                 )
             except BufferError:
                 if time.monotonic() > give_up_s:

@@ -22,24 +22,16 @@ from faust.types import TP
 from mode.supervisors import CrashingSupervisor
 
 from enrichment.pipelines import Pipeline
-from enrichment.records import Digest, FeatureUpdate, MicroBatch, Outcome
+from enrichment.records import Digest, MicroBatch, Outcome
 from enrichment.stream.framing import BARE, Framing, unframed
-from enrichment.stream.headers import Headers, cloud_event
-from enrichment.stream.topics import (
-    DIGESTS,
-    FEATURES,
-    MICRO_BATCHES,
-    StreamTopics,
-    partition_for,
-    shard_key,
-)
+from enrichment.stream.topics import DIGESTS, MICRO_BATCHES, StreamTopics, shard_key
 from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 from enrichment.window.close_log import read_to_end
 from enrichment.window.driver import MESSAGE_BYTES_MAX, App, Consumer
+from enrichment.window.outlet import Outlet
 from enrichment.window.partition import Log, Partition
 from enrichment.window.seldom import Seldom
-from enrichment.window.shard import Close
 from enrichment.window.watermark import WatermarkState
 
 TICK_S: Final = 0.01  # what waits for nothing but quiet waits at most two of these
@@ -86,7 +78,12 @@ class WindowStage:
         self._outcomes = msgspec.json.Decoder(Outcome)
         self._micro_batches = msgspec.json.Decoder(MicroBatch)
         self._encode = msgspec.json.Encoder().encode
-        self._source = f"/enrichment/window/{pipeline.name}"
+        self._outlet = Outlet(
+            config.bootstrap,
+            pipeline.name,
+            feature_partitions=config.feature_partitions,
+            framing=config.framing,
+        )
         self.app = self._new_app()
         self.app.install(self, self._leave_in_time)
         self._declare()
@@ -104,9 +101,6 @@ class WindowStage:
             broker_request_timeout=60,
             consumer_auto_offset_reset="earliest",
             consumer_max_fetch_size=MESSAGE_BYTES_MAX,
-            producer_max_request_size=MESSAGE_BYTES_MAX,
-            producer_max_batch_size=256 * 1024,
-            producer_acks=-1,
             agent_supervisor=CrashingSupervisor,
             # Faust makes this folder although nothing here is kept in it.
             datadir=Path(tempfile.gettempdir()) / "enrichment-window",
@@ -206,42 +200,14 @@ class WindowStage:
             self._seen[number] = partition.next_offset
             await self._publish_due(partition)
             if beats := partition.heartbeats(self._beat_ms, self._now_ms()):
-                await self._publish_features(beats)
+                await self._outlet.features(beats)
 
     async def _publish_due(self, partition: Partition) -> None:
         for close in partition.due(self._now_ms()):
-            await self._publish_features(close.features)
-            await self._publish_micro_batch(partition, close)
+            await self._outlet.features(close.features)
+            offset = await self._outlet.micro_batch(close.micro_batch, partition.number)
+            partition.published(close, offset)
             metrics.windows.add(1, {"cause": close.micro_batch.cause.value})
-
-    async def _publish_features(self, updates: Iterable[FeatureUpdate]) -> None:
-        """Publish feature updates, and wait until all are acknowledged."""
-        name = self._pipeline.name
-        acks = []
-        for update in updates:
-            key = f"{name}|{update.entity}|{update.id}|{update.group}"
-            headers = cloud_event(
-                "feature-update", self._source, f"{key}|{update.version}", update.computed_at_ms
-            )
-            number = partition_for(key, self._config.feature_partitions)
-            acks.append(await self._send(FEATURES, number, key, self._encode(update), headers))
-        await asyncio.gather(*acks)
-
-    async def _publish_micro_batch(self, partition: Partition, close: Close) -> None:
-        batch = close.micro_batch
-        key = shard_key(batch.pipeline, batch.shard)
-        id_ = batch.micro_batch_id
-        headers = cloud_event("micro-batch", self._source, id_, batch.closed_at_ms)
-        ack = await self._send(MICRO_BATCHES, partition.number, key, self._encode(batch), headers)
-        partition.published(close, (await ack).offset)
-
-    async def _send(
-        self, topic: str, partition: int, key: str, value: bytes, headers: Headers
-    ) -> Any:
-        value, headers = self._config.framing.framed(topic, value, headers)
-        return await self.app.producer.send(
-            topic, key.encode(), value, partition, timestamp=None, headers=headers
-        )
 
     def _report(self, partition: Partition) -> None:
         """Count what the partition has to say, and say it."""

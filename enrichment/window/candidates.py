@@ -309,6 +309,9 @@ def candidate(
     horizon: Horizon, found: Neighbourhood, piece: Piece, bad: set[str], limits: Limits
 ) -> Candidate:
     """What the piece gives; `bad` holds its accounts that are known to be bad."""
+    if len(piece) == 1:  # as most are: there is nothing to look for
+        lone = (0,) if piece[0] in bad else ()
+        return Candidate(nodes=piece, edges=(), known_bad=lone, subgraph="", shared={})
     index = {node: number for number, node in enumerate(piece)}
     edges = edges_of(found.weights, piece, index)
     known_bad = tuple(index[node] for node in piece if node in bad)

@@ -39,6 +39,7 @@ DAMPING: Final = 0.85  # as in the literature
 STEPS_MAX: Final = 100  # .85 ** 100 is below 1e-7
 RANK_CHANGE_MIN: Final = 1e-9  # summed over all accounts: below what is published
 RANK_DIGITS: Final = 6
+_NOTHING: Final = [0, 0]
 
 
 class Placement(NamedTuple):
@@ -74,6 +75,8 @@ class Vicinity:
         """`known_bad_near` of an attribute with those members."""
         if self.known_bad.flagged(attribute, self.as_of_ms):
             return 1.0
+        if not self.distances:
+            return 0.0
         known = [self.distances[account] for account in members if account in self.distances]
         return 1 / (2 + min(known)) if known else 0.0
 
@@ -210,7 +213,7 @@ def values(
     horizon: Horizon, entity: Entity, placement: Placement, velocity: int, amount_scale: int
 ) -> dict[str, float]:
     """The features by name; `velocity` is the entity's events in the window."""
-    events, amount_minor = horizon.tallies.get(entity, (0, 0))
+    events, amount_minor = horizon.tallies.get(entity, _NOTHING)
     named: dict[str, float] = {
         "events": events,
         "amount": amount_minor / amount_scale,
@@ -225,7 +228,9 @@ def values(
         named["triangles"] = placement.triangles
         named["bad_rank"] = placement.bad_rank
     for span in horizon.spans:
-        named.update(span.values(entity, amount_scale))
+        span_events, span_amount_minor = span.totals.get(entity, _NOTHING)
+        named[span.events_name] = span_events
+        named[span.amount_name] = span_amount_minor / amount_scale
     for running in horizon.aggregates:
         if running.kind == entity.kind:
             count, total = running.totals.get(entity.id, (0, 0))

@@ -2,8 +2,8 @@
 
 Faust's own acknowledgements lose held events and stall behind transaction markers. So nothing is
 ever acknowledged: streams are read with `noack()`, and what gets committed is what the books call
-safe, with a note in the commit's metadata. Consumers read committed records only, producers are
-idempotent, and partitions of equal numbers go to one worker.
+safe, with a note in the commit's metadata. Consumers read committed records only, and
+partitions of equal numbers go to one worker. Faust's producer is not used.
 """
 
 import asyncio
@@ -109,18 +109,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust is not typed
         await self.app.books.on_seek(self)
 
 
-class Producer(driver.Producer):  # type: ignore[misc]  # Faust is not typed
-    """A producer that no retry makes say a thing twice."""
-
-    def _settings_extra(self) -> Mapping[str, Any]:
-        return {"acks": "all", "enable_idempotence": True}
-
-
 class Transport(driver.Transport):  # type: ignore[misc]  # Faust is not typed
     """The transport made of them."""
 
     Consumer = Consumer
-    Producer = Producer
 
 
 class App(faust.App):  # type: ignore[misc]  # Faust is not typed
@@ -135,7 +127,6 @@ class App(faust.App):  # type: ignore[misc]  # Faust is not typed
         self.books = books
         self.leaving = leaving
         self.transport = Transport(self.conf.broker_consumer, self)
-        self.producer_transport = Transport(self.conf.broker_producer, self)
 
     async def on_stop(self) -> None:
         """Say so, and stop as Faust does."""

@@ -3,8 +3,9 @@
 Accounts are tied to attributes (devices, beneficiaries: any entity that a shared link goes `via`)
 and, by direct links, to each other. What came in one slice of event time (a 64th of the horizon,
 or a window where that is longer) leaves when the slice is a horizon old, at a cost in proportion to
-what leaves. Memory is bounded by a number of ties and of entities: when it is passed, the oldest
-slices leave early, so that what was seen least lately goes first.
+what leaves. Memory is bounded in ties, entities and bytes: when a bound is passed, the oldest
+slices leave early, so that what was seen least lately goes first: those are evicted. The bound in
+bytes is on an estimate, by what each tie, entity and slice of either takes.
 """
 
 import heapq
@@ -19,6 +20,13 @@ from enrichment.window.span import Span
 
 EDGES_MAX: Final = 2_000_000  # some 1.2 GB with an average of two slices a tie
 NODES_MAX: Final = 2_000_000  # some .5 GB of tallies
+# What one of each takes with its share of dictionaries (measured with tracemalloc, by least
+# squares over horizons of different shapes): a tie or an entity, and each slice that it counts in.
+TIE_BYTES: Final = 660
+TIE_SLICE_BYTES: Final = 100
+NODE_BYTES: Final = 450
+NODE_SLICE_BYTES: Final = 160
+SPAN_BYTES: Final = 230  # an entity in the totals of a span, or in one of its slices
 
 DIRECT: Final = ">"  # stands where a shared link's attribute kind would
 
@@ -103,6 +111,9 @@ class Horizon:
         self.now_ms = 0
         self.newest_ms = 0
         self.evicted_slices = 0
+        self._bytes_max = pipeline.window.horizon_max_mib * 2**20
+        # How many (tie, slice) and (entity, slice) there are.
+        self._tie_slices = self._node_slices = 0
         self.ties: dict[TieKey, Tie] = {}
         # Account -> attribute -> tie, and attribute -> account -> tie.
         self.attributes: dict[str, dict[Entity, Tie]] = {}
@@ -187,15 +198,32 @@ class Horizon:
     def __contains__(self, account: str) -> bool:
         return account in self.attributes or account in self.outgoing or account in self.incoming
 
+    @property
+    def estimated_bytes(self) -> int:
+        """About what the graph, its tallies and spans take in memory."""
+        return (
+            TIE_BYTES * len(self.ties)
+            + TIE_SLICE_BYTES * self._tie_slices
+            + NODE_BYTES * len(self.tallies)
+            + NODE_SLICE_BYTES * self._node_slices
+            + SPAN_BYTES * sum(span.entries for span in self.spans)
+        )
+
     def _over(self) -> bool:
-        return len(self.ties) > self._edges_max or len(self.tallies) > self._nodes_max
+        return (
+            len(self.ties) > self._edges_max
+            or len(self.tallies) > self._nodes_max
+            or self.estimated_bytes > self._bytes_max
+        )
 
     def _add(self, content: Content, start_ms: int) -> None:
         for name, links in content.links.items():
             # None: a link that the pipeline file no longer names.
             if (kind := self._kind_of.get(name)) is not None:
                 self._add_links(kind, links, start_ms)
-        both = (self.tallies, self._slices[start_ms].tallies)
+        mine = self._slices[start_ms].tallies
+        self._node_slices -= len(mine)
+        both = (self.tallies, mine)
         for kind, tallies in content.tallies.items():
             for id_, (events, amount_minor, _) in tallies.items():
                 key = (kind, id_)
@@ -207,11 +235,13 @@ class Horizon:
                     else:
                         entry[0] += events
                         entry[1] += amount_minor
+        self._node_slices += len(mine)
 
     def _add_links(
         self, kind: str, links: Mapping[str, Mapping[str, Entry]], start_ms: int
     ) -> None:
         ties, touched = self.ties, self._slices[start_ms].ties
+        self._tie_slices -= len(touched)
         for a, row in links.items():
             for b, (events, amount_minor, newest_ms) in row.items():
                 if kind == DIRECT and a == b:
@@ -230,6 +260,7 @@ class Horizon:
                 else:
                     entry[0] += events
                     entry[1] += amount_minor
+        self._tie_slices += len(touched)
 
     def _connected(self, key: TieKey) -> Tie:
         """A new tie, in its place."""
@@ -246,6 +277,8 @@ class Horizon:
     def _expire(self, start_ms: int, changes: Changes) -> None:
         """Take one slice's contributions out."""
         mine = self._slices.pop(start_ms)
+        self._tie_slices -= len(mine.ties)
+        self._node_slices -= len(mine.tallies)
         for tie in mine.ties:
             events, amount_minor = tie.slices.pop(start_ms)
             tie.events -= events

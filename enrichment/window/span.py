@@ -1,7 +1,6 @@
 """Events and amounts per entity over one span of event time, shorter than the horizon."""
 
 import heapq
-from collections.abc import Mapping
 from typing import Final
 
 from enrichment.window.content import Content, Entry, step_ms
@@ -26,16 +25,27 @@ class Span:
     in proportion to what enters and leaves.
     """
 
-    __slots__ = ("_leaving", "_slices", "_step_ms", "name", "span_ms", "totals")
+    __slots__ = (
+        "_leaving", "_sliced", "_slices", "_step_ms", "amount_name", "events_name", "span_ms",
+        "totals",
+    )  # fmt: skip
 
     def __init__(self, span_ms: int, size_ms: int) -> None:
         self.span_ms = span_ms
         self._step_ms = step_ms(span_ms, size_ms)
-        self.name = span_name(span_ms)
+        # As features have it: `events_1m` and `amount_1m`, for a span of a minute.
+        self.events_name = f"events_{span_name(span_ms)}"
+        self.amount_name = f"amount_{span_name(span_ms)}"
         self.totals: Tallies = {}
         # Slice start -> what it contributed; the starts as a heap.
         self._slices: dict[int, Tallies] = {}
         self._leaving: list[int] = []
+        self._sliced = 0
+
+    @property
+    def entries(self) -> int:
+        """How many entries are held: entities, and entities in slices."""
+        return len(self.totals) + self._sliced
 
     def fold(self, content: Content, now_ms: int) -> None:
         """Take in a window's content, or more of it."""
@@ -47,6 +57,7 @@ class Span:
             mine = self._slices[start_ms] = {}
             heapq.heappush(self._leaving, start_ms)
         totals = self.totals
+        self._sliced -= len(mine)
         for kind, tallies in content.tallies.items():
             for id_, (events, amount_minor, _) in tallies.items():
                 key = (kind, id_)
@@ -62,6 +73,7 @@ class Span:
                 else:
                     entry[0] += events
                     entry[1] += amount_minor
+        self._sliced += len(mine)
 
     def advance(self, now_ms: int) -> None:
         """Move on to that event time."""
@@ -70,16 +82,11 @@ class Span:
     def drop_before(self, end_ms: int) -> None:
         """Let go of the slices that end by then: their time has come, or memory ends."""
         while self._leaving and self._leaving[0] + self._step_ms <= end_ms:
-            for key, (events, amount_minor) in self._slices.pop(
-                heapq.heappop(self._leaving)
-            ).items():
+            leaving = self._slices.pop(heapq.heappop(self._leaving))
+            self._sliced -= len(leaving)
+            for key, (events, amount_minor) in leaving.items():
                 entry = self.totals[key]
                 entry[0] -= events
                 entry[1] -= amount_minor
                 if entry[0] <= 0:
                     del self.totals[key]
-
-    def values(self, entity: tuple[str, str], amount_scale: int) -> Mapping[str, float]:
-        """`events_1m` and `amount_1m`, for a span of a minute."""
-        events, amount_minor = self.totals.get(entity, (0, 0))
-        return {f"events_{self.name}": events, f"amount_{self.name}": amount_minor / amount_scale}

@@ -148,9 +148,9 @@ def test_spans_agree_with_counting(
             ]
             for account in "abc":
                 own = [event for event in kept if event[1] == account]
-                found = span.values(("account", account), 1)
-                assert found[f"events_{span.name}"] == len(own)
-                assert found[f"amount_{span.name}"] == sum(event[4] for event in own)
+                found = values(built, Entity("account", account), Placement(), 0, 1)
+                assert found[span.events_name] == len(own)
+                assert found[span.amount_name] == sum(event[4] for event in own)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """The horizon holds exactly what a recomputation over the live windows gives, and no more."""
 
+import tracemalloc
 from collections import Counter
+from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,6 +95,61 @@ def test_a_bound_pushes_the_oldest_out() -> None:
     assert built.evicted_slices == 6
     changes = built.fold(content([(SIZE_MS * 10, "new", "d", "", 1)]), 0)
     assert changes.untied == {Entity("account", "a6"), Entity("device", "d6")}
+
+
+def test_bytes_are_bounded_too() -> None:
+    """A graph that is estimated to be larger than the pipeline allows drops its oldest slices."""
+    built = Horizon(pipeline(horizon_max_mib=1))
+    for window in range(10):
+        start_ms = window * SIZE_MS
+        built.fold(content([(start_ms, f"a{window}-{n}", f"d{n}", "", 1) for n in range(300)]), 0)
+        assert built.estimated_bytes <= 2**20
+    assert built.evicted_slices > 0
+    assert {key.a.split("-")[0] for key in built.ties} >= {"a9"}
+    assert "a0-0" not in built.attributes
+
+
+@pytest.mark.parametrize(("accounts", "windows"), [(500, 8), (30, 60), (2_000, 3)])
+def test_the_estimate_of_bytes_is_about_right(accounts: int, windows: int) -> None:
+    """Within a third of what Python's own account of memory says, whatever the graph's shape."""
+    draw = Random(1)
+    tracemalloc.start()
+    try:
+        built = Horizon(pipeline(horizon_ms=100_000, spans_ms=[1_000]))
+        for window in range(windows):
+            at_ms = window * 1_600
+            events = [
+                (
+                    at_ms,
+                    f"a-{draw.randrange(accounts):09}",
+                    f"d-{draw.randrange(accounts):09}",
+                    "",
+                    1,
+                )
+                for _ in range(1_000)
+            ]
+            built.fold(content(events), window)
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert built.estimated_bytes == pytest.approx(taken, rel=1 / 3)
+
+
+@given(events=EVENTS, steps=st.lists(st.integers(1, 600), max_size=4))
+def test_the_estimate_of_bytes_forgets_what_leaves(events: list[Event], steps: list[int]) -> None:
+    """What is estimated is that of a graph that was never larger, and nothing of an empty one."""
+    built = Horizon(pipeline(spans_ms=[100]))
+    for event in events:
+        built.fold(content([event]), 0)
+        if steps:
+            built.advance(built.now_ms + steps.pop())
+    fresh = Horizon(pipeline(spans_ms=[100]))
+    fresh.advance(built.now_ms)
+    for event in events:
+        fresh.fold(content([event]), 0)
+    assert built.estimated_bytes == fresh.estimated_bytes
+    built.advance(10_000)
+    assert built.estimated_bytes == 0
 
 
 def test_maturing_is_told() -> None:

@@ -65,6 +65,11 @@ BENCHMARKS: Final = {
         "Resident memory of one enricher from its first events to millions.",
         "enrichment.lab.bench.memory",
     ),
+    "window": Benchmark(
+        "How many events' digests one window worker keeps up with, and how soon it closes; Faust's "
+        "and Quix Streams' own windows beside it.",
+        "enrichment.lab.bench.window",
+    ),
     "reencode": Benchmark(
         "Microseconds per event, its own bytes carried through or written anew.",
         "enrichment.lab.bench.reencode",

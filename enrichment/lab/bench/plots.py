@@ -126,6 +126,23 @@ def _reencode(report: Report, figure: Any) -> None:
     _bars(axes, rows, lambda row: row.system, "{:.2f}")
 
 
+def _window(report: Report, figure: Any) -> None:
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    left.set_title("Events per second, one process (log scale)")
+    _bars(left, [r for r in report.rows if r.metric == "throughput"], lambda r: r.system, "{:,.0f}")
+    left.set_xscale("log")
+    left.grid(visible=False, axis="y")
+    right.set_title("µs of CPU per event")
+    rows = [row for row in report.rows if (row.case, row.metric) == ("cost by accounts", "cpu")]
+    accounts = [float(row.system.split()[0].replace(",", "")) for row in rows]
+    _line(right, accounts, rows, COLOURS[0], "")
+    right.set_xscale("log")
+    right.set_xticks(accounts, [row.system.split()[0] for row in rows], rotation=30)
+    right.minorticks_off()
+    right.set_xlabel("active accounts")
+    right.set_ylim(bottom=0)
+
+
 def _bars(axes: Any, rows: Sequence[Row], named: Callable[[Row], str], shown: str) -> None:
     """A bar for each row, its spread across, ours in a colour of its own."""
     rows = list(reversed(rows))
@@ -162,5 +179,6 @@ PLOTS: Final[dict[str, Callable[[Report, Any], None]]] = {
     "latency": _latency,
     "isolation": _isolation,
     "memory": _memory,
+    "window": _window,
     "reencode": _reencode,
 }

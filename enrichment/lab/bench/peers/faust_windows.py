@@ -11,10 +11,10 @@ from typing import Any, Final
 import faust
 import msgspec
 
-from enrichment.lab.bench.peers.arguments import COMMIT_S, Told
+from enrichment.lab.bench.peers.arguments import COMMIT_S, STREAM, Told
 from enrichment.pipelines import load
-from enrichment.lab.bench.peers.arguments import STREAM
 
+PARTITIONS: Final = 4  # as the events topic has them
 CLEANUP_S: Final = 1.0  # how often Faust looks for windows that have expired; 30 by default
 
 
@@ -25,7 +25,7 @@ class Payment(msgspec.Struct):
     amount: float
 
 
-def application(told: Told, partitions: int) -> Any:
+def application(told: Told) -> Any:
     """The application with its agent and its table."""
     window = load(STREAM).window
     app = faust.App(
@@ -36,7 +36,7 @@ def application(told: Told, partitions: int) -> Any:
         web_enabled=False,
         topic_disable_leader=True,
         topic_replication_factor=1,
-        topic_partitions=partitions,
+        topic_partitions=PARTITIONS,
         table_standby_replicas=0,
         table_cleanup_interval=CLEANUP_S,
         broker_commit_interval=COMMIT_S,
@@ -55,7 +55,9 @@ def application(told: Told, partitions: int) -> Any:
 
     size_s, late_s = window.size_ms / 1000, window.lateness_ms / 1000
     tallies = (
-        app.Table("windows", default=lambda: [0, 0.0], partitions=partitions, on_window_close=closed)
+        app.Table(
+            "windows", default=lambda: [0, 0.0], partitions=PARTITIONS, on_window_close=closed
+        )
         .tumbling(size_s, expires=size_s + late_s)
         .relative_to_stream()
     )
@@ -72,7 +74,7 @@ def application(told: Told, partitions: int) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run until SIGTERM."""
-    app = application(Told.parse(__doc__, arguments), 4)
+    app = application(Told.parse(__doc__, arguments))
     faust.Worker(app, loglevel="WARNING").execute_from_commandline()
 
 
