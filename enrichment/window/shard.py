@@ -11,7 +11,6 @@ from enrichment.records import (
     MicroBatch,
     Outcome,
     Problem,
-    Shared,
     Source,
 )
 from enrichment.records.micro_batch import micro_batch_id
@@ -23,9 +22,12 @@ from enrichment.window.content import Content, Entry
 from enrichment.window.horizon import Changes, Entity, Horizon
 from enrichment.window.known_bad import KnownBad
 from enrichment.window.memory import Memory
+from enrichment.window.problems import Ranking, problem_of
 
 GROUP: Final = "graph"
 HEARTBEAT: Final = "shard"  # the entity kind under which a shard's window stage is heard
+# Of problems, for so many times as many as a close has room for: a storm must not grow with time.
+CARRIED: Final = 4
 _REPAIRS_MAX: Final = 3  # how far the breaking up of one subgraph may reach into others
 
 
@@ -71,6 +73,7 @@ class Shard:
         # What late digests and outcomes touched since the last close. Outcomes bear their time.
         self._touched: set[Entity] = set()
         self._judged: list[tuple[int, Entity]] = []
+        self._ranking = Ranking(self.horizon.node_kind)
 
     def fold_late(self, digest: Digest, offset: int) -> None:
         """Take a late digest into the horizon; what it touches is part of the next close."""
@@ -78,6 +81,7 @@ class Shard:
         start_ms = digest.pane_start_ms // size_ms * size_ms
         content = Content(start_ms, start_ms + size_ms)
         content.add(digest)
+        self._ranking.add(content)
         self._touched |= self.horizon.fold(content, offset).untied | _counts(content).keys()
 
     def judge(self, outcome: Outcome) -> None:
@@ -92,10 +96,11 @@ class Shard:
         """
         if chunk.offset_first >= 0:  # else its digests are from before those that are needed
             self._touched |= self.horizon.fold(chunk.content, chunk.offset_first).untied
+            self._ranking.add(chunk.content)
         batch = logged.micro_batch
         self._advance(chunk, batch.cause)
         for problem in batch.problems:
-            self.memory.note_solved(problem, placed=True)
+            self._note_solved(problem, placed=True)
         complete = chunk.offset_first == logged.offset_first
         return not complete or chunk.content.hash() == batch.content_hash
 
@@ -103,12 +108,13 @@ class Shard:
         """Close a chunk that `windows` took off."""
         counts = _counts(chunk.content)
         changes = self.horizon.fold(chunk.content, chunk.offset_first)
-        moved = self._advance(chunk, cause)
-        touched = counts.keys() | changes.untied | moved.untied | self._touched | self._due()
+        self._ranking.add(chunk.content)
+        advanced = self._advance(chunk, cause)
+        touched = counts.keys() | changes.untied | advanced.untied | self._touched | self._due()
         self._touched = set()
-        placements, found = self._place(touched, changes.restated | moved.restated, moment)
+        placements, found = self._place(touched, changes.restated | advanced.restated, moment)
         id_ = micro_batch_id(self._pipeline.name, self.name, chunk.window_start_ms, chunk.sequence)
-        problems, left_out = self._problems(found, counts, id_)
+        problems, left_out = self._problems(found, id_)
         micro_batch = MicroBatch(
             micro_batch_id=id_,
             pipeline=self._pipeline.name,
@@ -126,7 +132,7 @@ class Shard:
             left_out=left_out,
             read_through=moment.read_through,
         )
-        restated = touched | changes.restated | moved.restated
+        restated = touched | changes.restated | advanced.restated
         features = self._features(placements, restated, counts, micro_batch)
         self._forget(placements)
         return Close(micro_batch=micro_batch, features=(*features, self.heartbeat(moment)))
@@ -157,7 +163,9 @@ class Shard:
         ended = cause is Cause.WATERMARK
         newest_ms = self.horizon.newest_ms + 1
         as_of_ms = chunk.window_end_ms if ended else min(chunk.window_end_ms, newest_ms)
-        return self.horizon.advance(as_of_ms)
+        changes = self.horizon.advance(as_of_ms)
+        self._ranking.forget(changes.untied - self.horizon.tallies.keys())
+        return changes
 
     def _due(self) -> set[Entity]:
         """The entities of outcomes that were decided by now."""
@@ -227,24 +235,25 @@ class Shard:
                 adjacent.update(members)
         return adjacent
 
-    def _problems(
-        self, found: "_Found", counts: dict[Entity, Entry], id_: str
-    ) -> tuple[tuple[Problem, ...], dict[str, int]]:
-        """The problems worth solving, those first where most was moved; and what was left out."""
+    def _problems(self, found: "_Found", id_: str) -> tuple[tuple[Problem, ...], dict[str, int]]:
+        """The problems worth solving, and what was left out.
+
+        Those come first whose accounts have moved most since they were last solved. Some of those
+        for which there is no room take part in the next close.
+        """
         kind, memory = self.horizon.node_kind, self.memory
         rings = [one for one in found.pieces if one.subgraph]
         changed = [one for one in rings if not memory.solved(one, kind)]
-        changed.sort(
-            key=lambda one: (
-                -sum(counts.get(Entity(kind, node), (0, 0))[1] for node in one.nodes),
-                -sum(weight for _, _, weight in one.edges),
-                one.nodes,
-            )
+        changed.sort(key=self._ranking.key)
+        most = self._limits.problems_max
+        chosen = changed[:most]
+        for one in changed[most : CARRIED * most]:
+            self._touched.update(Entity(kind, node) for node in one.nodes)
+        problems = tuple(
+            problem_of(self.horizon, one, f"{id_}|{n}") for n, one in enumerate(chosen)
         )
-        chosen = changed[: self._limits.problems_max]
-        problems = tuple(self._problem(one, f"{id_}|{n}") for n, one in enumerate(chosen))
         for problem in problems:
-            memory.note_solved(problem)
+            self._note_solved(problem)
         left_out = {
             "size": found.crumbs,
             "hub": found.hubs,
@@ -253,39 +262,9 @@ class Shard:
         }
         return problems, {reason: number for reason, number in left_out.items() if number}
 
-    def _problem(self, one: Candidate, problem_id: str) -> Problem:
-        horizon, kind = self.horizon, self.horizon.node_kind
-        shared, seen = [], []
-        for attribute, members in one.shared.items():
-            ties = [horizon.members[attribute][one.nodes[index]] for index in members]
-            seen += ties
-            shared.append(
-                Shared(
-                    entity=attribute.kind,
-                    id=attribute.id,
-                    members=members,
-                    events=sum(tie.events for tie in ties),
-                    amount_minor=sum(tie.amount_minor for tie in ties),
-                )
-            )
-        inside = set(one.nodes)
-        for node in one.nodes:
-            outgoing = horizon.outgoing.get(node, {})
-            seen += [tie for other, tie in outgoing.items() if other in inside]
-        return Problem(
-            problem_id=problem_id,
-            subgraph=one.subgraph,
-            entity=kind,
-            nodes=one.nodes,
-            weights=one.edges,
-            known_bad=one.known_bad,
-            shared=tuple(shared),
-            amount_minor=sum(
-                horizon.tallies.get(Entity(kind, node), (0, 0))[1] for node in one.nodes
-            ),
-            first_seen_ms=min((tie.first_ms for tie in seen), default=0),
-            last_seen_ms=max((tie.newest_ms for tie in seen), default=0),
-        )
+    def _note_solved(self, problem: Problem, *, placed: bool = False) -> None:
+        self.memory.note_solved(problem, placed=placed)
+        self._ranking.solved(problem)
 
     def _features(
         self,
