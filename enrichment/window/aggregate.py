@@ -5,9 +5,12 @@ span`. Without a delay it counts at once. Every entry and exit costs time for th
 """
 
 import heapq
+from collections.abc import Iterable
 
 from enrichment.pipelines import AggregateDefinition
+from enrichment.records.horizon_slice import SliceTally, SliceTie
 from enrichment.window.content import Entry
+from enrichment.window.slices import NEW, Kept, Origin
 
 
 class Running:
@@ -16,8 +19,19 @@ class Running:
     `kind` is the entity's kind in the cache. Without a span, values stay for the horizon.
     """
 
-    __slots__ = ("_counted", "_delay_ms", "_entering", "_leave_after_ms", "_leaving", "_now_ms",
-                 "_waiting", "kind", "name", "totals")  # fmt: skip
+    __slots__ = (
+        "_counted",
+        "_delay_ms",
+        "_entering",
+        "_leave_after_ms",
+        "_leaving",
+        "_now_ms",
+        "_waiting",
+        "kept",
+        "kind",
+        "name",
+        "totals",
+    )  # fmt: skip
 
     def __init__(self, definition: AggregateDefinition, kind: str, horizon_ms: int) -> None:
         self.name = definition.name
@@ -33,16 +47,34 @@ class Running:
         self._leaving: list[int] = []
         # Id -> [count, sum] of what counts now.
         self.totals: dict[str, Entry] = {}
+        # By the ends of windows.
+        self.kept = Kept()
 
     @property
     def retention_ms(self) -> int:
         """How long after a window's end its values are still needed."""
         return self._leave_after_ms
 
-    def fold(self, end_ms: int, values: dict[str, Entry]) -> None:
+    def fold(self, end_ms: int, values: dict[str, Entry], origin: Origin = NEW) -> None:
         """Take in one window's values, or more of them."""
         if end_ms + self._leave_after_ms <= self._now_ms:
             return
+        if self.kept.admit(end_ms, origin):
+            self._fold(end_ms, values)
+
+    def entries(self, start_ms: int) -> tuple[list[SliceTie], list[SliceTally]] | None:
+        """What the window that ended then holds; None if it has left."""
+        values = self._waiting.get(start_ms) or self._counted.get(start_ms)
+        if values is None:
+            return None
+        return [], [(self.kind, id_, count, total) for id_, (count, total, *_) in values.items()]
+
+    def load(self, start_ms: int, ties: Iterable[SliceTie], tallies: Iterable[SliceTally]) -> None:
+        """Hold this of the window that ended then, or more of it."""
+        del ties
+        self._fold(start_ms, {id_: [count, total] for _, id_, count, total in tallies})
+
+    def _fold(self, end_ms: int, values: dict[str, Entry]) -> None:
         if self._delay_ms == 0 or end_ms + self._delay_ms <= self._now_ms:
             self._count(end_ms, values)
         else:
@@ -60,7 +92,9 @@ class Running:
             self._count(end_ms, values)
             changed.update(values)
         while self._leaving and self._leaving[0] + self._leave_after_ms <= self._now_ms:
-            values = self._counted.pop(heapq.heappop(self._leaving))
+            end_ms = heapq.heappop(self._leaving)
+            values = self._counted.pop(end_ms)
+            self.kept.left(end_ms)
             changed.update(values)
             for id_, (count, total) in values.items():
                 entry = self.totals[id_]

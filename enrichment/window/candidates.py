@@ -24,7 +24,8 @@ import msgspec
 import networkx as nx
 
 from enrichment.pipelines import Pipeline
-from enrichment.window.horizon import Entity, Horizon
+from enrichment.window.graph import Entity
+from enrichment.window.horizon import Horizon
 
 SIXTEENTHS: Final = 16
 MEMBERS_MIN: Final = 3  # two accounts that share something are a pair, not a ring

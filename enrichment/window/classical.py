@@ -31,7 +31,8 @@ from typing import Final, NamedTuple
 import networkx as nx
 
 from enrichment.window.candidates import SIXTEENTHS, Candidate, Limits, Neighbourhood
-from enrichment.window.horizon import Entity, Horizon
+from enrichment.window.graph import Entity
+from enrichment.window.horizon import Horizon
 from enrichment.window.known_bad import KnownBad
 
 MICRO: Final = 1_000_000  # aggregates travel in millionths

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from enrichment.records import Problem
 from enrichment.window.candidates import Candidate
 from enrichment.window.classical import Placement
-from enrichment.window.horizon import Entity
+from enrichment.window.graph import Entity
 
 
 class Memory:

@@ -6,7 +6,8 @@ from typing import Any
 from enrichment.records import Problem, Shared
 from enrichment.window.candidates import Candidate
 from enrichment.window.content import Content
-from enrichment.window.horizon import Entity, Horizon
+from enrichment.window.graph import Entity
+from enrichment.window.horizon import Horizon
 
 
 class Ranking:

@@ -19,7 +19,8 @@ from enrichment.window.candidates import Candidate, Limits
 from enrichment.window.classical import Placement
 from enrichment.window.close import Chunk, LoggedClose, Windows
 from enrichment.window.content import Content, Entry
-from enrichment.window.horizon import Changes, Entity, Horizon
+from enrichment.window.graph import Entity
+from enrichment.window.horizon import Changes, Horizon
 from enrichment.window.known_bad import KnownBad
 from enrichment.window.memory import Memory
 from enrichment.window.problems import Ranking, problem_of

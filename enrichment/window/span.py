@@ -1,9 +1,12 @@
 """Events and amounts per entity over one span of event time, shorter than the horizon."""
 
 import heapq
+from collections.abc import Iterable
 from typing import Final
 
+from enrichment.records.horizon_slice import SliceTally, SliceTie
 from enrichment.window.content import Content, Entry, step_ms
+from enrichment.window.slices import NEW, Kept, Origin
 
 _UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms"))
 
@@ -21,13 +24,13 @@ def span_name(span_ms: int) -> str:
 class Span:
     """What came within the last `span_ms`: a slice counts while `end_ms + span_ms > now_ms`.
 
-    Slices are a 64th of the span, or a window where that is longer. Entering and leaving cost time
+    Kept are a 64th of the span, or a window where that is longer. Entering and leaving cost time
     in proportion to what enters and leaves.
     """
 
     __slots__ = (
-        "_leaving", "_sliced", "_slices", "_step_ms", "amount_name", "events_name", "span_ms",
-        "totals",
+        "_contents", "_leaving", "_sliced", "_step_ms", "amount_name", "events_name", "kept",
+        "span_ms", "totals",
     )  # fmt: skip
 
     def __init__(self, span_ms: int, size_ms: int) -> None:
@@ -38,24 +41,29 @@ class Span:
         self.amount_name = f"amount_{span_name(span_ms)}"
         self.totals: Tallies = {}
         # Slice start -> what it contributed; the starts as a heap.
-        self._slices: dict[int, Tallies] = {}
+        self._contents: dict[int, Tallies] = {}
         self._leaving: list[int] = []
         self._sliced = 0
+        self.kept = Kept()
 
     @property
-    def entries(self) -> int:
+    def name(self) -> str:
+        """By which its slices are kept."""
+        return self.events_name
+
+    @property
+    def size(self) -> int:
         """How many entries are held: entities, and entities in slices."""
         return len(self.totals) + self._sliced
 
-    def fold(self, content: Content, now_ms: int) -> None:
+    def fold(self, content: Content, now_ms: int, origin: Origin = NEW) -> None:
         """Take in a window's content, or more of it."""
         start_ms = content.start_ms // self._step_ms * self._step_ms
         if start_ms + self._step_ms + self.span_ms <= now_ms:
             return
-        mine = self._slices.get(start_ms)
-        if mine is None:
-            mine = self._slices[start_ms] = {}
-            heapq.heappush(self._leaving, start_ms)
+        if not self.kept.admit(start_ms, origin):
+            return
+        mine = self._slice(start_ms)
         totals = self.totals
         self._sliced -= len(mine)
         for kind, tallies in content.tallies.items():
@@ -75,6 +83,32 @@ class Span:
                     entry[1] += amount_minor
         self._sliced += len(mine)
 
+    def entries(self, start_ms: int) -> tuple[list[SliceTie], list[SliceTally]] | None:
+        """What the slice holds; None if it has left."""
+        mine = self._contents.get(start_ms)
+        if mine is None:
+            return None
+        return [], [(kind, id_, n, amount) for (kind, id_), (n, amount) in mine.items()]
+
+    def load(self, start_ms: int, ties: Iterable[SliceTie], tallies: Iterable[SliceTally]) -> None:
+        """Hold this of the slice, or more of it."""
+        del ties
+        mine = self._slice(start_ms // self._step_ms * self._step_ms)
+        self._sliced -= len(mine)
+        for kind, id_, events, amount_minor in tallies:
+            for entries in (mine, self.totals):
+                entry = entries.setdefault((kind, id_), [0, 0])
+                entry[0] += events
+                entry[1] += amount_minor
+        self._sliced += len(mine)
+
+    def _slice(self, start_ms: int) -> Tallies:
+        mine = self._contents.get(start_ms)
+        if mine is None:
+            mine = self._contents[start_ms] = {}
+            heapq.heappush(self._leaving, start_ms)
+        return mine
+
     def advance(self, now_ms: int) -> None:
         """Move on to that event time."""
         self.drop_before(now_ms - self.span_ms)
@@ -82,7 +116,9 @@ class Span:
     def drop_before(self, end_ms: int) -> None:
         """Let go of the slices that end by then: their time has come, or memory ends."""
         while self._leaving and self._leaving[0] + self._step_ms <= end_ms:
-            leaving = self._slices.pop(heapq.heappop(self._leaving))
+            start_ms = heapq.heappop(self._leaving)
+            leaving = self._contents.pop(start_ms)
+            self.kept.left(start_ms)
             self._sliced -= len(leaving)
             for key, (events, amount_minor) in leaving.items():
                 entry = self.totals[key]

@@ -21,7 +21,8 @@ from enrichment.window.candidates import (
     split,
     subgraph_hash,
 )
-from enrichment.window.horizon import Entity, Horizon
+from enrichment.window.graph import Entity
+from enrichment.window.horizon import Horizon
 from tests.window.sketch import HORIZON_MS, Event, horizon, pipeline
 
 LIMITS = Limits.of(pipeline())

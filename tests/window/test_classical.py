@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from enrichment.records import Outcome, OutcomeKind
 from enrichment.window.candidates import Limits, candidate, explore, pieces
 from enrichment.window.classical import DAMPING, Placement, place_accounts, values, vicinity
-from enrichment.window.horizon import Entity, Horizon
+from enrichment.window.graph import Entity
+from enrichment.window.horizon import Horizon
 from enrichment.window.known_bad import KnownBad
 from enrichment.window.span import span_name
 from tests.window.sketch import (

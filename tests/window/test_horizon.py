@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enrichment.window.horizon import DIRECT, Entity, Horizon, TieKey
+from enrichment.window.graph import DIRECT, Entity, TieKey
+from enrichment.window.horizon import Horizon
 from tests.window.sketch import HORIZON_MS, SIZE_MS, Event, content, horizon, pipeline
 
 EVENTS = st.lists(

@@ -3,7 +3,7 @@
 from enrichment.records import Problem, Shared
 from enrichment.window.candidates import Candidate
 from enrichment.window.classical import Placement
-from enrichment.window.horizon import Entity
+from enrichment.window.graph import Entity
 from enrichment.window.memory import Memory
 
 A, B, C = (Entity("account", id_) for id_ in "abc")

@@ -1,0 +1,29 @@
+"""A slice of a shard's horizon, kept so that a restart need not read all digests again."""
+
+import msgspec
+
+# Kind (`>` is a direct link), the two ends, events, amount, newest event time.
+SliceTie = tuple[str, str, str, int, int, int]
+# Kind and id, events or count, amount or sum.
+SliceTally = tuple[str, str, int, int]
+
+
+class HorizonSlice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one structure of a shard's horizon holds of one slice of event time, or a part of that.
+
+    `structure` is `graph`, a span (`events_1m`) or an aggregate's name. It holds the closes before
+    offset `closes` of the log of closes, and late digests before offset `digests`; `horizon_ms` is
+    the event time at which the horizon stood. All parts of one writing bear the same of these.
+    """
+
+    pipeline: str
+    shard: str
+    structure: str
+    start_ms: int
+    horizon_ms: int
+    closes: int
+    digests: int
+    part: int = 0
+    parts: int = 1
+    ties: tuple[SliceTie, ...] = ()
+    tallies: tuple[SliceTally, ...] = ()
