@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from enrichment.lab.ports import free_port
 from enrichment.lab.redis_server import RedisServer
@@ -19,6 +20,12 @@ def pytest_configure() -> None:
     """SIGTERM, with which a CI job ends what takes too long, runs the finalizers as Ctrl-C does."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # How long a draw takes says something of the machine, not of the code: servers and processes
+    # of other tests share it, and the first text of a fresh checkout builds Unicode's tables.
+    settings.register_profile(
+        "shared-machine", suppress_health_check=[HealthCheck.too_slow], deadline=None
+    )
+    settings.load_profile("shared-machine")
 
 
 @pytest.fixture(scope="session")
