@@ -23,6 +23,10 @@ class HorizonSlice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     horizon_ms: int
     closes: int
     digests: int
+    # Rises from writing to writing of a slice; the keys of one writing bear it.
+    version: tuple[int, int]
+    # Offsets of late digests behind that which it holds too.
+    late: tuple[int, ...] = ()
     part: int = 0
     parts: int = 1
     ties: tuple[SliceTie, ...] = ()

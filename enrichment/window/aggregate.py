@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from enrichment.pipelines import AggregateDefinition
 from enrichment.records.horizon_slice import SliceTally, SliceTie
 from enrichment.window.content import Entry
-from enrichment.window.slices import NEW, Kept, Origin
+from enrichment.window.slices import NEW, Kept, Origin, Through
 
 
 class Running:
@@ -69,9 +69,16 @@ class Running:
             return None
         return [], [(self.kind, id_, count, total) for id_, (count, total, *_) in values.items()]
 
-    def load(self, start_ms: int, ties: Iterable[SliceTie], tallies: Iterable[SliceTally]) -> None:
+    def load(
+        self,
+        start_ms: int,
+        ties: Iterable[SliceTie],
+        tallies: Iterable[SliceTally],
+        through: Through,
+    ) -> None:
         """Hold this of the window that ended then, or more of it."""
         del ties
+        self.kept.load(start_ms, through)
         self._fold(start_ms, {id_: [count, total] for _, id_, count, total in tallies})
 
     def _fold(self, end_ms: int, values: dict[str, Entry]) -> None:

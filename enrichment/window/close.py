@@ -57,16 +57,19 @@ class LoggedClose:
     offset_last: int
     # When the digest at this offset had been read, the window closed.
     read_through: int
+    # Where it stands in the log of closes.
+    log_offset: int = -1
 
     @classmethod
-    def of(cls, micro_batch: MicroBatch) -> "LoggedClose":
-        """The close that the micro-batch states."""
+    def of(cls, micro_batch: MicroBatch, log_offset: int = -1) -> "LoggedClose":
+        """The close that the micro-batch at that offset states."""
         _, first, last = micro_batch.digest_offsets[0]
         return cls(
             micro_batch=micro_batch,
             offset_first=first,
             offset_last=last,
             read_through=max(last, micro_batch.read_through),
+            log_offset=log_offset,
         )
 
 

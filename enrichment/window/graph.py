@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from enrichment.pipelines import Pipeline
 from enrichment.records.horizon_slice import SliceTally, SliceTie
 from enrichment.window.content import Content, Entry, step_ms
-from enrichment.window.slices import Kept
+from enrichment.window.slices import Kept, Through
 
 # What one of each takes with its share of dictionaries (measured with tracemalloc, by least
 # squares over graphs of different shapes): a tie or an entity, and each slice that it counts in.
@@ -131,9 +131,16 @@ class Graph:
         tallies = [(kind, id_, n, amount) for (kind, id_), (n, amount) in mine.tallies.items()]
         return ties, tallies
 
-    def load(self, start_ms: int, ties: Iterable[SliceTie], tallies: Iterable[SliceTally]) -> None:
+    def load(
+        self,
+        start_ms: int,
+        ties: Iterable[SliceTie],
+        tallies: Iterable[SliceTally],
+        through: Through,
+    ) -> None:
         """Hold this of the slice, or more of it."""
         start_ms = start_ms // self._step_ms * self._step_ms
+        self.kept.load(start_ms, through)
         self._open(start_ms)
         content = Content(start_ms, start_ms + self._step_ms)
         for kind, a, b, events, amount_minor, newest_ms in ties:

@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 
 from enrichment.pipelines import Pipeline
 from enrichment.records import Digest, FeatureUpdate, MicroBatch, Outcome
+from enrichment.records.horizon_slice import HorizonSlice
 from enrichment.window.close import Chunk, LoggedClose
+from enrichment.window.horizon import Horizon
 from enrichment.window.known_bad import KnownBad
 from enrichment.window.shard import Close, Moment, Shard
+from enrichment.window.slices import Through
+from enrichment.window.snapshot import Snapshot
 from enrichment.window.watermark import NOTHING_KNOWN, Watermark, WatermarkState
 
 
@@ -65,19 +69,50 @@ class Partition:
         self._log: deque[tuple[int, int, int]] = deque()
         self._log_end = 0
         self._closable = True
+        self._snapshot = Snapshot(pipeline.name)
 
     def follow(self, log: Log, *, now_ms: int) -> None:
         """Take over the log of closes, before the first digest is received."""
         self._watermark.restore(log.watermark)
         by_shard: dict[str, list[LoggedClose]] = {}
         for log_offset, micro_batch in log.closes:
-            close = LoggedClose.of(micro_batch)
+            close = LoggedClose.of(micro_batch, log_offset)
             self._log.append((log_offset, close.offset_last, micro_batch.window_end_ms))
             by_shard.setdefault(micro_batch.shard, []).append(close)
         for name, closes in by_shard.items():
             self._shard(name, now_ms).windows.follow(closes)
         self._log_end = log.end
         self._follow_through(self._start - 1)
+
+    def load(self, snapshot: Snapshot, *, now_ms: int) -> None:
+        """Take over what is kept of the horizons: before the log, and the first digest."""
+        self._snapshot = snapshot
+        names = sorted(snapshot.shards)
+        snapshot.load({name: self._shard(name, now_ms).horizon for name in names})
+
+    def changes(self) -> Iterator[tuple[str, HorizonSlice | None]]:
+        """What is to be kept of the horizons: key and record, None where it is to be deleted.
+
+        All of it is to be written, in order; then `kept` is called, before anything else is read.
+        """
+        for name in self._at_rest():
+            shard = self._shards[name]
+            oldest = shard.windows.oldest_offset
+            through = Through(self._log_end, self.next_offset if oldest is None else oldest)
+            yield from self._snapshot.changes(name, shard.horizon, through, self.next_offset)
+
+    def kept(self) -> None:
+        """Need no digest for what was kept."""
+        for name in self._at_rest():
+            self._shards[name].horizon.forget_offsets()
+
+    def horizon(self, shard: str) -> Horizon:
+        """The graph of a shard; an empty one of a shard that was never heard of."""
+        return self._shard(shard, 0).horizon
+
+    def _at_rest(self) -> list[str]:
+        """The shards that have gone through the log: what they hold is known by its end."""
+        return [name for name, shard in self._shards.items() if not shard.windows.following]
 
     def receive(self, digest: Digest, offset: int, *, written_ms: int, now_ms: int) -> None:
         """Take in one digest of this pipeline; what was read already is passed over."""

@@ -24,6 +24,7 @@ from enrichment.window.horizon import Changes, Horizon
 from enrichment.window.known_bad import KnownBad
 from enrichment.window.memory import Memory
 from enrichment.window.problems import Ranking, problem_of
+from enrichment.window.slices import Origin
 
 GROUP: Final = "graph"
 HEARTBEAT: Final = "shard"  # the entity kind under which a shard's window stage is heard
@@ -83,7 +84,8 @@ class Shard:
         content = Content(start_ms, start_ms + size_ms)
         content.add(digest)
         self._ranking.add(content)
-        self._touched |= self.horizon.fold(content, offset).untied | _counts(content).keys()
+        changes = self.horizon.fold(content, offset, Origin(late=offset))
+        self._touched |= changes.untied | _counts(content).keys()
 
     def judge(self, outcome: Outcome) -> None:
         """Note that an outcome changed what is known of an entity."""
@@ -96,7 +98,8 @@ class Shard:
         is found anew, and perhaps solved once more, when they are next concerned.
         """
         if chunk.offset_first >= 0:  # else its digests are from before those that are needed
-            self._touched |= self.horizon.fold(chunk.content, chunk.offset_first).untied
+            origin = Origin(close=logged.log_offset)
+            self._touched |= self.horizon.fold(chunk.content, chunk.offset_first, origin).untied
             self._ranking.add(chunk.content)
         batch = logged.micro_batch
         self._advance(chunk, batch.cause)

@@ -20,37 +20,63 @@ NEW: Origin = Origin()  # of a close that is in no log yet
 
 
 class Through(NamedTuple):
-    """How far a loaded slice goes: it holds the closes and late digests before these offsets."""
+    """How far a slice goes: it holds the closes and late digests before these offsets.
+
+    Of what came behind offset `digests`, it holds the late digests at the offsets `late`: others
+    may have been in windows that were open still.
+    """
 
     closes: int
     digests: int
+    late: tuple[int, ...] = ()
 
     def holds(self, origin: Origin) -> bool:
         """Whether what came from there is in the slice already."""
-        return 0 <= origin.close < self.closes or 0 <= origin.late < self.digests
+        return (
+            0 <= origin.close < self.closes
+            or 0 <= origin.late < self.digests
+            or origin.late in self.late
+        )
 
 
 class Kept:
     """Which slices of a structure have changed since they were kept, and which were loaded."""
 
-    __slots__ = ("changed", "loaded")
+    __slots__ = ("_late", "_loaded", "changed")
 
     def __init__(self) -> None:
         self.changed: set[int] = set()
-        self.loaded: dict[int, Through] = {}
+        self._loaded: dict[int, Through] = {}
+        # Slice -> offsets of late digests in it; before they are kept, and behind open windows.
+        self._late: dict[int, set[int]] = {}
 
     def admit(self, start_ms: int, origin: Origin) -> bool:
         """Whether what comes from there is new to that slice, which is then taken to change."""
-        through = self.loaded.get(start_ms)
+        through = self._loaded.get(start_ms)
         if through is not None and through.holds(origin):
             return False
         self.changed.add(start_ms)
+        if origin.late >= 0:
+            self._late.setdefault(start_ms, set()).add(origin.late)
         return True
+
+    def load(self, start_ms: int, through: Through) -> None:
+        """The slice was loaded, and goes that far."""
+        self._loaded[start_ms] = through
+        self._late[start_ms] = set(through.late)
+
+    def late(self, start_ms: int, digests: int) -> tuple[int, ...]:
+        """The offsets of late digests in the slice, from that one on; others are forgotten."""
+        offsets = {offset for offset in self._late.pop(start_ms, ()) if offset >= digests}
+        if offsets:
+            self._late[start_ms] = offsets
+        return tuple(sorted(offsets))
 
     def left(self, start_ms: int) -> None:
         """The slice has left."""
         self.changed.add(start_ms)
-        self.loaded.pop(start_ms, None)
+        self._loaded.pop(start_ms, None)
+        self._late.pop(start_ms, None)
 
 
 class Sliced(Protocol):
@@ -67,5 +93,11 @@ class Sliced(Protocol):
     def entries(self, start_ms: int) -> tuple[list[SliceTie], list[SliceTally]] | None:
         """What the slice holds; None if it has left."""
 
-    def load(self, start_ms: int, ties: Iterable[SliceTie], tallies: Iterable[SliceTally]) -> None:
-        """Hold this of the slice, or more of it."""
+    def load(
+        self,
+        start_ms: int,
+        ties: Iterable[SliceTie],
+        tallies: Iterable[SliceTally],
+        through: Through,
+    ) -> None:
+        """Hold this of the slice, or more of it; it goes that far."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from enrichment.records.horizon_slice import SliceTally, SliceTie
 from enrichment.window.content import Content, Entry, step_ms
-from enrichment.window.slices import NEW, Kept, Origin
+from enrichment.window.slices import NEW, Kept, Origin, Through
 
 _UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms"))
 
@@ -90,10 +90,18 @@ class Span:
             return None
         return [], [(kind, id_, n, amount) for (kind, id_), (n, amount) in mine.items()]
 
-    def load(self, start_ms: int, ties: Iterable[SliceTie], tallies: Iterable[SliceTally]) -> None:
+    def load(
+        self,
+        start_ms: int,
+        ties: Iterable[SliceTie],
+        tallies: Iterable[SliceTally],
+        through: Through,
+    ) -> None:
         """Hold this of the slice, or more of it."""
         del ties
-        mine = self._slice(start_ms // self._step_ms * self._step_ms)
+        start_ms = start_ms // self._step_ms * self._step_ms
+        self.kept.load(start_ms, through)
+        mine = self._slice(start_ms)
         self._sliced -= len(mine)
         for kind, id_, events, amount_minor in tallies:
             for entries in (mine, self.totals):

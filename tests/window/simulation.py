@@ -3,7 +3,7 @@
 Sources emit events in some disorder; some fall silent, one may have a wrong clock. Enrichers batch
 them into transactions of digests, which interleave in the log with the wall-clock times at which
 they were written. A worker reads the log, late or in time, ticks, publishes into the log of closes,
-commits what is safe, and is killed now and then, between any two of these.
+keeps its horizons, commits what is safe, and is killed now and then, between any two of these.
 """
 
 from collections.abc import Iterator
@@ -14,13 +14,19 @@ from unittest.mock import patch
 
 from enrichment.pipelines import Pipeline
 from enrichment.records import Digest, MicroBatch
+from enrichment.records.horizon_slice import HorizonSlice
 from enrichment.window.close import Chunk
+from enrichment.window.content import Content
+from enrichment.window.graph import TieKey
+from enrichment.window.horizon import Horizon
 from enrichment.window.partition import Log, Partition
+from enrichment.window.snapshot import Snapshot
 from enrichment.window.watermark import NOTHING_KNOWN, WatermarkState
-from tests.window.sketch import PANE_MS, Event, digest, pipeline, progress
+from tests.window.sketch import PANE_MS, SIZE_MS, Event, digest, pipeline, progress
 
 SHARDS: Final = "stu"
 START_MS: Final = 1_000_000
+KEEP_SHARE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,9 @@ class Outcome:
     # quarantined: by the last worker that read it.
     where: dict[int, tuple[str, int, int] | None] = field(default_factory=dict)
     crashes: int = 0
+    # The topic that keeps horizons, compacted; and whoever worked last.
+    kept: dict[str, HorizonSlice] = field(default_factory=dict)
+    worker: Partition | None = None
 
 
 def run(world: World, *, crash_share: float = 0.01, backlog: bool | None = None) -> Outcome:
@@ -147,6 +156,8 @@ def run(world: World, *, crash_share: float = 0.01, backlog: bool | None = None)
         if draw.random() < 0.2:
             start, log_start = worker.safe()
             committed = Committed(start, log_start, worker.watermark())
+        if survived and backlog is None and draw.random() < KEEP_SHARE:
+            survived = _keep(worker, outcome, draw, crash_share)
         if not survived or draw.random() < crash_share:
             outcome.crashes += 1
             outcome.conflicts += worker.counts.conflicts
@@ -159,11 +170,16 @@ def run(world: World, *, crash_share: float = 0.01, backlog: bool | None = None)
     _publish(worker, outcome, now_ms, draw, 0.0)
     _publish(worker, outcome, now_ms + 10_000, draw, 0.0)
     outcome.conflicts += worker.counts.conflicts
+    outcome.worker = worker
     return outcome
 
 
 def _worker(world: World, committed: Committed, outcome: Outcome, now_ms: int) -> Partition:
     worker = Partition(world.spec, 0, start=committed.start)
+    snapshot = Snapshot(world.spec.name)
+    for key, value in outcome.kept.items():
+        snapshot.read(key, value)
+    worker.load(snapshot, now_ms=now_ms)
     closes = tuple(entry for entry in outcome.closes if entry[0] >= committed.log_start)
     worker.follow(
         Log(closes=closes, end=len(outcome.closes), watermark=committed.watermark), now_ms=now_ms
@@ -185,6 +201,19 @@ def _publish(
     return True
 
 
+def _keep(worker: Partition, outcome: Outcome, draw: Random, crash_share: float) -> bool:
+    """Keep what has changed of the horizons; False where the worker died in the middle of it."""
+    for key, value in worker.changes():
+        if draw.random() < crash_share:
+            return False
+        if value is None:
+            outcome.kept.pop(key, None)
+        else:
+            outcome.kept[key] = value
+    worker.kept()
+    return True
+
+
 def _noted(outcome: Outcome) -> Any:
     """Note into which close each digest goes."""
     add = Chunk.add
@@ -199,3 +228,31 @@ def _noted(outcome: Outcome) -> Any:
 def identity(batch: MicroBatch) -> tuple[str, int, int]:
     """A close's identity within its pipeline."""
     return batch.shard, batch.window_start_ms, batch.sequence
+
+
+def graph(worker: Partition) -> dict[tuple[str, TieKey], tuple[int, int, int]]:
+    """The worker's ties by shard: events, amount and newest time."""
+    return {
+        (name, key): (tie.events, tie.amount_minor, tie.newest_ms)
+        for name in SHARDS
+        for key, tie in worker.horizon(name).ties.items()
+    }
+
+
+def graph_of(world: World, worker: Partition) -> dict[tuple[str, TieKey], tuple[int, int, int]]:
+    """The same by one who has read each digest once, and stands at the same times."""
+    found = {}
+    for name in SHARDS:
+        horizon = Horizon(world.spec)
+        for entry in world.entries:
+            one = entry.digest
+            ahead_ms = one.pane_start_ms - entry.written_ms
+            if one.shard == name and ahead_ms <= world.spec.window.ahead_max_ms:
+                start_ms = one.pane_start_ms // SIZE_MS * SIZE_MS
+                content = Content(start_ms, start_ms + SIZE_MS)
+                content.add(one)
+                horizon.fold(content, entry.offset)
+        horizon.advance(worker.horizon(name).now_ms)
+        for key, tie in horizon.ties.items():
+            found[name, key] = (tie.events, tie.amount_minor, tie.newest_ms)
+    return found

@@ -6,14 +6,17 @@ from itertools import pairwise
 import pytest
 
 from enrichment.records import Cause
-from tests.window.simulation import SHARDS, World, identity, run
+from tests.window.simulation import SHARDS, World, graph, graph_of, identity, run
 
 SEEDS = int(os.environ.get("SEEDS", "20"))
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_every_digest_is_in_one_micro_batch_or_late(seed: int) -> None:
-    """By id: disorder, duplication, silence, wrong clocks, and crashes between any two steps."""
+    """By id: disorder, duplication, silence, wrong clocks, and crashes between any two steps.
+
+    And the graph is that of somebody who has read each digest once.
+    """
     world = World(seed)
     outcome = run(world)
     assert outcome.conflicts == []
@@ -26,6 +29,8 @@ def test_every_digest_is_in_one_micro_batch_or_late(seed: int) -> None:
             _, first, last = batches[where].digest_offsets[0]
             assert first <= entry.offset <= last
     assert events == {where: batch.events for where, batch in batches.items()}
+    assert outcome.worker is not None
+    assert graph(outcome.worker) == graph_of(world, outcome.worker)
     for shard in SHARDS:
         mine = [batch for _, batch in outcome.closes if batch.shard == shard]
         for batch, after in pairwise(mine):
