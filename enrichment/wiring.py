@@ -282,7 +282,7 @@ def run_window(settings: Settings, pipeline: Pipeline) -> None:
         return
     streams = topics.StreamTopics(pipeline.name)
     digests = partition_count(settings, topics.DIGESTS)
-    for other in (topics.MICRO_BATCHES, streams.outcomes):
+    for other in (topics.MICRO_BATCHES, topics.HORIZONS, streams.outcomes):
         if (found := partition_count(settings, other)) != digests:
             raise ConfigurationError(
                 f"{other} has {found} partitions and {topics.DIGESTS} has {digests}: a shard keeps "
@@ -292,7 +292,9 @@ def run_window(settings: Settings, pipeline: Pipeline) -> None:
         bootstrap=settings.kafka_bootstrap,
         feature_partitions=partition_count(settings, topics.FEATURES),
         source_partitions=partition_count(settings, streams.events),
-        framing=framing_of(settings, pipeline, topics.MICRO_BATCHES, topics.FEATURES),
+        framing=framing_of(
+            settings, pipeline, topics.MICRO_BATCHES, topics.FEATURES, topics.HORIZONS
+        ),
     )
     run(pipeline, config, now_ms)
 

@@ -113,6 +113,8 @@ class Window(_Table, frozen=True):
     horizon_ms: PositiveMs = 21_600_000
     # What one shard's graph may take in memory, about: beyond it, what was seen least lately goes.
     horizon_max_mib: Annotated[int, Meta(gt=0)] = 1_024
+    # How often that graph is kept on a topic: a restart reads digests of about so long again.
+    keep_ms: PositiveMs = 20_000
     # Over which spans, beside the horizon, events and amounts are counted; shorter than that.
     spans_ms: Annotated[tuple[PositiveMs, ...], Meta(max_length=4)] = ()
     # The field that says which shard an event belongs to; without it there is one shard.

@@ -25,6 +25,7 @@ from enrichment.records.enriched import (
     VerdictName,
 )
 from enrichment.records.feature import FeatureUpdate, Source
+from enrichment.records.horizon_slice import HorizonSlice
 from enrichment.records.job import Job, JobEvent, JobState
 from enrichment.records.micro_batch import Cause, MicroBatch, Problem, Shared
 from enrichment.records.outcome import Outcome, OutcomeKind
@@ -39,6 +40,7 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "digest": Digest,
     "enriched": Enriched,
     "feature-update": FeatureUpdate,
+    "horizon-slice": HorizonSlice,
     "job": Job,
     "job-event": JobEvent,
     "micro-batch": MicroBatch,
@@ -63,6 +65,7 @@ __all__ = [
     "Evidence",
     "FeatureUpdate",
     "FeatureUsed",
+    "HorizonSlice",
     "Job",
     "JobEvent",
     "JobState",

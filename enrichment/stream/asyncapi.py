@@ -12,6 +12,7 @@ from enrichment.stream.topics import (
     CONTROL,
     DIGESTS,
     FEATURES,
+    HORIZONS,
     JOB_EVENTS,
     JOBS,
     MICRO_BATCHES,
@@ -23,13 +24,14 @@ BINDING: Final = "0.5.0"
 # Stage -> internal topics that it receives from and sends to; its stream's own topics are below.
 INTERNAL: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
     "enrich": ([CONTROL], [DIGESTS]),
-    "window": ([DIGESTS, MICRO_BATCHES, CONTROL], [MICRO_BATCHES, FEATURES]),
+    "window": ([DIGESTS, MICRO_BATCHES, HORIZONS, CONTROL], [MICRO_BATCHES, FEATURES, HORIZONS]),
     "sample": ([MICRO_BATCHES, JOBS, CONTROL], [JOBS, JOB_EVENTS, FEATURES, CASES]),
     "project": ([FEATURES, CONTROL], []),
 }
 # Internal topic -> the record that travels on it, and what its key is.
 RECORD_OF: Final = {
     DIGESTS: ("digest", "pipeline|shard"),
+    HORIZONS: ("horizon-slice", "pipeline|shard|structure|start, with the writing and its part"),
     MICRO_BATCHES: ("micro-batch", "pipeline|shard, with the window's start and sequence"),
     JOBS: ("job", "pipeline|…: the job's id"),
     JOB_EVENTS: ("job-event", "pipeline|…: the job's id"),

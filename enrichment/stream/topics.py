@@ -12,9 +12,10 @@ FEATURES: Final = "features.updates"
 CASES: Final = "rings.cases"
 CONTROL: Final = "enrichment.control"
 REPLAYS: Final = "enrichment.replays"
+HORIZONS: Final = "enrichment.horizons"
 
 # Topics whose partition numbers correspond: a shard's records stay in one number all the way.
-COPARTITIONED: Final = (DIGESTS, MICRO_BATCHES, JOBS, CASES)
+COPARTITIONED: Final = (DIGESTS, HORIZONS, MICRO_BATCHES, JOBS, CASES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,17 +22,16 @@ from faust.types import TP
 from mode.supervisors import CrashingSupervisor
 
 from enrichment.pipelines import Pipeline
-from enrichment.records import Digest, MicroBatch, Outcome
+from enrichment.records import Digest, Outcome
 from enrichment.stream.framing import BARE, Framing, unframed
-from enrichment.stream.topics import DIGESTS, MICRO_BATCHES, StreamTopics, shard_key
+from enrichment.stream.topics import DIGESTS, StreamTopics, shard_key
 from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
-from enrichment.window.close_log import read_to_end
 from enrichment.window.driver import MESSAGE_BYTES_MAX, App, Consumer
 from enrichment.window.outlet import Outlet
-from enrichment.window.partition import Log, Partition
+from enrichment.window.partition import Partition
 from enrichment.window.seldom import Seldom
-from enrichment.window.watermark import WatermarkState
+from enrichment.window.takeover import Note, Takeover
 
 TICK_S: Final = 0.01  # what waits for nothing but quiet waits at most two of these
 SESSION_S: Final = 6  # after a crash, another worker takes over within about this
@@ -71,12 +70,14 @@ class WindowStage:
         self._beat_ms = min(max(fresh_ms // 3, HEARTBEAT_MIN_MS), HEARTBEAT_MAX_MS)
         self._partitions: dict[int, Partition] = {}
         self._outcomes_next: dict[int, int] = {}
+        self._takeover = Takeover(pipeline.name, config.bootstrap)
+        # When each partition's horizons were last kept.
+        self._kept_ms: dict[int, int] = {}
         self._generation = -1
         self._seen: dict[int, int] = {}
         self._lock = asyncio.Lock()
         self._digests = msgspec.json.Decoder(Digest)
         self._outcomes = msgspec.json.Decoder(Outcome)
-        self._micro_batches = msgspec.json.Decoder(MicroBatch)
         self._encode = msgspec.json.Encoder().encode
         self._outlet = Outlet(
             config.bootstrap,
@@ -199,8 +200,13 @@ class WindowStage:
                 partition.settle()
             self._seen[number] = partition.next_offset
             await self._publish_due(partition)
-            if beats := partition.heartbeats(self._beat_ms, self._now_ms()):
+            now_ms = self._now_ms()
+            if beats := partition.heartbeats(self._beat_ms, now_ms):
                 await self._outlet.features(beats)
+            if now_ms - self._kept_ms[number] >= self._pipeline.window.keep_ms:
+                self._kept_ms[number] = now_ms
+                await self._outlet.horizons(partition.changes(), number)
+                partition.kept()
 
     async def _publish_due(self, partition: Partition) -> None:
         for close in partition.due(self._now_ms()):
@@ -234,7 +240,7 @@ class WindowStage:
         books = {}
         for number, partition in self._partitions.items():
             offset, log_start = partition.safe()
-            note = _Note(log=log_start, watermark=partition.watermark())
+            note = Note(log=log_start, watermark=partition.watermark())
             books[TP(DIGESTS, number)] = (offset, self._encode(note).decode())
         return books
 
@@ -261,8 +267,32 @@ class WindowStage:
                 if unbroken and number in numbers
             }
             for number in sorted(numbers - self._partitions.keys()):
-                self._partitions[number] = await self._rebuilt(consumer, number)
+                await self._take_over(consumer, number)
             await consumer.seek_wait(dict(self._positions(consumer.assignment())))
+
+    async def _take_over(self, consumer: Consumer, number: int) -> None:
+        """Have a partition as topics leave it, before its digests are read."""
+        known = await self._takeover.read(consumer, number)
+        partition = Partition(
+            self._pipeline, number, start=known.start, sources=self._config.source_partitions
+        )
+        now_ms = self._now_ms()
+        partition.load(known.horizons, now_ms=now_ms)
+        for value, offset in known.outcomes:
+            self._judge(partition, value, offset)
+        partition.follow(known.log, now_ms=now_ms)
+        self._outcomes_next[number] = known.outcomes_end
+        self._partitions[number] = partition
+        self._kept_ms[number] = now_ms
+        logger().info(
+            "digest partition taken over",
+            partition=number,
+            start=partition.next_offset,
+            logged_closes=len(known.log.closes),
+            outcomes=len(known.outcomes),
+            horizon_slices=known.slices,
+            seconds=round(known.took_s, 2),
+        )
 
     def _positions(self, assigned: Iterable[TP]) -> Iterable[tuple[TP, int]]:
         """From where to read each assigned partition."""
@@ -272,51 +302,6 @@ class WindowStage:
                     yield tp, self._partitions[tp.partition].next_offset
                 else:
                     yield tp, self._outcomes_next[tp.partition]
-
-    async def _rebuilt(self, consumer: Consumer, number: int) -> Partition:
-        """A partition as outcomes and the log of closes leave it, before digests are read."""
-        tp = TP(DIGESTS, number)
-        committed = (await consumer.committed([tp])).get(tp)
-        start, note = 0, _Note()
-        if committed is not None and committed.offset >= 0:
-            start = committed.offset
-            if committed.metadata:
-                note = msgspec.json.decode(committed.metadata, type=_Note)
-        earliest = (await consumer.earliest_offsets(tp))[tp]
-        partition = Partition(
-            self._pipeline,
-            number,
-            start=max(start, earliest),
-            sources=self._config.source_partitions,
-        )
-        bootstrap = self._config.bootstrap
-        outcomes, outcomes_end = await read_to_end(bootstrap, self._outcomes_topic, number)
-        for record in outcomes:
-            self._judge(partition, record.value, record.offset)
-        self._outcomes_next[number] = outcomes_end
-        records, end = await read_to_end(bootstrap, MICRO_BATCHES, number, start=note.log)
-        closes = tuple(
-            (record.offset, self._micro_batches.decode(unframed(record.value)))
-            for record in records
-            if (record.key or b"").startswith(self._prefix)
-        )
-        log = Log(closes=closes, end=end, watermark=note.watermark)
-        partition.follow(log, now_ms=self._now_ms())
-        logger().info(
-            "digest partition taken over",
-            partition=number,
-            start=partition.next_offset,
-            logged_closes=len(closes),
-            outcomes=len(outcomes),
-        )
-        return partition
-
-
-class _Note(msgspec.Struct, frozen=True):
-    """What stands beside a committed offset: where the log of closes is to be read from."""
-
-    log: int = 0
-    watermark: WatermarkState = WatermarkState()
 
 
 def run(pipeline: Pipeline, config: WindowConfig, now_ms: Callable[[], int]) -> None:

@@ -12,9 +12,10 @@ import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
 from enrichment.records import FeatureUpdate, MicroBatch
+from enrichment.records.horizon_slice import HorizonSlice
 from enrichment.stream.framing import Framing
 from enrichment.stream.headers import Headers, cloud_event
-from enrichment.stream.topics import FEATURES, MICRO_BATCHES, partition_for, shard_key
+from enrichment.stream.topics import FEATURES, HORIZONS, MICRO_BATCHES, partition_for, shard_key
 
 QUEUE_MAX: Final = 200_000  # messages: several closes of the largest kind
 DELIVERY_MS: Final = 60_000  # a broker that is away for longer: the worker ends, and starts again
@@ -73,11 +74,27 @@ class Outlet:
         await self._acknowledged()
         return self._offset
 
+    async def horizons(
+        self, changes: Iterable[tuple[str, HorizonSlice | None]], partition: int
+    ) -> None:
+        """Keep slices of horizons, None deletes; wait for all. Raises UndeliveredError."""
+        for key, slice_ in changes:
+            if slice_ is None:
+                await self._queue(HORIZONS, partition, key, None, [])
+            else:
+                headers = cloud_event("horizon-slice", self._source, key, slice_.horizon_ms)
+                await self._produce(HORIZONS, partition, key, self._encode(slice_), headers)
+        await self._acknowledged()
+
     async def _produce(
         self, topic: str, partition: int, key: str, value: bytes, headers: Headers
     ) -> None:
+        await self._queue(topic, partition, key, *self._framing.framed(topic, value, headers))
+
+    async def _queue(
+        self, topic: str, partition: int, key: str, value: bytes | None, headers: Headers
+    ) -> None:
         """Queue one record; where the queue is full, wait for room."""
-        value, headers = self._framing.framed(topic, value, headers)
         while True:
             try:
                 self._producer.produce(

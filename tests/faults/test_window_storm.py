@@ -23,7 +23,14 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from enrichment.lab.servers import LocalServers
 from enrichment.records import Digest, Link, MicroBatch, Tally
 from enrichment.stream.to_end import read_to_end
-from enrichment.stream.topics import DIGESTS, FEATURES, MICRO_BATCHES, partition_for, shard_key
+from enrichment.stream.topics import (
+    DIGESTS,
+    FEATURES,
+    HORIZONS,
+    MICRO_BATCHES,
+    partition_for,
+    shard_key,
+)
 from tests.integration.stages import eventually
 from tests.integration.test_window import PANE_MS, PARTITIONS, PIPELINE, ROOT, SIZE_MS
 
@@ -170,7 +177,7 @@ def name(servers: LocalServers, tmp_path: Path) -> str:
     (tmp_path / f"{made}.toml").write_text(text, encoding="utf-8")
     admin = AdminClient({"bootstrap.servers": servers.bootstrap})
     known = admin.list_topics(timeout=20).topics
-    topics = (DIGESTS, MICRO_BATCHES, FEATURES, f"{made}.events", f"{made}.outcomes")
+    topics = (DIGESTS, HORIZONS, MICRO_BATCHES, FEATURES, f"{made}.events", f"{made}.outcomes")
     wanted = [NewTopic(topic, PARTITIONS, 1) for topic in topics if topic not in known]
     for future in admin.create_topics(wanted).values():
         future.result(20)

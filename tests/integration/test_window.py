@@ -17,7 +17,14 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from enrichment.lab.servers import LocalServers
 from enrichment.records import Digest, FeatureUpdate, Link, MicroBatch, Outcome, OutcomeKind, Tally
-from enrichment.stream.topics import DIGESTS, FEATURES, MICRO_BATCHES, partition_for, shard_key
+from enrichment.stream.topics import (
+    DIGESTS,
+    FEATURES,
+    HORIZONS,
+    MICRO_BATCHES,
+    partition_for,
+    shard_key,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTITIONS = 4
@@ -47,6 +54,7 @@ size_ms = 2_000
 lateness_ms = 0
 idle_close_ms = {idle_close_ms}
 horizon_ms = {horizon_ms}
+keep_ms = 500
 shard = "region"
 [score]
 version = "1"
@@ -201,7 +209,7 @@ def make_field(
     text = PIPELINE.format(name=name, idle_close_ms=idle_close_ms, horizon_ms=horizon_ms)
     (folder / f"{name}.toml").write_text(text)
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    names = [DIGESTS, MICRO_BATCHES, FEATURES, f"{name}.events", f"{name}.outcomes"]
+    names = [DIGESTS, HORIZONS, MICRO_BATCHES, FEATURES, f"{name}.events", f"{name}.outcomes"]
     known = admin.list_topics(timeout=20).topics
     # One source, so that its word alone moves the watermark.
     counts = {f"{name}.events": 1}

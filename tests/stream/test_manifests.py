@@ -39,6 +39,7 @@ def test_every_topic_has_a_manifest(shipped: dict[str, TopicManifest]) -> None:
     """The internal topics and the five of each shipped pipeline, and no others."""
     wanted = {
         topics.DIGESTS,
+        topics.HORIZONS,
         topics.MICRO_BATCHES,
         topics.JOBS,
         topics.JOB_EVENTS,
