@@ -25,6 +25,7 @@ from enrichment.stream.topics import (
     partition_for,
     shard_key,
 )
+from tests.integration.stages import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTITIONS = 4
@@ -146,6 +147,20 @@ class Field:
         """The micro-batches so far, in order."""
         decoder = msgspec.json.Decoder(MicroBatch)
         return [decoder.decode(value) for value in self._read(MICRO_BATCHES, [self.partition])]
+
+    def committed(self) -> int:
+        """The offset from which a restart would read digests; 0 where none is committed."""
+        consumer = Consumer(self._client | {"group.id": f"enrichment.window.{self.name}"})
+        (found,) = consumer.committed([TopicPartition(DIGESTS, self.partition)], 10)
+        consumer.close()
+        return max(0, found.offset)
+
+    def end(self) -> int:
+        """The offset behind the last digest, its transaction's marker left out."""
+        consumer = Consumer(self._client | {"group.id": "nobody"})
+        _, end = consumer.get_watermark_offsets(TopicPartition(DIGESTS, self.partition), 10)
+        consumer.close()
+        return end - 1
 
     def features(self) -> list[FeatureUpdate]:
         """The feature updates so far, those of one entity in order."""
@@ -317,6 +332,23 @@ def test_a_killed_worker_publishes_nothing_twice(
     ]
     assert sum(batch.events for batch in batches) == 3 * 3 * windows
     assert "is not what its digests give" not in one.log
+
+
+def test_a_restart_begins_from_what_was_kept(field: Callable[..., Field]) -> None:
+    """The graph is on a topic: its digests are not read again, and the ties are there."""
+    one = field("window-kept")
+    with running(one) as process:
+        one.send(one.digest(0, accounts=("a", "b")), one.digest(1))
+        one.await_windows(1)
+        eventually("the digests are needed no more", lambda: one.committed() >= one.end() - 1)
+        process.kill()
+    read_again = one.end() - one.committed()
+    with running(one):
+        one.send(one.digest(1, accounts=("c",)), one.digest(2))
+        second = one.await_windows(2)[1]
+    assert read_again <= 1  # at most the word of progress, and no digest of the ring
+    assert [problem.nodes for problem in second.problems] == [("a", "b", "c")]
+    assert "horizon_slices" in one.log
 
 
 def test_an_idle_shard_is_closed_by_the_wall_clock(field: Callable[..., Field]) -> None:

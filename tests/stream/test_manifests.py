@@ -72,7 +72,13 @@ def test_compacted_topics_are_those_that_hold_a_newest_state(
 ) -> None:
     """Compacting a log of events would lose them; not compacting a state would lose it by age."""
     compact = {name for name, each in shipped.items() if "compact" in each.config["cleanup.policy"]}
-    assert compact == {topics.JOBS, topics.FEATURES, topics.CASES, topics.CONTROL}
+    assert compact == {
+        topics.JOBS,
+        topics.FEATURES,
+        topics.CASES,
+        topics.CONTROL,
+        topics.HORIZONS,
+    }
 
 
 @pytest.mark.parametrize("name", names())
