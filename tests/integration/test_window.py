@@ -153,14 +153,14 @@ class Field:
         consumer = Consumer(self._client | {"group.id": f"enrichment.window.{self.name}"})
         (found,) = consumer.committed([TopicPartition(DIGESTS, self.partition)], 10)
         consumer.close()
-        return max(0, found.offset)
+        return max(0, int(found.offset))
 
     def end(self) -> int:
         """The offset behind the last digest, its transaction's marker left out."""
         consumer = Consumer(self._client | {"group.id": "nobody"})
         _, end = consumer.get_watermark_offsets(TopicPartition(DIGESTS, self.partition), 10)
         consumer.close()
-        return end - 1
+        return int(end) - 1
 
     def features(self) -> list[FeatureUpdate]:
         """The feature updates so far, those of one entity in order."""
