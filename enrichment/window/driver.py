@@ -34,7 +34,7 @@ class Books(Protocol):
         """Per partition the offset from which a restart must read, and a note of at most 4 kB."""
 
     async def on_seek(self, consumer: "Consumer") -> None:
-        """Called with partitions assigned and flow suspended, perhaps twice."""
+        """Called with partitions assigned, perhaps none, and flow suspended; perhaps twice."""
 
 
 class Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is not typed
@@ -62,14 +62,21 @@ class Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is n
         found = await self.call_thread(fetch, partitions)
         return {TP(tp.topic, tp.partition): entry for tp, entry in found.items()}
 
-    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+    async def commit_noted(self, entries: Mapping[TP, OffsetAndMetadata], generation: int) -> bool:
+        """Commit these as a member of that generation; whether it was done."""
+        return bool(await self.call_thread(self._commit_noted, entries, generation))
+
+    async def _commit_noted(self, entries: Mapping[TP, OffsetAndMetadata], generation: int) -> bool:
         consumer = self._ensure_consumer()
-        safe = self.app.books.safe()
+        if consumer._coordinator.generation != generation:  # noqa: SLF001  # nothing public says it
+            # Assigned, and not sought yet: of a partition that somebody else had meanwhile, the
+            # books still say what was safe before, and that would undo the other's commits.
+            return False
         assigned = self.assignment()
         commit = {
-            BrokerPartition(tp.topic, tp.partition): OffsetAndMetadata(*safe[tp])
-            for tp in offsets
-            if tp in assigned and tp in safe
+            BrokerPartition(tp.topic, tp.partition): entry
+            for tp, entry in entries.items()
+            if tp in assigned
         }
         try:
             if commit:
@@ -84,6 +91,9 @@ class Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is n
 
 class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust is not typed
     """The consumer that commits what the books call safe."""
+
+    # The generation of the group whose partitions the books know; no other is committed in.
+    _known_generation: int | None = None
 
     def _new_consumer_thread(self) -> Thread:
         return Thread(self, loop=self.loop, beacon=self.beacon)
@@ -103,10 +113,35 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust is not typed
         found = self.app.books.safe().get(tp)
         return None if found is None else int(found[0])
 
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        # The books are asked here, in the loop that changes them: the consumer's thread would see
+        # them half changed.
+        safe = self.app.books.safe()
+        entries = {tp: OffsetAndMetadata(*safe[tp]) for tp in offsets if tp in safe}
+        done: bool = await self._thread.commit_noted(entries, self._known_generation)
+        return done
+
+    async def _commit_offsets(self, offsets: Mapping[TP, int], **options: Any) -> bool:
+        done = bool(await super()._commit_offsets(offsets, **options))
+        if not done:
+            # Faust takes what failed for committed, and would wait until the offset moves on.
+            for tp in offsets:
+                self._committed_offset.pop(tp, None)
+        return done
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Partitions are assigned; where they are none, this is the last step."""
+        await super().on_partitions_assigned(assigned, generation_id)
+        if not assigned:
+            # Faust seeks nothing then, and the books would go on with what somebody else has now.
+            await self.app.books.on_seek(self)
+
     async def perform_seek(self) -> None:
         """The last step before flow resumes after a rebalance."""
+        generation = self.app.consumer_generation_id
         await super().perform_seek()
         await self.app.books.on_seek(self)
+        self._known_generation = generation
 
 
 class Transport(driver.Transport):  # type: ignore[misc]  # Faust is not typed
