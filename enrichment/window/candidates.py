@@ -29,7 +29,8 @@ from enrichment.window.horizon import Horizon
 
 SIXTEENTHS: Final = 16
 MEMBERS_MIN: Final = 3  # two accounts that share something are a pair, not a ring
-EXPLORED_MAX: Final = 256  # accounts beyond those touched: a giant component must not be walked
+# Accounts beyond those touched, or as many as were touched: a giant component must not be walked.
+EXPLORED_MAX: Final = 256
 COMMUNITY_NODES_MAX: Final = 256  # Louvain in Python takes some 20 ms at this size
 SHARED_MAX: Final = 64  # attributes listed with a piece; those that tie most come first
 HASH_DIGITS: Final = 16
@@ -109,25 +110,43 @@ def subgraph_hash(
 def explore(
     horizon: Horizon,
     touched: Iterable[str],
-    adjacent: Iterable[str],
+    beside: Iterable[str],
     limits: Limits,
     explored_max: int = EXPLORED_MAX,
 ) -> Neighbourhood:
-    """The surroundings of the touched accounts, level by level, `explored_max` beyond them.
+    """The touched accounts and those tied to them, level by level; then those beside, in order.
 
-    Those adjacent to a touched attribute come right after the touched ones, and count as beyond.
+    Beyond the touched ones that many are explored, or as many as were touched. An account beside
+    is explored with everybody whom it is tied to or not at all: half a subgraph would break it up.
     """
     found = Neighbourhood()
     projection = Projection(horizon, limits, found.hubs)
-    level = sorted({account for account in touched if account in horizon})
-    beside = {account for account in adjacent if account in horizon}
-    room = len(level) + explored_max
-    while (level or beside) and room > 0:
-        level = level[:room]
-        room -= len(level)
+    start = {account for account in touched if account in horizon}
+    room = max(explored_max, len(start))
+    room -= len(_walk(found, projection, start, len(start) + room)[0]) - len(start)
+    for account in beside:
+        if room <= 0:
+            break
+        if account in horizon and account not in found.explored:
+            walked, whole = _walk(found, projection, {account}, room)
+            room -= len(walked)
+            if not whole:
+                found.explored.difference_update(walked)
+    return found
+
+
+def _walk(
+    found: Neighbourhood, projection: "Projection", start: set[str], room: int
+) -> tuple[list[str], bool]:
+    """Explore those accounts and whom they are tied to; who they were, and whether that was all."""
+    walked: list[str] = []
+    level, whole = sorted(start), True
+    while level and whole:
+        whole = len(walked) + len(level) <= room
+        level = level[: room - len(walked)]
+        walked += level
         found.explored.update(level)
-        beyond = beside - found.explored
-        beside = set()
+        beyond: set[str] = set()
         for account in level:
             row = found.weights.setdefault(account, {})
             for other, weight in projection.neighbours(account).items():
@@ -136,7 +155,7 @@ def explore(
                 if other not in found.explored:
                     beyond.add(other)
         level = sorted(beyond)
-    return found
+    return walked, whole
 
 
 class Projection:

@@ -43,6 +43,11 @@ class Memory:
         """The hash of the candidate subgraph that the entity lies in, or ""."""
         return self._subgraphs.get(entity, "")
 
+    def mates(self, entities: Iterable[Entity]) -> set[Entity]:
+        """Who lies in a candidate subgraph with one of these; they do so themselves."""
+        subgraphs = {self._subgraphs.get(entity, "") for entity in entities} - {""}
+        return set[Entity]().union(*(self._members[subgraph] for subgraph in subgraphs))
+
     def orphans(self, placements: dict[Entity, Placement]) -> set[Entity]:
         """Who lay in a subgraph that the new placements break up, and got no place by them."""
         kept = {placement.subgraph for placement in placements.values()}

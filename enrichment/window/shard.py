@@ -186,15 +186,18 @@ class Shard:
         kind, horizon, limits = self.horizon.node_kind, self.horizon, self._limits
         unplaced = {entity for entity in restated if entity not in self.memory.placed}
         accounts = {e.id for e in touched | unplaced if e.kind == kind}
-        adjacent = self._adjacent(touched | unplaced)
-        found = candidates.explore(horizon, accounts, adjacent, limits)
+        # First those whose subgraphs these may break up: left out, they would be in none.
+        mates = {e.id for e in self.memory.mates(touched | unplaced) if e.kind == kind}
+        adjacent = self._adjacent(touched | unplaced) - mates
+        beside = sorted(mates) + sorted(adjacent)
+        found = candidates.explore(horizon, accounts, beside, limits)
         near = classical.vicinity(horizon, found, moment.known_bad, horizon.now_ms, limits)
         bad = {account for account, distance in near.distances.items() if distance == 0}
         all_pieces, crumbs = candidates.pieces(found, limits.variables_max)
         placements: dict[Entity, Placement] = {}
         ties: dict[Entity, tuple[Candidate, dict[Entity, Placement]]] = {}
         gathered = []
-        concerned = accounts | adjacent
+        concerned = accounts.union(beside)
         for _ in range(_REPAIRS_MAX):
             for piece in [piece for piece in all_pieces if not concerned.isdisjoint(piece)]:
                 all_pieces.remove(piece)

@@ -55,6 +55,8 @@ ARGUMENTS = {
     "isolation": ("--case", "sampler-hung", "--case", "redis-hung"),
 }
 
+WITHOUT_SERVERS = ("rings",)
+
 SLOWEST = ("isolation", "latency", "memory")
 
 
@@ -84,7 +86,8 @@ def test_a_quick_run_gives_every_figure(
     found = run(*arguments, *ARGUMENTS.get(name, ()), settings=settings)
     assert found.exit_code == 0, found.stderr
     content = json.loads(path.read_text())
-    assert "4.3" in content["machine"]["kafka"]
+    if name not in WITHOUT_SERVERS:
+        assert "4.3" in content["machine"]["kafka"]
     for row in content["rows"]:
         assert set(row) == FIELDS
         assert row["low"] <= row["value"] <= row["high"]

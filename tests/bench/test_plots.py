@@ -1,5 +1,6 @@
 """The plots: one for each benchmark, the same figures making the same bytes."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from enrichment.lab.bench.systems import SYSTEMS
 
 def report(name: str) -> Report:
     """A report with the rows that its plot reads."""
-    rows = []
+    rows = list(together())  # each plot takes the rows of its own metrics
     if name == "hot-path":
         for system in SYSTEMS:
             rates = [system.per_s, system.per_s * 1.1, system.per_s * 0.9]
@@ -38,6 +39,15 @@ def report(name: str) -> Report:
     series = {"resident memory, MiB": ((0.0, 60.0), (5e5, 98.0), (5e6, 100.0))}
     machine: dict[str, str | int | float] = {"cores": 2, "cpu": "of a test"}
     return Report(name=name, machine=machine, rows=tuple(rows), series=series)
+
+
+def together() -> Iterator[Row]:
+    """The rows of `rings` that are drawn."""
+    for strength, share in ((0.25, 0.7), (0.5, 0.8), (0.75, 0.9)):
+        for way in ("as it runs", "without hub cut"):
+            for metric in ("ever_together", "end_together"):
+                values = [share * drift for drift in (0.9, 1.0, 1.1)]
+                yield Row.of(f"strength {strength}", way, metric, values, "share")
 
 
 def test_every_benchmark_has_a_plot() -> None:

@@ -154,6 +154,31 @@ def test_a_giant_component_is_not_walked() -> None:
     assert len(found.explored) == 51
 
 
+def test_those_tied_come_before_those_beside() -> None:
+    """However many share a shop with a touched account, its ring is explored as a whole."""
+    ring: list[Event] = [(0, f"z{n}", "d", "", 1) for n in range(4)]
+    built = horizon([*ring, *((0, f"a{n:03}", f"shop{n}", "", 1) for n in range(50))], now_ms=10)
+    beside = [f"a{n:03}" for n in range(50)]
+    found = explore(built, {"z0"}, beside, LIMITS, explored_max=5)
+    assert found.explored == {"z0", "z1", "z2", "z3", "a000", "a001"}
+
+
+def test_a_subgraph_beside_is_explored_as_a_whole_or_not_at_all() -> None:
+    """Where the bound leaves room for half of it, none of it is: it stays what it was."""
+    events: list[Event] = [(0, f"b{n}", "d", "", 1) for n in range(4)]
+    built = horizon([(0, "a", "x", "", 1), *events], now_ms=10)
+    assert explore(built, {"a"}, ["b0"], LIMITS, explored_max=3).explored == {"a"}
+    assert len(explore(built, {"a"}, ["b0"], LIMITS, explored_max=4).explored) == 5
+
+
+def test_the_bound_grows_with_those_touched() -> None:
+    """A busy window explores as many accounts more as were touched in it."""
+    events = [(0, f"a{n}{m}", f"d{n}", "", 1) for n in range(6) for m in (0, 1)]
+    built = horizon(events, now_ms=10)
+    found = explore(built, {f"a{n}0" for n in range(6)}, (), LIMITS, explored_max=2)
+    assert len(found.explored) == 12
+
+
 @pytest.mark.parametrize("size", [7, 40, 300])
 def test_splitting_fits_and_keeps_everybody(size: int) -> None:
     """Cliques and random graphs alike end in pieces that fit, each node in one, and repeatably."""

@@ -20,6 +20,16 @@ def test_who_is_left_behind_is_an_orphan() -> None:
     assert memory.orphans({Entity("account", "new"): Placement(subgraph="two")}) == set()
 
 
+def test_mates_are_all_who_lie_in_the_same_subgraph() -> None:
+    """Of an account or of a device; who lies in none has none."""
+    memory = Memory()
+    for entity in (A, B, DEVICE):
+        memory.place(entity, Placement(subgraph="one"), 5)
+    memory.place(C, Placement(), 5)
+    assert memory.mates([A]) == memory.mates([DEVICE, C]) == {A, B, DEVICE}
+    assert memory.mates([C, Entity("account", "new")]) == set()
+
+
 def test_the_time_of_the_last_change_is_kept() -> None:
     """Placing an entity in the same subgraph again is no change of it, though it may be news."""
     memory = Memory()

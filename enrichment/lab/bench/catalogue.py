@@ -74,4 +74,9 @@ BENCHMARKS: Final = {
         "Microseconds per event, its own bytes carried through or written anew.",
         "enrichment.lab.bench.reencode",
     ),
+    "rings": Benchmark(
+        "Members of a simulated ring that land in one candidate subgraph, at three strengths, and "
+        "what the hub cut, the size cap and the shards cost; without servers.",
+        "enrichment.lab.bench.rings",
+    ),
 }

@@ -5,7 +5,7 @@ source partitions, and each puts what came within `BATCH_MS` into one transactio
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final, cast
@@ -118,8 +118,16 @@ def ticks(
     settings: SimulationSettings, pipeline: Pipeline, *, batch_ms: int = BATCH_MS
 ) -> Iterator[Tick]:
     """The digests of that stream's payments, transaction by transaction in order of time."""
-    made = [_Enricher(pipeline) for _ in range(enrichers_for(settings.rate_per_s))]
     payments = (simulated.payment for simulated in simulate(settings))
+    enrichers = enrichers_for(settings.rate_per_s)
+    return ticks_of(payments, pipeline, enrichers=enrichers, batch_ms=batch_ms)
+
+
+def ticks_of(
+    payments: Iterable[Payment], pipeline: Pipeline, *, enrichers: int = 1, batch_ms: int = BATCH_MS
+) -> Iterator[Tick]:
+    """The digests of these payments, which come in order of time."""
+    made = [_Enricher(pipeline) for _ in range(enrichers)]
     sources: dict[str, int] = {}
     for tick, group in groupby(payments, lambda payment: payment.occurred_at // batch_ms):
         at_ms = (tick + 1) * batch_ms

@@ -143,6 +143,41 @@ def _window(report: Report, figure: Any) -> None:
     right.set_ylim(bottom=0)
 
 
+def _rings(report: Report, figure: Any) -> None:
+    figure.suptitle("Members of a simulated ring in one candidate subgraph, mean over rings")
+    sides = figure.subplots(1, 2, sharey=True)
+    titles = {"ever": "at best, over the run", "end": "when the stream ends"}
+    for axes, (when, title) in zip(sides, titles.items(), strict=True):
+        axes.set_title(title, fontsize=9.5)
+        by_system: dict[str, list[Row]] = {}
+        for row in report.rows:
+            if row.metric == f"{when}_together" and not row.system.startswith("lost"):
+                by_system.setdefault(row.system, []).append(row)
+        for number, (system, rows) in enumerate(by_system.items()):
+            places = [
+                place + (number - (len(by_system) - 1) / 2) * 0.2 for place in range(len(rows))
+            ]
+            values = [row.value for row in rows]
+            spread = [
+                [row.value - row.low for row in rows],
+                [row.high - row.value for row in rows],
+            ]
+            axes.bar(
+                places, values, width=0.18, color=COLOURS[number], label=system,
+                yerr=spread, ecolor=INK, error_kw={"elinewidth": 1},
+            )  # fmt: skip
+            axes.set_xticks(range(len(rows)), [row.case.split()[-1] for row in rows])
+        axes.set_ylim(0, 1)
+        axes.grid(visible=False, axis="x")
+        axes.set_xlabel("ring strength")
+    sides[0].set_ylabel("share of active members")
+    # Half of the names below each: one legend across both would run into what stands below.
+    named = list(zip(*sides[0].get_legend_handles_labels(), strict=True))
+    for axes, half in zip(sides, (named[:2], named[2:]), strict=True):
+        handles, labels = [handle for handle, _ in half], [label for _, label in half]
+        axes.legend(handles, labels, **BELOW | {"bbox_to_anchor": (0.5, -0.16)})
+
+
 def _bars(axes: Any, rows: Sequence[Row], named: Callable[[Row], str], shown: str) -> None:
     """A bar for each row, its spread across, ours in a colour of its own."""
     rows = list(reversed(rows))
@@ -181,4 +216,5 @@ PLOTS: Final[dict[str, Callable[[Report, Any], None]]] = {
     "memory": _memory,
     "window": _window,
     "reencode": _reencode,
+    "rings": _rings,
 }
