@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import sqrt
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -171,21 +172,33 @@ class Projection:
 
     def neighbours(self, account: str) -> dict[str, int]:
         """The account's neighbours with their weights in sixteenths, 1 to 16."""
-        shares: dict[str, int] = {}
-        get = shares.get
+        # Rounded to the nearest; what is below the least weight is no edge.
+        least = self._limits.sixteenths_min * _ONE - _ONE // 2
+        tied = []
         for attribute in self._horizon.attributes.get(account, ()):
             aged = self._shares.get(attribute)
             if aged is None:
                 aged = self._shares[attribute] = self._aged(attribute)
             if aged:
-                mine = aged[account]
-                for other, theirs in aged.items():
-                    # The weight of the one who was seen there longer ago, which is the lesser.
-                    shares[other] = get(other, 0) + (theirs if theirs < mine else mine)
+                tied.append((aged[account], aged))
+        # The attributes that weigh least have most members, and all together make no edge: who
+        # shares nothing else is no neighbour, and need not be looked at.
+        tied.sort(key=itemgetter(0))
+        light, weight = 0, 0
+        while light < len(tied) and (weight + tied[light][0]) * SIXTEENTHS < least:
+            weight += tied[light][0]
+            light += 1
+        shares: dict[str, int] = {}
+        get = shares.get
+        for mine, aged in tied[light:]:
+            for other, theirs in aged.items():
+                # The weight of the one who was seen there longer ago, which is the lesser.
+                shares[other] = get(other, 0) + (theirs if theirs < mine else mine)
         shares.pop(account, None)
         self._add_direct(account, shares)
-        # Rounded to the nearest; what is below the least weight is no edge.
-        least = self._limits.sixteenths_min * _ONE - _ONE // 2
+        for mine, aged in tied[:light]:
+            for other in shares.keys() & aged.keys():
+                shares[other] += min(mine, aged[other])
         return {
             other: min(SIXTEENTHS, (share * SIXTEENTHS + _ONE // 2) // _ONE)
             for other, share in shares.items()

@@ -199,8 +199,9 @@ class Shard:
         gathered = []
         concerned = accounts.union(beside)
         for _ in range(_REPAIRS_MAX):
-            for piece in [piece for piece in all_pieces if not concerned.isdisjoint(piece)]:
-                all_pieces.remove(piece)
+            chosen = [piece for piece in all_pieces if not concerned.isdisjoint(piece)]
+            all_pieces = [piece for piece in all_pieces if concerned.isdisjoint(piece)]
+            for piece in chosen:
                 one = candidates.candidate(horizon, found, piece, bad, limits)
                 gathered.append(one)
                 placed = classical.place_accounts(one, found, near, kind)

@@ -57,7 +57,7 @@ class Size:
     fill_s: float = 600.0
     counted_s: float = 10.0  # of each rate, for messages and bytes
     backlog_s: float = 20.0
-    paced_s: float = 40.0
+    paced_s: float = 30.0
     cost_s: float = 10.0
     cost_accounts: tuple[int, ...] = COST_ACCOUNTS
     rates: tuple[int, ...] = RATES

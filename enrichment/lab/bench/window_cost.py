@@ -15,7 +15,7 @@ from enrichment.window.partition import Partition
 
 RING_SHARE: Final = 0.01  # of the accounts, in rings of 5 to 10
 RING_MEMBERS: Final = 7.5
-FILL_PER_S: Final = 500.0  # events of the fill: what matters is how many ties they leave
+FILL_PER_S: Final = 300.0  # events of the fill: what matters is how many ties they leave
 FILL_BATCH_MS: Final = 500
 YOUNG_OBJECTS: Final = 100_000  # as the worker has the collector of cycles
 
