@@ -1,8 +1,16 @@
 """Windows add up exactly, in whatever order and batching their digests come."""
 
-from hypothesis import given
+from zlib import crc32
+
+import msgspec
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enrichment.enrich.decode import Decoder
+from enrichment.enrich.digest import DigestBuilder
+from enrichment.lab.scenario import SimulationSettings
+from enrichment.lab.simulate import simulate
+from enrichment.pipelines import load
 from enrichment.window.content import Content
 from tests.window.sketch import Event, digest
 
@@ -44,3 +52,45 @@ def test_one_event_more_is_another_content(events: list[Event]) -> None:
     """The hash tells contents apart."""
     more = [*events, (9, "a", "x", "", 1)]
     assert merged([events]).hash() != merged([more]).hash()
+
+
+PAYMENTS = load("payments")
+SIMULATED = [
+    simulated.payment
+    for simulated in simulate(
+        SimulationSettings(seed=3, seconds=6, rate_per_s=60, accounts=60, rings=1, start_ms=10**12)
+    )
+]
+
+
+def windows(enrichers: int, batch: int) -> dict[tuple[str, int], Content]:
+    """The content of each shard's windows, as so many enrichers tell of the same payments."""
+    found: dict[tuple[str, int], Content] = {}
+    size_ms = PAYMENTS.window.size_ms
+    decoder = Decoder(PAYMENTS, None)
+    for enricher in range(enrichers):
+        builder, offset = DigestBuilder(PAYMENTS), 0
+        mine = [one for one in SIMULATED if crc32(one.account_id.encode()) % enrichers == enricher]
+        for first in range(0, len(mine), batch):
+            values = [msgspec.json.encode(one) for one in mine[first : first + batch]]
+            now_ms = mine[min(first + batch, len(mine)) - 1].occurred_at
+            events, invalid = decoder.decode_batch(values, now_ms=now_ms)
+            assert not invalid
+            offsets = range(offset, offset + len(values))
+            offset += len(values)
+            for one in builder.digests([enricher] * len(values), offsets, events, now_ms):
+                start_ms = one.pane_start_ms // size_ms * size_ms
+                where = (one.shard, start_ms)
+                found.setdefault(where, Content(start_ms, start_ms + size_ms)).add(one)
+    return found
+
+
+@settings(max_examples=25)
+@given(enrichers=st.integers(1, 6), batch=st.integers(1, 400))
+def test_any_number_of_enrichers_tell_the_same(enrichers: int, batch: int) -> None:
+    """However many share the events, and in whatever batches: the same content of every window."""
+    alone, shared = windows(1, 10_000), windows(enrichers, batch)
+    assert {where: one.hash() for where, one in shared.items()} == {
+        where: one.hash() for where, one in alone.items()
+    }
+    assert sum(one.events for one in shared.values()) == len(SIMULATED)
