@@ -41,7 +41,7 @@ def bench(  # noqa: PLR0913, PLR0917  # one for each option
     ] = 10,
     cases: Annotated[
         list[str] | None,
-        typer.Option("--case", help="isolation: one of its cases, may be repeated; else all."),
+        typer.Option("--case", help="isolation, window: one of its cases, may be repeated."),
     ] = None,
     plots: Annotated[
         Path | None, typer.Option(help="Also draw each table as an SVG in this folder.")

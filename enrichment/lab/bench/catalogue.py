@@ -22,7 +22,8 @@ class BenchOptions:
     runs: int
     # Small enough for a test of the benchmark itself; its figures say little.
     quick: bool
-    # Of `isolation`: pairs of windows with and without each case, and which cases; none: all.
+    # Of `isolation`: pairs of windows with and without each case. Of it and `window`: which cases;
+    # none: all.
     pairs: int
     cases: tuple[str, ...]
     state_dir: Path

@@ -133,9 +133,12 @@ def _window(report: Report, figure: Any) -> None:
     left.set_xscale("log")
     left.grid(visible=False, axis="y")
     right.set_title("µs of CPU per event")
-    rows = [row for row in report.rows if (row.case, row.metric) == ("cost by accounts", "cpu")]
-    accounts = [float(row.system.split()[0].replace(",", "")) for row in rows]
-    _line(right, accounts, rows, COLOURS[0], "")
+    costs = [row for row in report.rows if row.case.startswith("cost") and row.metric == "cpu"]
+    for case, colour in zip(dict.fromkeys(row.case for row in costs), COLOURS, strict=False):
+        rows = [row for row in costs if row.case == case]
+        accounts = [float(row.system.split()[0].replace(",", "")) for row in rows]
+        _line(right, accounts, rows, colour, case.removeprefix("cost, "))
+    right.legend()
     right.set_xscale("log")
     right.set_xticks(accounts, [row.system.split()[0] for row in rows], rotation=30)
     right.minorticks_off()

@@ -20,7 +20,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from enrichment.lab.bench import ground, observe, window_cost
-from enrichment.lab.bench.catalogue import BenchOptions
+from enrichment.lab.bench.catalogue import BenchError, BenchOptions
 from enrichment.lab.bench.digest_stream import BATCH_MS, enrichers_for, ticks
 from enrichment.lab.bench.hot_path import described_machine
 from enrichment.lab.bench.observe import Expected, Group, Rate
@@ -42,10 +42,14 @@ HORIZON_MS: Final = 600_000
 EVENTS_MAX: Final = 1_000_000  # in a window: what is measured closes by time
 RATES: Final = (500, 20_000, 100_000)
 PACED_PER_S: Final = 20_000
+# At the lower rate an account has a payment or none in a window; at the higher one, a thousand
+# accounts have forty each, and a hundred thousand hardly more than one.
+COST_RATES: Final = (500, 20_000)
 COST_ACCOUNTS: Final = (1_000, 3_000, 10_000, 30_000, 100_000)
 KEEP_UP_PER_S: Final = 100_000
 P99_AT_MOST_MS: Final = 250.0
 COST_AT_MOST: Final = 1.5
+CASES: Final = ("digests", "cost", "backlog", "peers", "paced")
 FAUST_EVENTS: Final = 60_000
 QUIX_EVENTS: Final = 200_000
 
@@ -58,34 +62,44 @@ class Size:
     counted_s: float = 10.0  # of each rate, for messages and bytes
     backlog_s: float = 20.0
     paced_s: float = 30.0
-    cost_s: float = 10.0
+    cost_events: int = 100_000
     cost_accounts: tuple[int, ...] = COST_ACCOUNTS
+    cost_rates: tuple[int, ...] = COST_RATES
     rates: tuple[int, ...] = RATES
     peers_events: int = QUIX_EVENTS
 
 
 QUICK: Final = Size(
-    fill_s=20.0, counted_s=1.0, backlog_s=6.0, paced_s=8.0, cost_s=2.5,
-    cost_accounts=(1_000, 2_000), rates=(500, 2_000), peers_events=4_000,
+    fill_s=20.0, counted_s=1.0, backlog_s=6.0, paced_s=8.0, cost_events=2_000,
+    cost_accounts=(1_000, 2_000), cost_rates=(500, 2_000), rates=(500, 2_000), peers_events=4_000,
 )  # fmt: skip
 
 
 def run(options: BenchOptions) -> Report:
-    """All parts, one after the other."""
+    """Every case that was asked for, one after the other."""
+    if unknown := set(options.cases) - set(CASES):
+        raise BenchError(f"there is no case {', '.join(sorted(unknown))}: {', '.join(CASES)}")
+    cases = options.cases or CASES
     size, runs = (QUICK, 1) if options.quick else (Size(), options.runs)
     options.say(f"this takes about {2 if options.quick else 6 + 5 * runs} minutes")
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_pipeline(folder)
         bench = _Bench(options, size, runs, load(STREAM, folder))
-        rows = [*bench.digests(), *bench.costs()]
+        rows = [*bench.digests()] if "digests" in cases else []
+        if "cost" in cases:
+            for rate in size.cost_rates:
+                rows += bench.costs(rate)
         with ground.servers(options) as servers:
             described = described_machine(servers)
             worker = WindowBench(servers, folder)
-            for rate in size.rates[1:]:
-                rows += bench.backlogs(worker, rate)
-            rows += bench.peers(servers, size.rates[1])
-            rows += bench.paced(worker)
+            if "backlog" in cases:
+                for rate in size.rates[1:]:
+                    rows += bench.backlogs(worker, rate)
+            if "peers" in cases:
+                rows += bench.peers(servers, size.rates[1])
+            if "paced" in cases:
+                rows += bench.paced(worker)
     return Report(name=NAME, machine=described, rows=tuple(rows), notes=tuple(notes(rows)))
 
 
@@ -130,25 +144,25 @@ class _Bench:
             yield Row.of(case, system, "size_per_event", [size_bytes / events], "bytes")
             yield Row.of(case, system, "events_per_message", [events / records], "events")
 
-    def costs(self) -> Iterator[Row]:
+    def costs(self, rate: int) -> Iterator[Row]:
         """CPU time per event by the number of accounts, in process."""
-        rate = self._size.rates[-2] if self._options.quick else PACED_PER_S
+        case = f"cost, {rate:,} events/s"
         found: dict[int, list[float]] = {}
         for accounts in self._size.cost_accounts:
             self._options.say(f"cost of {accounts:,} accounts at {rate:,} events/s")
             end_ms = _now_ms()
             before = list(window_cost.fill(accounts, self._size.fill_s, end_ms, self._spec))
-            seconds = self._size.cost_s * self._runs
+            seconds = self._size.cost_events * self._runs / rate
             stream = window_cost.settings(accounts, rate, seconds, end_ms)
             measured = list(ticks(stream, self._spec))
             found[accounts] = window_cost.microseconds_per_event(
                 before, measured, self._spec, self._runs
             )
         for accounts, values in found.items():
-            yield Row.of("cost by accounts", f"{accounts:,} accounts", "cpu", values, "µs/event")
+            yield Row.of(case, f"{accounts:,} accounts", "cpu", values, "µs/event")
         first, last = (found[self._size.cost_accounts[end]] for end in (0, -1))
         ratios = [b / a for a, b in zip(first, last, strict=True)]
-        yield Row.of("cost by accounts", "most ÷ fewest", "cpu_ratio", ratios, "ratio")
+        yield Row.of(case, "most ÷ fewest", "cpu_ratio", ratios, "ratio")
 
     def backlogs(self, worker: WindowBench, rate: int) -> Iterator[Row]:
         """How fast one worker takes what that rate has left for it."""
@@ -240,7 +254,8 @@ def notes(rows: Sequence[Row]) -> Iterator[str]:
             wanted, held = COST_AT_MOST, row.value <= COST_AT_MOST
         if wanted is not None:
             word = "reached" if held else "NOT reached"
-            yield f"{row.system}, {row.metric}: {wanted:,g} wanted, {word} ({row.value:,g})"
+            what = f"{row.case}: {row.system}, {row.metric}"
+            yield f"{what}: {wanted:,g} wanted, {word} ({row.value:,g})"
     yield (
         f"digests: of {ACCOUNTS:,} accounts, 1 % of them in rings, in transactions of {BATCH_MS} "
         f"ms, by {enrichers_for(KEEP_UP_PER_S)} enrichers at {KEEP_UP_PER_S:,} events/s; bytes "
@@ -253,7 +268,7 @@ def notes(rows: Sequence[Row]) -> Iterator[str]:
     )
     yield (
         f"the graph is filled by ten minutes of {window_cost.FILL_PER_S:,.0f} events/s before "
-        "anything is timed; runs of `cost by accounts` follow one another on one graph"
+        "anything is timed; runs of `cost` follow one another on one graph"
     )
 
 
