@@ -16,7 +16,7 @@ from enrichment.lab.servers import LocalServers
 from enrichment.stream.framing import FRAMED_CONTENT_TYPE, unframed
 from enrichment.stream.headers import header
 from enrichment.stream.registry import Registry, RegistryConfig, schema_of
-from enrichment.stream.topics import DIGESTS, FEATURES, MICRO_BATCHES
+from enrichment.stream.topics import DIGESTS, FEATURES, HORIZONS, MICRO_BATCHES
 from enrichment.wiring import now_ms
 from tests.enrich.streams import payment
 from tests.integration.cloud_events import breaches
@@ -73,8 +73,8 @@ def stream(servers: LocalServers, tmp_path: Path) -> Iterator[Stream]:
         tmp_path, like="payments", bootstrap=servers.bootstrap, redis_url=servers.redis_url
     )
     admin = AdminClient({"bootstrap.servers": servers.bootstrap})
-    if MICRO_BATCHES not in admin.list_topics(timeout=20).topics:
-        admin.create_topics([NewTopic(MICRO_BATCHES, 4, 1)])[MICRO_BATCHES].result(20)
+    for topic in {MICRO_BATCHES, HORIZONS} - admin.list_topics(timeout=20).topics.keys():
+        admin.create_topics([NewTopic(topic, 4, 1)])[topic].result(20)
     yield made
     made.close()
 
@@ -115,7 +115,7 @@ def test_every_output_is_a_cloud_event(stream: Stream) -> None:
     """
     with running_registry() as (url, _):
         with Registry.open(RegistryConfig(url=url)) as registry:
-            for topic in (MICRO_BATCHES, FEATURES):
+            for topic in (MICRO_BATCHES, FEATURES, HORIZONS):
                 registry.register(topic, schema_of(topic, {}) or {})
         stream.start("enrich")
         stream.start("window", ENRICHMENT_SCHEMA_REGISTRY_URL=url)

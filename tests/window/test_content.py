@@ -11,6 +11,7 @@ from enrichment.enrich.digest import DigestBuilder
 from enrichment.lab.scenario import SimulationSettings
 from enrichment.lab.simulate import simulate
 from enrichment.pipelines import load
+from enrichment.records import Digest
 from enrichment.window.content import Content
 from tests.window.sketch import Event, digest
 
@@ -78,7 +79,8 @@ def windows(enrichers: int, batch: int) -> dict[tuple[str, int], Content]:
             assert not invalid
             offsets = range(offset, offset + len(values))
             offset += len(values)
-            for one in builder.digests([enricher] * len(values), offsets, events, now_ms):
+            written = builder.digests([enricher] * len(values), offsets, events, now_ms)
+            for one in msgspec.json.decode(msgspec.json.encode(written), type=list[Digest]):
                 start_ms = one.pane_start_ms // size_ms * size_ms
                 where = (one.shard, start_ms)
                 found.setdefault(where, Content(start_ms, start_ms + size_ms)).add(one)

@@ -127,20 +127,27 @@ def _reencode(report: Report, figure: Any) -> None:
 
 
 def _window(report: Report, figure: Any) -> None:
+    costs = [row for row in report.rows if row.case.startswith("cost") and row.metric == "cpu"]
+    # Either may have been left out (`--case`).
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     left.set_title("Events per second, one process")
     _bars(left, [r for r in report.rows if r.metric == "throughput"], lambda r: r.system, "{:,.0f}")
     left.set_xticks([])
     left.grid(visible=False, axis="y")
+    if not costs:
+        right.remove()
+        return
     right.set_title("µs of CPU per event")
-    costs = [row for row in report.rows if row.case.startswith("cost") and row.metric == "cpu"]
+    ticks: dict[float, str] = {}
     for case, colour in zip(dict.fromkeys(row.case for row in costs), COLOURS, strict=False):
         rows = [row for row in costs if row.case == case]
-        accounts = [float(row.system.split()[0].replace(",", "")) for row in rows]
+        names = [row.system.split()[0] for row in rows]
+        accounts = [float(name.replace(",", "")) for name in names]
         _line(right, accounts, rows, colour, case.removeprefix("cost, "))
+        ticks |= dict(zip(accounts, names, strict=True))
     right.legend()
     right.set_xscale("log")
-    right.set_xticks(accounts, [row.system.split()[0] for row in rows], rotation=30)
+    right.set_xticks(list(ticks), list(ticks.values()), rotation=30)
     right.minorticks_off()
     right.set_xlabel("active accounts")
     right.set_ylim(bottom=0)

@@ -177,7 +177,8 @@ class Launcher:
         found = {}
         if not PEERS_PYTHON.exists():
             found[Kind.QUIX] = "it is not installed: `make peers`"
-        if find_spec("faust") is None:
+        # Faust, once it is loaded, has no spec any more.
+        if "faust" not in sys.modules and find_spec("faust") is None:
             found[Kind.FAUST] = "it is not installed: it comes with the extra `window`"
         try:
             kafka_streams.built(self._built)
