@@ -14,6 +14,8 @@ CONTROL: Final = "enrichment.control"
 REPLAYS: Final = "enrichment.replays"
 HORIZONS: Final = "enrichment.horizons"
 
+MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024  # as the topics of digests and of what follows allow
+
 # Topics whose partition numbers correspond: a shard's records stay in one number all the way.
 COPARTITIONED: Final = (DIGESTS, HORIZONS, MICRO_BATCHES, JOBS, CASES)
 

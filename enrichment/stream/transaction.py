@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from enrichment.stream.headers import Headers
+from enrichment.stream.topics import MESSAGE_BYTES_MAX
 
 CALL_S: Final = 3.0
 """How long one call to the coordinator may take before it is tried again."""
@@ -21,9 +22,6 @@ CALLS_MAX: Final = 3
 
 TRANSACTION_MS: Final = 10_000
 """How long a dead producer's open transaction may stall committed readers."""
-
-MESSAGE_BYTES_MAX: Final = 4_194_304
-"""4 MiB, as the ledger's topic allows: a job carries its micro-batch."""
 
 FENCES: Final = frozenset(
     {

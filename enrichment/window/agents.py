@@ -24,10 +24,10 @@ from mode.supervisors import CrashingSupervisor
 from enrichment.pipelines import Pipeline
 from enrichment.records import Digest, Outcome
 from enrichment.stream.framing import BARE, Framing, unframed
-from enrichment.stream.topics import DIGESTS, StreamTopics, shard_key
+from enrichment.stream.topics import DIGESTS, MESSAGE_BYTES_MAX, StreamTopics, shard_key
 from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
-from enrichment.window.driver import MESSAGE_BYTES_MAX, App, Consumer
+from enrichment.window.driver import App, Consumer
 from enrichment.window.outlet import Outlet
 from enrichment.window.partition import Partition
 from enrichment.window.seldom import Seldom

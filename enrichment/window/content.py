@@ -4,13 +4,14 @@ Every count and sum is an integer and every time enters by `max`, so that mergin
 and associative: other batches in the enrichers give the same merged content, and the same hash.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
 
 from enrichment.records import Aggregate, Digest, Link, Tally
+from enrichment.records.horizon_slice import SliceTally
 
 HASH_DIGITS: Final = 32  # 128 bits: two contents of one window do not meet by chance
 # What slides over event time leaves in so many steps at least: coarse, since each step of each
@@ -56,6 +57,12 @@ class Content:
             self.newest_ms = max(self.newest_ms, newest_ms)
         for name, aggregates in digest.aggregates.items():
             _add_aggregates(self.aggregates.setdefault(name, {}), aggregates)
+
+    def entities(self) -> Iterator[SliceTally]:
+        """Kind and id of each entity, its events and amount."""
+        for kind, tallies in self.tallies.items():
+            for id_, (events, amount_minor, _) in tallies.items():
+                yield kind, id_, events, amount_minor
 
     def hash(self) -> str:
         """A hash of what was counted, the same for every order and batching of the digests."""

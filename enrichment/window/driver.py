@@ -24,7 +24,6 @@ from enrichment.telemetry.log import logger
 # How long the broker may hold a fetch open. aiokafka has one fetch under way per broker, and what
 # another partition gets meanwhile waits for it: this is that wait.
 FETCH_WAIT_MS: Final = 20
-MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024  # as the topics allow
 
 
 class Books(Protocol):

@@ -15,12 +15,18 @@ from enrichment.records import FeatureUpdate, MicroBatch
 from enrichment.records.horizon_slice import HorizonSlice
 from enrichment.stream.framing import Framing
 from enrichment.stream.headers import Headers, cloud_event
-from enrichment.stream.topics import FEATURES, HORIZONS, MICRO_BATCHES, partition_for, shard_key
+from enrichment.stream.topics import (
+    FEATURES,
+    HORIZONS,
+    MESSAGE_BYTES_MAX,
+    MICRO_BATCHES,
+    partition_for,
+    shard_key,
+)
 
 QUEUE_MAX: Final = 200_000  # messages: several closes of the largest kind
 DELIVERY_MS: Final = 60_000  # a broker that is away for longer: the worker ends, and starts again
 LOOK_S: Final = 0.001  # how often acknowledgements are looked for
-MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024  # as the topics allow
 
 
 class UndeliveredError(RuntimeError):

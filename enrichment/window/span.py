@@ -63,25 +63,7 @@ class Span:
             return
         if not self.kept.admit(start_ms, origin):
             return
-        mine = self._slice(start_ms)
-        totals = self.totals
-        self._sliced -= len(mine)
-        for kind, tallies in content.tallies.items():
-            for id_, (events, amount_minor, _) in tallies.items():
-                key = (kind, id_)
-                entry = totals.get(key)
-                if entry is None:
-                    totals[key] = [events, amount_minor]
-                else:
-                    entry[0] += events
-                    entry[1] += amount_minor
-                entry = mine.get(key)
-                if entry is None:
-                    mine[key] = [events, amount_minor]
-                else:
-                    entry[0] += events
-                    entry[1] += amount_minor
-        self._sliced += len(mine)
+        self._add(start_ms, content.entities())
 
     def entries(self, start_ms: int) -> tuple[list[SliceTie], list[SliceTally]] | None:
         """What the slice holds; None if it has left."""
@@ -101,21 +83,25 @@ class Span:
         del ties
         start_ms = start_ms // self._step_ms * self._step_ms
         self.kept.load(start_ms, through)
-        mine = self._slice(start_ms)
-        self._sliced -= len(mine)
-        for kind, id_, events, amount_minor in tallies:
-            for entries in (mine, self.totals):
-                entry = entries.setdefault((kind, id_), [0, 0])
-                entry[0] += events
-                entry[1] += amount_minor
-        self._sliced += len(mine)
+        self._add(start_ms, tallies)
 
-    def _slice(self, start_ms: int) -> Tallies:
+    def _add(self, start_ms: int, tallies: Iterable[SliceTally]) -> None:
         mine = self._contents.get(start_ms)
         if mine is None:
             mine = self._contents[start_ms] = {}
             heapq.heappush(self._leaving, start_ms)
-        return mine
+        both = (self.totals, mine)
+        self._sliced -= len(mine)
+        for kind, id_, events, amount_minor in tallies:
+            key = (kind, id_)
+            for entries in both:
+                entry = entries.get(key)
+                if entry is None:
+                    entries[key] = [events, amount_minor]
+                else:
+                    entry[0] += events
+                    entry[1] += amount_minor
+        self._sliced += len(mine)
 
     def advance(self, now_ms: int) -> None:
         """Move on to that event time."""

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import msgspec
 from confluent_kafka import Producer
@@ -147,15 +147,3 @@ def ticks_of(
                 records += enricher.recorder.records
                 enricher.recorder.records.clear()
         yield Tick(at_ms, events, records)
-
-
-def timed(tick: Tick) -> Iterator[dict[str, Any]]:
-    """The arguments by which a confluent-kafka producer writes the tick's records."""
-    for record in tick.records:
-        yield {
-            "value": record.value,
-            "key": record.key,
-            "partition": record.partition,
-            "headers": record.headers,
-            "timestamp": tick.at_ms,
-        }

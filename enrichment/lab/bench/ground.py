@@ -117,8 +117,13 @@ class Entities:
     shards: frozenset[str]
 
 
-def published(settings: SimulationSettings, events: int, bootstrap: str) -> Entities:
-    """The first `events` payments of the scenario are on the stream's topic when this returns."""
+def published(
+    settings: SimulationSettings, events: int, bootstrap: str, *, own_times: bool = False
+) -> Entities:
+    """The first `events` payments of the scenario are on the stream's topic when this returns.
+
+    With `own_times` a record bears its payment's time, and not that of its publication.
+    """
     client = {"bootstrap.servers": bootstrap, "log_level": 0}
     publisher = Publisher(Producer(publishing(client)))
     topic = StreamTopics(STREAM).events
@@ -129,7 +134,8 @@ def published(settings: SimulationSettings, events: int, bootstrap: str) -> Enti
         payment = simulated.payment
         known |= entities_of(payment)
         shards.add(payment.region)
-        publisher.publish(topic, payment.account_id, encode(payment))
+        at_ms = payment.occurred_at if own_times else 0
+        publisher.publish(topic, payment.account_id, encode(payment), timestamp_ms=at_ms)
         publisher.producer.poll(0)
     publisher.flush()
     if publisher.published < events:

@@ -222,9 +222,7 @@ class Launcher:
         return [sys.executable, "-m", "enrichment.lab.bench.pass_through", *words], {}
 
     def _python(self, module: str, python: str, system: System, group: str) -> Command:
-        # Deprecations in their own dependencies are theirs to mind.
-        command = [python, "-W", "ignore", "-m", f"enrichment.lab.bench.peers.{module}"]
-        return [*command, *self._told(system, group).words()], {"PYTHONPATH": str(CHECKOUT)}
+        return peer_command(python, module, self._told(system, group))
 
     def _kafka_streams(self, system: System, group: str) -> Command:
         told = self._told(system, group)
@@ -242,6 +240,13 @@ class Launcher:
             options |= {"--redis-host": host, "--redis-port": port, "--table": str(self._table)}
         words = [word for option in options.items() for word in option]
         return [*kafka_streams.java(self._built), *words], {}
+
+
+def peer_command(python: str, module: str, told: Told) -> Command:
+    """The command of a peer that is a module of ours, run by that interpreter."""
+    # Deprecations in their own dependencies are theirs to mind.
+    command = [python, "-W", "ignore", "-m", f"enrichment.lab.bench.peers.{module}"]
+    return [*command, *told.words()], {"PYTHONPATH": str(CHECKOUT)}
 
 
 def enrich_command() -> list[str]:

@@ -6,33 +6,29 @@ events, which is less work: counts by account, no graph.
 """
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-import msgspec
-from confluent_kafka import Producer
+import numpy as np
 from confluent_kafka.admin import AdminClient
 
 from enrichment.lab.bench import ground, observe, window_cost
 from enrichment.lab.bench.catalogue import BenchError, BenchOptions
+from enrichment.lab.bench.committed_reader import quantile_ms
 from enrichment.lab.bench.digest_stream import BATCH_MS, enrichers_for, ticks
 from enrichment.lab.bench.hot_path import described_machine
 from enrichment.lab.bench.observe import Expected, Group, Rate
 from enrichment.lab.bench.outputs import Outputs
 from enrichment.lab.bench.peers.arguments import STREAM, Told
 from enrichment.lab.bench.report import Report, Row
-from enrichment.lab.bench.systems import CHECKOUT, PEERS_PYTHON
+from enrichment.lab.bench.systems import PEERS_PYTHON, peer_command
 from enrichment.lab.bench.window_worker import WindowBench
-from enrichment.lab.publish import Publisher, publishing
 from enrichment.lab.scenario import SimulationSettings
 from enrichment.lab.servers import LocalServers
-from enrichment.lab.simulate import simulate
 from enrichment.pipelines import Pipeline, load
 from enrichment.stream.topics import StreamTopics
 
@@ -150,7 +146,7 @@ class _Bench:
         found: dict[int, list[float]] = {}
         for accounts in self._size.cost_accounts:
             self._options.say(f"cost of {accounts:,} accounts at {rate:,} events/s")
-            end_ms = _now_ms()
+            end_ms = ground.now_ms()
             before = list(window_cost.fill(accounts, self._size.fill_s, end_ms, self._spec))
             seconds = self._size.cost_events * self._runs / rate
             stream = window_cost.settings(accounts, rate, seconds, end_ms)
@@ -168,7 +164,7 @@ class _Bench:
         """How fast one worker takes what that rate has left for it."""
         self._options.say(f"publishing digests of {rate:,} events/s")
         worker.forget(digests=True)
-        end_ms = _now_ms() - round(self._size.backlog_s * 1000)
+        end_ms = ground.now_ms() - round(self._size.backlog_s * 1000)
         before = window_cost.fill(ACCOUNTS, self._size.fill_s, end_ms, self._spec)
         filled = worker.publish(iter(before))
         stream = window_cost.settings(ACCOUNTS, rate, self._size.backlog_s, end_ms)
@@ -184,7 +180,8 @@ class _Bench:
         """Tumbling windows over the events themselves."""
         events = self._size.peers_events
         self._options.say(f"publishing {events:,} events")
-        _publish_events(servers, self._stream(rate, 1.02 * events / rate + 0.5), events)
+        stream = self._stream(rate, 1.02 * events / rate + 0.5)
+        ground.published(stream, events, servers.bootstrap, own_times=True)
         admin = AdminClient({"bootstrap.servers": servers.bootstrap, "log_level": 0})
         outputs = Outputs(servers.bootstrap)
         peers = (
@@ -205,12 +202,9 @@ class _Bench:
                     source=StreamTopics(STREAM).events, target=ground.PASSED, batch_events=1,
                     batch_ms=1, redis_url="", exactly_once=False,
                 )  # fmt: skip
-                command = [
-                    python, "-W", "ignore", "-m", f"enrichment.lab.bench.peers.{module}",
-                    *told.words(),
-                ]  # fmt: skip
+                command, environment = peer_command(python, module, told)
                 log = servers.state_dir / f"{group.name}.log"
-                with observe.process(command, {"PYTHONPATH": str(CHECKOUT)}, log) as running:
+                with observe.process(command, environment, log) as running:
                     expected = Expected(given)
                     found.append(observe.watch(running, group, expected, lambda: None, log))
                 outputs.delete(ground.PASSED)
@@ -224,22 +218,24 @@ class _Bench:
         closed, ended = [], []
         for _ in range(self._runs):
             worker.forget(digests=True)
-            end_ms = _now_ms() - round(self._size.paced_s * 1000)
+            end_ms = ground.now_ms() - round(self._size.paced_s * 1000)
             before = window_cost.fill(ACCOUNTS, self._size.fill_s, end_ms, self._spec)
             stream = window_cost.settings(ACCOUNTS, rate, self._size.paced_s, end_ms)
             found = worker.paced(iter(before), list(ticks(stream, self._spec)))
             # The stream's first and last windows are cut off, and the last waits for quiet.
             last_ms = max(seen.batch.window_end_ms for seen, _ in found)
             whole = [pair for pair in found if pair[0].batch.window_end_ms < last_ms]
-            closed.append([seen.at_ms - seen.batch.closed_at_ms for seen, _ in whole])
-            ended.append([seen.at_ms - at_ms - lateness_ms for seen, at_ms in whole])
+            closed.append([(seen.at_ms - seen.batch.closed_at_ms) * 1000 for seen, _ in whole])
+            ended.append([(seen.at_ms - at_ms - lateness_ms) * 1000 for seen, at_ms in whole])
         for name, waits in (("close to topic", closed), ("watermark to topic", ended)):
             for metric, share in (("p50", 0.5), ("p99", 0.99)):
-                values = [_quantile(sorted(one), share) for one in waits]
+                values = [quantile_ms(np.array(one, dtype=np.int64), share) for one in waits]
                 yield Row.of(f"{rate:,} events/s", name, metric, values, "ms")
 
     def _stream(self, rate: int, seconds: float) -> SimulationSettings:
-        return window_cost.settings(ACCOUNTS, rate, seconds, _now_ms() - round(seconds * 1000))
+        return window_cost.settings(
+            ACCOUNTS, rate, seconds, ground.now_ms() - round(seconds * 1000)
+        )
 
 
 def notes(rows: Sequence[Row]) -> Iterator[str]:
@@ -277,29 +273,3 @@ def _rate_rows(case: str, system: str, found: Sequence[Rate]) -> Iterator[Row]:
     cpu = [each.cpu_s_per_million for each in found]
     yield Row.of(case, system, "cpu", cpu, "s/1M events")
     yield Row.of(case, system, "memory_peak", [each.memory_peak_mib for each in found], "MiB")
-
-
-def _publish_events(servers: LocalServers, stream: SimulationSettings, events: int) -> None:
-    """Payments on their topic, each with its own time as the record's."""
-    publisher = Publisher(
-        Producer(publishing({"bootstrap.servers": servers.bootstrap, "log_level": 0}))
-    )
-    encode = msgspec.json.Encoder().encode
-    for simulated in islice(simulate(stream), events):
-        payment = simulated.payment
-        publisher.publish(
-            StreamTopics(STREAM).events,
-            payment.account_id,
-            encode(payment),
-            timestamp_ms=payment.occurred_at,
-        )
-        publisher.producer.poll(0)
-    publisher.flush()
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

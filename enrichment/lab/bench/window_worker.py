@@ -18,17 +18,15 @@ from confluent_kafka.admin import AdminClient
 
 from enrichment.lab.bench import observe
 from enrichment.lab.bench.catalogue import BenchError
-from enrichment.lab.bench.digest_stream import PARTITIONS, Tick, timed
+from enrichment.lab.bench.digest_stream import PARTITIONS, Tick
 from enrichment.lab.bench.observe import Group, Look, Rate, Span
 from enrichment.lab.bench.outputs import Outputs
 from enrichment.lab.bench.peers.arguments import STREAM
-from enrichment.lab.publish import publishing
+from enrichment.lab.publish import Publisher, publishing
 from enrichment.lab.servers import LocalServers
 from enrichment.records import MicroBatch
 from enrichment.stream.topics import DIGESTS, MICRO_BATCHES
 
-FULL_S: Final = 0.01
-FLUSH_S: Final = 60.0
 START_S: Final = 60.0
 STALL_S: Final = 60.0
 LOOK_S: Final = 0.02
@@ -103,21 +101,17 @@ class WindowBench:
 
     def publish(self, ticks: Iterator[Tick]) -> int:
         """Put digests on their topic, each with the time of its transaction; how many events."""
-        producer = self.producer()
+        publisher = self._publisher()
         events = 0
         for tick in ticks:
-            produce(producer, tick)
+            publish(publisher, tick)
             events += tick.events
-        if producer.flush(FLUSH_S):
-            raise BenchError("the broker does not take the digests")
+        publisher.flush()
         return events
 
-    def producer(self) -> Producer:
-        """A producer of digests."""
-        return Producer(
-            publishing({"bootstrap.servers": self.servers.bootstrap, "log_level": 0})
-            | {"linger.ms": 1}
-        )
+    def _publisher(self) -> Publisher:
+        client = {"bootstrap.servers": self.servers.bootstrap, "log_level": 0}
+        return Publisher(Producer(publishing(client) | {"linger.ms": 1}))
 
     @contextlib.contextmanager
     def worker(self) -> Iterator[tuple[Any, Path]]:
@@ -164,7 +158,7 @@ class WindowBench:
         time. A publisher that is late makes them late, as in life. Those of the fill are left out.
         """
         self.publish(fill)
-        producer = self.producer()
+        publisher = self._publisher()
         closes = Closes.open(self.servers.bootstrap)
         with self.worker() as (running, log):
             self._await_first(closes, running, log)
@@ -173,8 +167,8 @@ class WindowBench:
                 due_ms = begin_ms + tick.at_ms - start_ms
                 while (wait_ms := due_ms - time.time() * 1000) > 0:
                     closes.poll(min(wait_ms / 1000, POLL_S))
-                produce(producer, tick)
-            producer.flush(FLUSH_S)
+                publish(publisher, tick)
+            publisher.flush()
             until_s = time.monotonic() + SETTLE_S
             while time.monotonic() < until_s:
                 closes.poll(LOOK_S)
@@ -197,14 +191,15 @@ class WindowBench:
         closes.seen.clear()
 
 
-def produce(producer: Producer, tick: Tick) -> None:
-    """Queue a tick's records; where the queue is full, wait for room."""
-    for record in timed(tick):
-        while True:
-            try:
-                producer.produce(DIGESTS, **record)
-            except BufferError:
-                producer.poll(FULL_S)
-            else:
-                break
-    producer.poll(0)
+def publish(publisher: Publisher, tick: Tick) -> None:
+    """Queue a tick's records, each with the time of its transaction."""
+    for record in tick.records:
+        publisher.publish(
+            DIGESTS,
+            record.key,
+            record.value,
+            partition=record.partition,
+            headers=record.headers,
+            timestamp_ms=tick.at_ms,
+        )
+    publisher.producer.poll(0)

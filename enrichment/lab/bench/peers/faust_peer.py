@@ -15,23 +15,27 @@ from enrichment.records import Origin
 TAKE_MAX: Final = 500  # more brings nothing: the agent itself is the limit by then
 
 
-def application(told: Told) -> Any:
-    """The application with its one agent."""
-    app = faust.App(
+def new_app(told: Told, **more: Any) -> Any:
+    """An application, its clients told what the other systems' are."""
+    return faust.App(
         told.group,
         broker=f"kafka://{told.bootstrap}",
         datadir=tempfile.mkdtemp(prefix="faust-peer-"),
         web_enabled=False,
         topic_disable_leader=True,
-        key_serializer="raw",
-        value_serializer="raw",
         broker_commit_interval=COMMIT_S,
         producer_compression_type="lz4",
         producer_linger=0.001,
         consumer_auto_offset_reset="earliest",
         # Waiting for what is in flight hangs at SIGTERM (docs/decisions/digests.md).
         stream_wait_empty=False,
+        **more,
     )
+
+
+def application(told: Told) -> Any:
+    """The application with its one agent."""
+    app = new_app(told, key_serializer="raw", value_serializer="raw")
     source, target = app.topic(told.source), app.topic(told.target)
     if not told.redis_url:
 

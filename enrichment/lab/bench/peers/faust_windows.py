@@ -4,14 +4,14 @@ Event time is the record's timestamp. When a window expires its value goes to th
 is less than our window stage does: no links between entities, no graph, no candidates.
 """
 
-import tempfile
 from collections.abc import Sequence
 from typing import Any, Final
 
 import faust
 import msgspec
 
-from enrichment.lab.bench.peers.arguments import COMMIT_S, STREAM, Told
+from enrichment.lab.bench.peers.arguments import STREAM, Told
+from enrichment.lab.bench.peers.faust_peer import new_app
 from enrichment.pipelines import load
 
 PARTITIONS: Final = 4  # as the events topic has them
@@ -28,22 +28,13 @@ class Payment(msgspec.Struct):
 def application(told: Told) -> Any:
     """The application with its agent and its table."""
     window = load(STREAM).window
-    app = faust.App(
-        told.group,
-        broker=f"kafka://{told.bootstrap}",
-        datadir=tempfile.mkdtemp(prefix="faust-windows-"),
+    app = new_app(
+        told,
         store="memory://",
-        web_enabled=False,
-        topic_disable_leader=True,
         topic_replication_factor=1,
         topic_partitions=PARTITIONS,
         table_standby_replicas=0,
         table_cleanup_interval=CLEANUP_S,
-        broker_commit_interval=COMMIT_S,
-        producer_compression_type="lz4",
-        producer_linger=0.001,
-        consumer_auto_offset_reset="earliest",
-        stream_wait_empty=False,
     )
     raw = {"key_serializer": "raw", "value_serializer": "raw"}
     source, target = app.topic(told.source, **raw), app.topic(told.target, **raw)

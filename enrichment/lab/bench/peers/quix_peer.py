@@ -19,23 +19,28 @@ from enrichment.stream.headers import Headers
 POLL_S: Final = 0.1
 
 
-def application(told: Told) -> Application:
-    """The application, its clients told what the other systems' are."""
-    app = Application(
+def new_application(told: Told, **more: Any) -> Application:
+    """An application, its clients told what the other systems' are."""
+    return Application(
         broker_address=told.bootstrap,
         consumer_group=told.group,
         auto_offset_reset="earliest",
         processing_guarantee="exactly-once" if told.exactly_once else "at-least-once",
         commit_interval=COMMIT_S,
         consumer_poll_timeout=POLL_S,
-        auto_create_topics=False,
         consumer_extra_config={"fetch.wait.max.ms": 100, "fetch.queue.backoff.ms": 5},
         producer_extra_config={
             "compression.type": "lz4",
             "queue.buffering.max.messages": 200_000,
         },
         loglevel="WARNING",
+        **more,
     )
+
+
+def application(told: Told) -> Application:
+    """The application that passes events on, or enriches them."""
+    app = new_application(told, auto_create_topics=False)
     raw: dict[str, Any] = {"key_deserializer": "bytes", "value_deserializer": "bytes"}
     written: dict[str, Any] = {"key_serializer": "bytes", "value_serializer": "bytes"}
     stream = app.dataframe(app.topic(told.source, **raw))

@@ -13,29 +13,15 @@ from typing import Any
 from quixstreams import Application
 from quixstreams.dataframe.windows.aggregations import Count, Sum
 
-from enrichment.lab.bench.peers.arguments import COMMIT_S, STREAM, Told
-from enrichment.lab.bench.peers.quix_peer import POLL_S
+from enrichment.lab.bench.peers.arguments import STREAM, Told
+from enrichment.lab.bench.peers.quix_peer import new_application
 from enrichment.pipelines import load
 
 
 def application(told: Told) -> Application:
-    """The application, its clients told what the other systems' are."""
+    """The application with its windows."""
     window = load(STREAM).window
-    app = Application(
-        broker_address=told.bootstrap,
-        consumer_group=told.group,
-        auto_offset_reset="earliest",
-        processing_guarantee="at-least-once",
-        commit_interval=COMMIT_S,
-        consumer_poll_timeout=POLL_S,
-        state_dir=tempfile.mkdtemp(prefix="quix-windows-"),
-        consumer_extra_config={"fetch.wait.max.ms": 100, "fetch.queue.backoff.ms": 5},
-        producer_extra_config={
-            "compression.type": "lz4",
-            "queue.buffering.max.messages": 200_000,
-        },
-        loglevel="WARNING",
-    )
+    app = new_application(told, state_dir=tempfile.mkdtemp(prefix="quix-windows-"))
     read: dict[str, Any] = {"key_deserializer": "str", "value_deserializer": "json"}
     written: dict[str, Any] = {"key_serializer": "str", "value_serializer": "json"}
     stream = app.dataframe(app.topic(told.source, **read))
