@@ -11,7 +11,7 @@ import msgspec
 from enrichment.records.case import Case, CaseMember, CaseStatus, Evidence
 from enrichment.records.control import Control, Withdrawal
 from enrichment.records.dead_letter import DeadLetter, DeadLetterReason
-from enrichment.records.digest import Aggregate, Digest, Link, Tally
+from enrichment.records.digest import Aggregates, Digest, Links, Tallies
 from enrichment.records.enriched import (
     Decision,
     Enriched,
@@ -51,7 +51,7 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
 
 __all__ = [
     "RECORDS",
-    "Aggregate",
+    "Aggregates",
     "Case",
     "CaseMember",
     "CaseStatus",
@@ -70,7 +70,7 @@ __all__ = [
     "JobEvent",
     "JobState",
     "Level",
-    "Link",
+    "Links",
     "MicroBatch",
     "Origin",
     "Outcome",
@@ -83,7 +83,7 @@ __all__ = [
     "Scores",
     "Shared",
     "Source",
-    "Tally",
+    "Tallies",
     "Verdict",
     "VerdictName",
     "Withdrawal",
