@@ -208,6 +208,8 @@ def _wrong_links(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
                 return
         if link.direct and pipeline.kind(link.roles[0]) != pipeline.kind(link.roles[1]):
             yield key, "the two ends of a direct link must be of one kind"
+        if not link.direct and pipeline.kind(link.roles[1]) == pipeline.node_kind:
+            yield key, f"a '{pipeline.node_kind}' cannot be what others share: use from and to"
         if pipeline.kind(link.roles[0]) != pipeline.node_kind:
             yield key, f"every link must start at a '{pipeline.node_kind}'"
 

@@ -2,10 +2,7 @@
 
 import msgspec
 
-# Kind (`>` is a direct link), the two ends, events, amount, newest event time.
-SliceTie = tuple[str, str, str, int, int, int]
-# Kind and id, events or count, amount or sum.
-SliceTally = tuple[str, str, int, int]
+from enrichment.records.digest import Aggregates, Links, Tallies
 
 
 class HorizonSlice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -14,6 +11,7 @@ class HorizonSlice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     `structure` is `graph`, a span (`events_1m`) or an aggregate's name. It holds the closes before
     offset `closes` of the log of closes, and late digests before offset `digests`; `horizon_ms` is
     the event time at which the horizon stood. All parts of one writing bear the same of these.
+    `ties` is keyed by the kind of the attribute, or `>` for direct links.
     """
 
     pipeline: str
@@ -29,5 +27,6 @@ class HorizonSlice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     late: tuple[int, ...] = ()
     part: int = 0
     parts: int = 1
-    ties: tuple[SliceTie, ...] = ()
-    tallies: tuple[SliceTally, ...] = ()
+    ties: dict[str, Links] = {}
+    tallies: dict[str, Tallies] = {}
+    aggregates: dict[str, Aggregates] = {}

@@ -5,12 +5,12 @@ span`. Without a delay it counts at once. Every entry and exit costs time for th
 """
 
 import heapq
-from collections.abc import Iterable
 
 from enrichment.pipelines import AggregateDefinition
-from enrichment.records.horizon_slice import SliceTally, SliceTie
-from enrichment.window.content import Entry
-from enrichment.window.slices import NEW, Kept, Origin, Through
+from enrichment.records import Aggregates
+from enrichment.window.slices import NEW, Held, Kept, Origin, Through
+
+Entry = list[int]  # [count, sum]
 
 
 class Running:
@@ -40,7 +40,7 @@ class Running:
         span_ms = definition.span_ms
         self._leave_after_ms = definition.delay_ms + span_ms if span_ms else horizon_ms
         self._now_ms = 0
-        # Window end -> id -> (count, sum), before and after the values count; heaps of their ends.
+        # Window end -> id -> [count, sum], before and after the values count; heaps of their ends.
         self._waiting: dict[int, dict[str, Entry]] = {}
         self._counted: dict[int, dict[str, Entry]] = {}
         self._entering: list[int] = []
@@ -62,24 +62,21 @@ class Running:
         if self.kept.admit(end_ms, origin):
             self._fold(end_ms, values)
 
-    def entries(self, start_ms: int) -> tuple[list[SliceTie], list[SliceTally]] | None:
+    def entries(self, start_ms: int) -> Held | None:
         """What the window that ended then holds; None if it has left."""
         values = self._waiting.get(start_ms) or self._counted.get(start_ms)
         if values is None:
             return None
-        return [], [(self.kind, id_, count, total) for id_, (count, total, *_) in values.items()]
+        counts, sums = ([entry[at] for entry in values.values()] for at in (0, 1))
+        return Held(aggregates={self.kind: Aggregates(list(values), counts, sums)})
 
-    def load(
-        self,
-        start_ms: int,
-        ties: Iterable[SliceTie],
-        tallies: Iterable[SliceTally],
-        through: Through,
-    ) -> None:
+    def load(self, start_ms: int, held: Held, through: Through) -> None:
         """Hold this of the window that ended then, or more of it."""
-        del ties
         self.kept.load(start_ms, through)
-        self._fold(start_ms, {id_: [count, total] for _, id_, count, total in tallies})
+        for aggregates in held.aggregates.values():
+            columns = (aggregates.ids, aggregates.count, aggregates.sum_micro)
+            values = {id_: [count, sum_] for id_, count, sum_ in zip(*columns, strict=True)}
+            self._fold(start_ms, values)
 
     def _fold(self, end_ms: int, values: dict[str, Entry]) -> None:
         if self._delay_ms == 0 or end_ms + self._delay_ms <= self._now_ms:
@@ -119,8 +116,8 @@ class Running:
 
 
 def _merge(into: dict[str, Entry], values: dict[str, Entry]) -> None:
-    """Add [count, sum] of each id; an entry may bear a time behind them, which is left out."""
-    for id_, (count, total, *_) in values.items():
+    """Add the count and sum of each id."""
+    for id_, (count, total) in values.items():
         entry = into.get(id_)
         if entry is None:
             into[id_] = [count, total]

@@ -14,18 +14,22 @@ The neighbourhood of the touched accounts is explored up to a bound, cut into co
 that are too large by community, until each piece fits. An account is in one piece.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import chain
 from math import sqrt
-from operator import itemgetter
 from typing import Final
 
 import msgspec
 import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
 
 from enrichment.pipelines import Pipeline
-from enrichment.window.graph import Entity
+from enrichment.window.entities import Numbers
+from enrichment.window.graph import DIRECT
 from enrichment.window.horizon import Horizon
 
 SIXTEENTHS: Final = 16
@@ -42,9 +46,8 @@ _ONE: Final = 1 << 32
 # Ties fade by half in half a horizon, in steps of an eighth: coarse, so that a subgraph in which
 # nothing happens keeps its hash.
 _AGE_STEPS: Final = 8
-_AGE_WEIGHTS: Final[tuple[int, ...]] = tuple(
-    round(2**16 * 0.5 ** (step / 4)) for step in range(_AGE_STEPS + 1)
-)
+_AGE_WEIGHTS: Final = np.array([round(2**16 * 0.5 ** (n / 4)) for n in range(_AGE_STEPS + 1)])
+_HALF: Final = 32  # a pair of numbers is sorted as one
 
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -88,16 +91,21 @@ class Limits:
 class Neighbourhood:
     """What exploring found: the weights around every explored account, and the hubs met."""
 
-    # Symmetric. Accounts that were seen and not explored stand in it by their explored neighbours.
+    # Symmetric, of accounts that are tied to somebody. Those that were seen and not explored stand
+    # in it by their explored neighbours.
     weights: Weights = field(default_factory=dict)
-    explored: set[str] = field(default_factory=set)
-    hubs: set[Entity] = field(default_factory=set)
+    # The explored ones of these, and of those that are tied to nobody: by number.
+    explored: set[int] = field(default_factory=set)
+    lone: set[int] = field(default_factory=set)
+    hubs: set[int] = field(default_factory=set)
 
-    def inner(self) -> Weights:
-        """The graph of the explored accounts alone."""
+    def inner(self, horizon: Horizon) -> Weights:
+        """The graph of the explored accounts alone, without those that are tied to nobody."""
+        named = horizon.entities.named
+        names = {named[number].id for number in self.explored}
         return {
-            node: {other: w for other, w in self.weights[node].items() if other in self.explored}
-            for node in self.explored
+            node: {other: w for other, w in self.weights[node].items() if other in names}
+            for node in names
         }
 
 
@@ -110,8 +118,8 @@ def subgraph_hash(
 
 def explore(
     horizon: Horizon,
-    touched: Iterable[str],
-    beside: Iterable[str],
+    touched: Iterable[int],
+    beside: Sequence[int],
     limits: Limits,
     explored_max: int = EXPLORED_MAX,
 ) -> Neighbourhood:
@@ -119,130 +127,191 @@ def explore(
 
     Beyond the touched ones that many are explored, or as many as were touched. An account beside
     is explored with everybody whom it is tied to or not at all: half a subgraph would break it up.
+    Accounts are given by number.
     """
-    found = Neighbourhood()
-    projection = Projection(horizon, limits, found.hubs)
-    start = {account for account in touched if account in horizon}
+    walk = _Walk(horizon, limits)
+    start = {account for account in touched if horizon.tied(account)}
     room = max(explored_max, len(start))
-    room -= len(_walk(found, projection, start, len(start) + room)[0]) - len(start)
-    for account in beside:
-        if room <= 0:
-            break
-        if account in horizon and account not in found.explored:
-            walked, whole = _walk(found, projection, {account}, room)
-            room -= len(walked)
-            if not whole:
-                found.explored.difference_update(walked)
-    return found
+    room -= len(walk.from_(start, len(start) + room)[0]) - len(start)
+    left = [account for account in beside if horizon.tied(account)]
+    while room > 0 and left:
+        # As many as there may be room for are projected at once.
+        some, left = left[:room], left[room:]
+        walk.project([account for account in some if account not in walk.explored])
+        for account in some:
+            if room > 0 and account not in walk.explored:
+                walked, whole = walk.from_({account}, room)
+                room -= len(walked)
+                if not whole:
+                    walk.explored.difference_update(walked)
+    return walk.found()
 
 
-def _walk(
-    found: Neighbourhood, projection: "Projection", start: set[str], room: int
-) -> tuple[list[str], bool]:
-    """Explore those accounts and whom they are tied to; who they were, and whether that was all."""
-    walked: list[str] = []
-    level, whole = sorted(start), True
-    while level and whole:
-        whole = len(walked) + len(level) <= room
-        level = level[: room - len(walked)]
-        walked += level
-        found.explored.update(level)
-        beyond: set[str] = set()
-        for account in level:
-            row = found.weights.setdefault(account, {})
-            for other, weight in projection.neighbours(account).items():
-                row[other] = weight
-                found.weights.setdefault(other, {})[account] = weight
-                if other not in found.explored:
-                    beyond.add(other)
-        level = sorted(beyond)
-    return walked, whole
+class _Walk:
+    """Exploring, and what it has found so far. Accounts are known by number."""
+
+    def __init__(self, horizon: Horizon, limits: Limits) -> None:
+        self.explored: set[int] = set()
+        self._horizon = horizon
+        self._projection = Projection(horizon, limits)
+        # Account -> neighbour -> sixteenths, of those that were projected.
+        self._rows: dict[int, dict[int, int]] = {}
+
+    def project(self, accounts: Iterable[int]) -> None:
+        """Work out whom these are tied to, if that is not known yet."""
+        if new := [account for account in accounts if account not in self._rows]:
+            self._rows.update(self._projection.neighbours(new))
+
+    def from_(self, start: set[int], room: int) -> tuple[list[int], bool]:
+        """Explore those accounts and whom they are tied to; who they were, and whether all."""
+        named, walked = self._horizon.entities.named, list[int]()
+        level, whole = list(start), True
+        while level and whole:
+            whole = len(walked) + len(level) <= room
+            if not whole:  # who comes first must not depend on who has which number
+                level.sort(key=named.__getitem__)
+                level = level[: room - len(walked)]
+            walked += level
+            self.explored.update(level)
+            self.project(level)
+            beyond = set[int]().union(*(self._rows[account] for account in level))
+            level = list(beyond - self.explored)
+        return walked, whole
+
+    def found(self) -> Neighbourhood:
+        """By name what was found around the explored accounts."""
+        found = Neighbourhood(hubs=self._projection.hubs)
+        named, weights = self._horizon.entities.named, found.weights
+        for account in self.explored:
+            row = self._rows[account]
+            if not row:
+                found.lone.add(account)
+                continue
+            found.explored.add(account)
+            name = named[account].id
+            mine = weights.setdefault(name, {})
+            for other, weight in row.items():
+                mine[named[other].id] = weight
+                if other not in self.explored:
+                    weights.setdefault(named[other].id, {})[name] = weight
+        return found
 
 
 class Projection:
-    """Who is tied to whom by what they share, worked out as it is asked for."""
+    """Who is tied to whom by what they share, many accounts at once."""
 
-    def __init__(self, horizon: Horizon, limits: Limits, hubs: set[Entity]) -> None:
-        """Hubs that are met are added to `hubs`."""
+    def __init__(self, horizon: Horizon, limits: Limits) -> None:
+        # Attributes, and accounts with direct links, that tie nobody: those that were met.
+        self.hubs: set[int] = set()
         self._horizon = horizon
         self._limits = limits
-        self._hubs = hubs
-        # Attribute -> member -> its share, aged; empty where it ties nobody.
-        self._shares: dict[Entity, dict[str, int]] = {}
+        # Attribute kind -> what sharing one weighs by how many do, in units of 2**-16.
+        self._shares = {
+            kind: [0, 0, *(_share(limits.weight[kind], degree) for degree in range(2, most + 1))]
+            for kind, most in limits.degree_max.items()
+            if kind != DIRECT
+        }
 
-    def neighbours(self, account: str) -> dict[str, int]:
-        """The account's neighbours with their weights in sixteenths, 1 to 16."""
+    def neighbours(self, accounts: Sequence[int]) -> dict[int, dict[int, int]]:
+        """The neighbours of each of these, with their weights in sixteenths, 1 to 16."""
+        wanted = np.zeros(len(self._horizon.entities), np.bool_)
+        wanted[accounts] = True
+        parts = [*self._shared_pairs(accounts, wanted), *self._direct_pairs(accounts)]
+        rows: dict[int, dict[int, int]] = {account: {} for account in accounts}
+        if not parts:
+            return rows
+        pairs = np.concatenate([pair for pair, _ in parts])
+        shares = np.concatenate([share for _, share in parts])
+        order = np.argsort(pairs, kind="stable")
+        pairs = pairs[order]
+        first = np.flatnonzero(np.concatenate(([True], pairs[1:] != pairs[:-1])))
+        pairs, shares = pairs[first], np.add.reduceat(shares[order], first)
         # Rounded to the nearest; what is below the least weight is no edge.
-        least = self._limits.sixteenths_min * _ONE - _ONE // 2
-        tied = []
-        for attribute in self._horizon.attributes.get(account, ()):
-            aged = self._shares.get(attribute)
-            if aged is None:
-                aged = self._shares[attribute] = self._aged(attribute)
-            if aged:
-                tied.append((aged[account], aged))
-        # The attributes that weigh least have most members, and all together make no edge: who
-        # shares nothing else is no neighbour, and need not be looked at.
-        tied.sort(key=itemgetter(0))
-        light, weight = 0, 0
-        while light < len(tied) and (weight + tied[light][0]) * SIXTEENTHS < least:
-            weight += tied[light][0]
-            light += 1
-        shares: dict[str, int] = {}
-        get = shares.get
-        for mine, aged in tied[light:]:
-            for other, theirs in aged.items():
-                # The weight of the one who was seen there longer ago, which is the lesser.
-                shares[other] = get(other, 0) + (theirs if theirs < mine else mine)
-        shares.pop(account, None)
-        self._add_direct(account, shares)
-        for mine, aged in tied[:light]:
-            for other in shares.keys() & aged.keys():
-                shares[other] += min(mine, aged[other])
-        return {
-            other: min(SIXTEENTHS, (share * SIXTEENTHS + _ONE // 2) // _ONE)
-            for other, share in shares.items()
-            if share * SIXTEENTHS >= least
-        }
+        strong = shares * SIXTEENTHS >= self._limits.sixteenths_min * _ONE - _ONE // 2
+        pairs, shares = pairs[strong], shares[strong]
+        weights = np.minimum(SIXTEENTHS, (shares * SIXTEENTHS + _ONE // 2) // _ONE)
+        columns = (pairs >> _HALF, pairs & (1 << _HALF) - 1, weights)
+        for a, b, weight in zip(*(column.tolist() for column in columns), strict=True):
+            if (row := rows.get(a)) is not None:
+                row[b] = weight
+            if (row := rows.get(b)) is not None:
+                row[a] = weight
+        return rows
 
-    def _aged(self, attribute: Entity) -> dict[str, int]:
-        """What the attribute weighs for each of its members; nothing for a hub or a lone one."""
-        members = self._horizon.members[attribute]
-        if len(members) > self._limits.degree_max[attribute.kind]:
-            self._hubs.add(attribute)
-            return {}
-        if len(members) < 2:
-            return {}
-        weight = self._limits.weight[attribute.kind]
-        share = round((_ONE >> 16) * weight / sqrt(len(members) - 1))
-        now_ms, horizon_ms = self._horizon.now_ms, self._limits.horizon_ms
-        return {
-            member: share * _age(now_ms - tie.newest_ms, horizon_ms)
-            for member, tie in members.items()
-        }
+    def _shared_pairs(
+        self, accounts: Sequence[int], wanted: NDArray[np.bool_]
+    ) -> Iterator[tuple[Numbers, Numbers]]:
+        """Pairs of accounts, as one number each, and what one attribute gives them.
 
-    def _add_direct(self, account: str, shares: dict[str, int]) -> None:
-        """Add the account's direct links, both ways, unless it or the other end is a hub."""
-        horizon, limits = self._horizon, self._limits
-        outgoing, incoming = horizon.outgoing.get(account, {}), horizon.incoming.get(account, {})
-        if not outgoing and not incoming:
+        Attributes of one degree are taken together: their pairs are those of a matrix's columns.
+        """
+        horizon = self._horizon
+        shared, named = horizon.shared, horizon.entities.named
+        attributes = set[int]().union(*(shared.get(account, ()) for account in accounts))
+        # Degree -> the shares of its attributes, and all of their ties.
+        by_degree: dict[int, tuple[list[int], list[int]]] = {}
+        for attribute in attributes:
+            members = shared[attribute]
+            degree = len(members)
+            if degree < 2:
+                continue
+            weighed = self._shares[named[attribute].kind]
+            if degree >= len(weighed):
+                self.hubs.add(attribute)
+                continue
+            if degree not in by_degree:
+                by_degree[degree] = ([], [])
+            by_degree[degree][0].append(weighed[degree])
+            by_degree[degree][1].extend(members.values())
+        for degree, (shares, found) in by_degree.items():
+            ties = np.array(found, np.int64)
+            accounts_of = horizon.tie_a[ties].reshape(-1, degree)
+            aged = self._ages(ties).reshape(-1, degree) * np.array(shares, np.int64)[:, None]
+            one, other = np.triu_indices(degree, 1)
+            a, b = accounts_of[:, one], accounts_of[:, other]
+            chosen = wanted[a] | wanted[b]
+            # The weight of the one who was seen there longer ago, which is the lesser.
+            share = np.minimum(aged[:, one], aged[:, other])
+            yield _pairs(a[chosen], b[chosen]), share[chosen]
+
+    def _direct_pairs(self, accounts: Sequence[int]) -> Iterator[tuple[Numbers, Numbers]]:
+        """The same of direct links, each way, unless one of the ends is a hub."""
+        horizon = self._horizon
+        if not horizon.outgoing:
             return
-        degree_max = limits.degree_max[">"]
-        if horizon.direct_degree(account) > degree_max:
-            self._hubs.add(Entity(horizon.node_kind, account))
-            return
-        share = round((_ONE >> 16) * limits.weight[">"])
-        for ties in (outgoing, incoming):
-            for other, tie in ties.items():
-                if horizon.direct_degree(other) > degree_max:
-                    self._hubs.add(Entity(horizon.node_kind, other))
-                else:
-                    age = _age(horizon.now_ms - tie.newest_ms, limits.horizon_ms)
-                    shares[other] = shares.get(other, 0) + share * age
+        most, degree_of = self._limits.degree_max[DIRECT], horizon.direct_degree
+        ties: set[int] = set()
+        for account in accounts:
+            rows = (horizon.outgoing.get(account, {}), horizon.incoming.get(account, {}))
+            if degree_of(account) > most:
+                self.hubs.add(account)
+                continue
+            for row in rows:
+                for other, tie in row.items():
+                    if degree_of(other) > most:
+                        self.hubs.add(other)
+                    else:
+                        ties.add(tie)
+        chosen = np.array(sorted(ties), np.int64)
+        share = round((_ONE >> 16) * self._limits.weight[DIRECT])
+        yield _pairs(horizon.tie_a[chosen], horizon.tie_b[chosen]), self._ages(chosen) * share
+
+    def _ages(self, ties: Numbers) -> Numbers:
+        """The age weight of each tie, in units of 2**-16."""
+        horizon_ms = self._limits.horizon_ms
+        age_ms = self._horizon.now_ms - self._horizon.tie_newest_ms[ties]
+        ages: Numbers = _AGE_WEIGHTS[(_AGE_STEPS * age_ms // horizon_ms).clip(0, _AGE_STEPS)]
+        return ages
 
 
-def _age(age_ms: int, horizon_ms: int) -> int:
-    return _AGE_WEIGHTS[max(0, min(_AGE_STEPS, _AGE_STEPS * age_ms // horizon_ms))]
+def _share(weight: float, degree: int) -> int:
+    return round((_ONE >> 16) * weight / sqrt(degree - 1))
+
+
+def _pairs(a: Numbers, b: Numbers) -> Numbers:
+    """Each pair as one number, the lesser in the upper half."""
+    pairs: Numbers = np.minimum(a, b) << _HALF | np.maximum(a, b)
+    return pairs
 
 
 def components(weights: Weights, nodes: Iterable[str], weight_min: int = 1) -> Iterator[Piece]:
@@ -321,13 +390,17 @@ class Candidate:
     known_bad: tuple[int, ...]
     # "" for a piece that is too small to be a candidate subgraph.
     subgraph: str
-    # Attributes that tie two or more of the nodes -> their indices, ascending.
-    shared: dict[Entity, tuple[int, ...]]
+    # By number: the nodes, and attributes that tie two or more of them -> their indices, ascending.
+    numbers: tuple[int, ...]
+    shared: dict[int, tuple[int, ...]]
 
 
-def pieces(found: Neighbourhood, variables_max: int) -> tuple[list[Piece], int]:
-    """The explored accounts in pieces that fit; and how many splitting left too small to solve."""
-    inner = found.inner()
+def pieces(horizon: Horizon, found: Neighbourhood, variables_max: int) -> tuple[list[Piece], int]:
+    """The explored accounts in pieces that fit; and how many splitting left too small to solve.
+
+    Those that are tied to nobody are left out: there is nothing to look for.
+    """
+    inner = found.inner(horizon)
     all_pieces: list[Piece] = []
     crumbs = 0
     for component in components(inner, inner):
@@ -342,26 +415,38 @@ def candidate(
     horizon: Horizon, found: Neighbourhood, piece: Piece, bad: set[str], limits: Limits
 ) -> Candidate:
     """What the piece gives; `bad` holds its accounts that are known to be bad."""
-    if len(piece) == 1:  # as most are: there is nothing to look for
-        lone = (0,) if piece[0] in bad else ()
-        return Candidate(nodes=piece, edges=(), known_bad=lone, subgraph="", shared={})
+    number_of = horizon.entities.of_kind(horizon.node_kind)
+    numbers = tuple(number_of[node] for node in piece)
+    known_bad = tuple(index for index, node in enumerate(piece) if node in bad) if bad else ()
+    if len(piece) == 1:
+        return Candidate(
+            nodes=piece, edges=(), known_bad=known_bad, subgraph="", numbers=numbers, shared={}
+        )
     index = {node: number for number, node in enumerate(piece)}
     edges = edges_of(found.weights, piece, index)
-    known_bad = tuple(index[node] for node in piece if node in bad)
-    shared: dict[Entity, list[int]] = {}
-    for node in piece:
-        for attribute in horizon.attributes.get(node, {}):
-            degree = len(horizon.members[attribute])
-            if 2 <= degree <= limits.degree_max[attribute.kind]:
-                shared.setdefault(attribute, []).append(index[node])
-    ties = sorted(
-        ((key, ids) for key, ids in shared.items() if len(ids) > 1),
-        key=lambda tie: (-len(tie[1]), tie[0]),
-    )
     return Candidate(
         nodes=piece,
         edges=edges,
         known_bad=known_bad,
         subgraph=subgraph_hash(piece, edges, known_bad) if len(piece) >= MEMBERS_MIN else "",
-        shared={key: tuple(ids) for key, ids in ties[:SHARED_MAX]},
+        numbers=numbers,
+        shared=_shared(horizon, numbers, limits),
     )
+
+
+def _shared(
+    horizon: Horizon, numbers: tuple[int, ...], limits: Limits
+) -> dict[int, tuple[int, ...]]:
+    """The attributes that tie two or more of these accounts, those that tie most first."""
+    named, ties = horizon.entities.named, horizon.shared
+    seen = Counter(chain.from_iterable(ties.get(number, ()) for number in numbers))
+    tying = [
+        attribute
+        for attribute, times in seen.items()
+        if times > 1 and len(ties[attribute]) <= limits.degree_max[named[attribute].kind]
+    ]
+    tying.sort(key=lambda attribute: (-seen[attribute], named[attribute]))
+    return {
+        attribute: tuple(at for at, number in enumerate(numbers) if number in ties[attribute])
+        for attribute in tying[:SHARED_MAX]
+    }

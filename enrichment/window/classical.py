@@ -24,23 +24,26 @@ Of accounts also
   PageRank citation ranking", section 6); 0 where none can be reached.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import networkx as nx
+import numpy as np
 
 from enrichment.window.candidates import SIXTEENTHS, Candidate, Limits, Neighbourhood
-from enrichment.window.graph import Entity
+from enrichment.window.entities import Entity
 from enrichment.window.horizon import Horizon
 from enrichment.window.known_bad import KnownBad
+from enrichment.window.sliding import Sliding
 
 MICRO: Final = 1_000_000  # aggregates travel in millionths
 DAMPING: Final = 0.85  # as in the literature
 STEPS_MAX: Final = 100  # .85 ** 100 is below 1e-7
 RANK_CHANGE_MIN: Final = 1e-9  # summed over all accounts: below what is published
 RANK_DIGITS: Final = 6
-_NOTHING: Final = [0, 0]
+SHAPES_MAX: Final = 4_096  # of pieces, most of which come again at the next close: some 10 MB
 
 
 class Placement(NamedTuple):
@@ -60,52 +63,64 @@ class Placement(NamedTuple):
 class Vicinity:
     """How far explored accounts are from the nearest that is known to be bad, and their ranks."""
 
+    horizon: Horizon
+    # By account.
     distances: dict[str, int]
     ranks: dict[str, float]
     known_bad: KnownBad
     as_of_ms: int
 
-    def near(self, account: Entity) -> float:
+    def near(self, account: str) -> float:
         """`known_bad_near` of an account."""
-        if self.known_bad.flagged(account, self.as_of_ms):
+        if self.flagged(Entity(self.horizon.node_kind, account)):
             return 1.0
-        distance = self.distances.get(account.id)
+        distance = self.distances.get(account)
         return 0.0 if distance is None else 1 / (1 + distance)
 
-    def near_attribute(self, attribute: Entity, members: Iterable[str]) -> float:
-        """`known_bad_near` of an attribute with those members."""
-        if self.known_bad.flagged(attribute, self.as_of_ms):
+    def near_attribute(self, number: int, members: Iterable[int]) -> float:
+        """`known_bad_near` of an attribute with those members, all by number."""
+        named = self.horizon.entities.named
+        if self.flagged(named[number]):
             return 1.0
         if not self.distances:
             return 0.0
-        known = [self.distances[account] for account in members if account in self.distances]
-        return 1 / (2 + min(known)) if known else 0.0
+        known = [self.distances.get(named[member].id) for member in members]
+        nearest = min((distance for distance in known if distance is not None), default=None)
+        return 0.0 if nearest is None else 1 / (2 + nearest)
+
+    def flagged(self, entity: Entity) -> bool:
+        """Whether the entity itself is known to be bad."""
+        return bool(self.known_bad.kinds) and self.known_bad.flagged(entity, self.as_of_ms)
 
 
 def vicinity(
     horizon: Horizon, found: Neighbourhood, known_bad: KnownBad, as_of_ms: int, limits: Limits
 ) -> Vicinity:
     """A breadth-first search over what was explored, from all who are known to be bad at once."""
-    kind = horizon.node_kind
-    level = {a for a in found.weights if known_bad.flagged(Entity(kind, a), as_of_ms)}
+    kind, named = horizon.node_kind, horizon.entities.named
+    near = Vicinity(horizon, {}, {}, known_bad, as_of_ms)
+    if not known_bad.kinds:
+        return near
+    lone = [named[number].id for number in found.lone]
+    level = {a for a in (*found.weights, *lone) if near.flagged(Entity(kind, a))}
     distances = dict.fromkeys(level, 0)
     beside: set[str] = set()
     if known_bad.kinds - {kind}:
         beside = {
-            account
-            for account in found.explored
-            for attribute in horizon.attributes.get(account, {})
-            if len(horizon.members[attribute]) <= limits.degree_max[attribute.kind]
-            and known_bad.flagged(attribute, as_of_ms)
+            named[account].id
+            for account in found.explored | found.lone
+            for attribute in horizon.shared.get(account, {})
+            if len(horizon.shared[attribute]) <= limits.degree_max[named[attribute].kind]
+            and near.flagged(named[attribute])
         }
     distance = 0
     while level or beside:
         distance += 1
-        reached = {other for account in level for other in found.weights[account]} | beside
+        reached = {other for account in level for other in found.weights.get(account, ())} | beside
         beside = set()
         level = {account for account in reached if account not in distances}
         distances.update(dict.fromkeys(level, distance))
-    return Vicinity(distances, bad_ranks(found, distances), known_bad, as_of_ms)
+    return replace(near, distances=distances, ranks=bad_ranks(found, distances))
 
 
 def bad_ranks(found: Neighbourhood, distances: dict[str, int]) -> dict[str, float]:
@@ -118,7 +133,7 @@ def bad_ranks(found: Neighbourhood, distances: dict[str, int]) -> dict[str, floa
         return {}
     reached = sorted(distances)
     outgoing = {
-        account: [(other, w) for other, w in sorted(found.weights[account].items())]
+        account: [(other, w) for other, w in sorted(found.weights.get(account, {}).items())]
         for account in reached
     }
     strength = {account: sum(w for _, w in ties) for account, ties in outgoing.items()}
@@ -146,36 +161,37 @@ def bad_ranks(found: Neighbourhood, distances: dict[str, int]) -> dict[str, floa
     return {account: round(rank, RANK_DIGITS) for account, rank in ranks.items()}
 
 
-def place_accounts(
-    piece: Candidate, found: Neighbourhood, near: Vicinity, node_kind: str
-) -> dict[Entity, Placement]:
-    """Where the accounts of one piece lie."""
-    cores, triangles = _cores_and_triangles(piece)
+def place_accounts(piece: Candidate, found: Neighbourhood, near: Vicinity) -> dict[int, Placement]:
+    """Where the accounts of one piece lie, by number."""
+    cores, triangles = _cores_and_triangles(
+        len(piece.nodes), tuple((i, j) for i, j, _ in piece.edges)
+    )
     density = density_of(piece)
     placements = {}
-    for index, account in enumerate(piece.nodes):
-        entity = Entity(node_kind, account)
-        placements[entity] = Placement(
+    for index, (number, account) in enumerate(zip(piece.numbers, piece.nodes, strict=True)):
+        placements[number] = Placement(
             subgraph=piece.subgraph,
             degree=len(found.weights[account]),
             size=len(piece.nodes),
             density=density,
             core_number=cores[index],
             triangles=triangles[index],
-            known_bad_near=near.near(entity),
+            known_bad_near=near.near(account),
             bad_rank=near.ranks.get(account, 0.0),
         )
     return placements
 
 
-def _cores_and_triangles(piece: Candidate) -> tuple[dict[int, int], dict[int, int]]:
+@lru_cache(maxsize=SHAPES_MAX)
+def _cores_and_triangles(
+    nodes: int, edges: tuple[tuple[int, int], ...]
+) -> tuple[dict[int, int], dict[int, int]]:
     """Core number and triangles by the node's index."""
-    nodes = range(len(piece.nodes))
-    if len(nodes) < 3:  # most pieces by far, and not worth a graph
-        return dict.fromkeys(nodes, len(piece.edges)), dict.fromkeys(nodes, 0)
+    if nodes < 3:  # most pieces by far, and not worth a graph
+        return dict.fromkeys(range(nodes), len(edges)), dict.fromkeys(range(nodes), 0)
     graph = nx.Graph()
-    graph.add_nodes_from(nodes)
-    graph.add_edges_from((i, j) for i, j, _ in piece.edges)
+    graph.add_nodes_from(range(nodes))
+    graph.add_edges_from(edges)
     return nx.core_number(graph), nx.triangles(graph)
 
 
@@ -187,19 +203,19 @@ def density_of(piece: Candidate) -> float:
 
 def place_attribute(
     horizon: Horizon,
-    attribute: Entity,
-    within: tuple[Candidate, dict[Entity, Placement]] | None,
+    attribute: int,
+    within: tuple[Candidate, dict[int, Placement]] | None,
     near: Vicinity,
     limits: Limits,
 ) -> Placement:
     """Where an attribute lies: `within` is the piece that it ties most of, and its accounts."""
-    members = horizon.members.get(attribute, {})
-    hub = len(members) > limits.degree_max.get(attribute.kind, 0)
-    bad = near.near_attribute(attribute, () if hub else members)
+    members = horizon.shared.get(attribute, {})
+    hub = len(members) > limits.degree_max.get(horizon.entities.named[attribute].kind, 0)
+    bad = near.near_attribute(attribute, () if hub else members) if near.known_bad.kinds else 0.0
     if within is None or hub:
         return Placement(degree=len(members), known_bad_near=bad)
     piece, placements = within
-    tied = [Entity(horizon.node_kind, piece.nodes[index]) for index in piece.shared[attribute]]
+    tied = [piece.numbers[index] for index in piece.shared[attribute]]
     return Placement(
         subgraph=piece.subgraph,
         degree=len(members),
@@ -211,31 +227,51 @@ def place_attribute(
 
 
 def values(
-    horizon: Horizon, entity: Entity, placement: Placement, velocity: int, amount_scale: int
-) -> dict[str, float]:
-    """The features by name; `velocity` is the entity's events in the window."""
-    events, amount_minor = horizon.tallies.get(entity, _NOTHING)
-    named: dict[str, float] = {
-        "events": events,
-        "amount": amount_minor / amount_scale,
-        "velocity_short": velocity,
-        "degree": placement.degree,
-        "size": placement.size,
-        "density": placement.density,
-        "core_number": placement.core_number,
-        "known_bad_near": placement.known_bad_near,
-    }
-    if entity.kind == horizon.node_kind:
-        named["triangles"] = placement.triangles
-        named["bad_rank"] = placement.bad_rank
-    for span in horizon.spans:
-        span_events, span_amount_minor = span.totals.get(entity, _NOTHING)
-        named[span.events_name] = span_events
-        named[span.amount_name] = span_amount_minor / amount_scale
-    for running in horizon.aggregates:
-        if running.kind == entity.kind:
-            count, total = running.totals.get(entity.id, (0, 0))
-            named[f"{running.name}_count"] = count
-            if count:
-                named[f"{running.name}_mean"] = total / MICRO / count
-    return named
+    horizon: Horizon,
+    numbers: Sequence[int],
+    placed: Mapping[int, Placement],
+    counted: Mapping[int, int],
+    amount_scale: int,
+) -> Iterator[dict[str, float]]:
+    """The features of each entity by name; `counted` are an entity's events in the window."""
+    named, node_kind = horizon.entities.named, horizon.node_kind
+    events, amounts = _totals(horizon, horizon.tallies, numbers, amount_scale)
+    spans = [
+        (span.events_name, span.amount_name, *_totals(horizon, span.totals, numbers, amount_scale))
+        for span in horizon.spans
+    ]
+    for at, number in enumerate(numbers):
+        placement = placed[number]
+        found: dict[str, float] = {
+            "events": events[at],
+            "amount": amounts[at],
+            "velocity_short": counted.get(number, 0),
+            "degree": placement.degree,
+            "size": placement.size,
+            "density": placement.density,
+            "core_number": placement.core_number,
+            "known_bad_near": placement.known_bad_near,
+        }
+        kind = named[number].kind
+        if kind == node_kind:
+            found["triangles"] = placement.triangles
+            found["bad_rank"] = placement.bad_rank
+        for events_name, amount_name, span_events, span_amounts in spans:
+            found[events_name] = span_events[at]
+            found[amount_name] = span_amounts[at]
+        for running in horizon.aggregates:
+            if running.kind == kind:
+                count, total = running.totals.get(named[number].id, (0, 0))
+                found[f"{running.name}_count"] = count
+                if count:
+                    found[f"{running.name}_mean"] = total / MICRO / count
+        yield found
+
+
+def _totals(
+    horizon: Horizon, totals: Sliding, numbers: Sequence[int], amount_scale: int
+) -> tuple[list[int], list[float]]:
+    """Events and amounts, in units of the stream's amount field."""
+    totals.fit(len(horizon.entities))
+    chosen = np.array(numbers, np.int64)
+    return totals.events[chosen].tolist(), (totals.amount_minor[chosen] / amount_scale).tolist()

@@ -4,30 +4,55 @@ Every count and sum is an integer and every time enters by `max`, so that mergin
 and associative: other batches in the enrichers give the same merged content, and the same hash.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, Final
+from itertools import chain
+from typing import Final, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from enrichment.records import Aggregate, Digest, Link, Tally
-from enrichment.records.horizon_slice import SliceTally
+from enrichment.records import Aggregates, Digest
+from enrichment.window.entities import Numbers
 
 HASH_DIGITS: Final = 32  # 128 bits: two contents of one window do not meet by chance
 # What slides over event time leaves in so many steps at least: coarse, since each step of each
 # entry takes memory.
 STEPS_MIN: Final = 64
-
-# An entry is [events or count, amount or sum, newest event time].
-Entry = list[int]
+# Rows that wait to be added up; or as many as there are sums, so that each is sorted a few times.
+WAITING_MIN: Final = 8_192
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
+_HALF: Final = 32  # a pair of numbers is sorted as one, the first in the upper half
+
+Column = NDArray[np.int64]
+
+
+class LinkSums(NamedTuple):
+    """Columns of links: the numbers of both ends, events, amount, newest event time."""
+
+    a: Numbers
+    b: Numbers
+    events: Column
+    amount_minor: Column
+    newest_ms: Column
+
+
+class TallySums(NamedTuple):
+    """Columns of entities of one kind: their numbers, events, amount."""
+
+    numbers: Numbers
+    events: Column
+    amount_minor: Column
 
 
 class Content:
-    """What digests of one window of one shard said."""
+    """What digests of one window of one shard said. Ids are numbered in the order they came."""
 
-    __slots__ = ("aggregates", "end_ms", "links", "newest_ms", "panes", "start_ms", "tallies")
+    __slots__ = (
+        "_links", "_numbers", "_tallies", "aggregates", "end_ms", "newest_ms", "panes", "start_ms",
+    )  # fmt: skip
 
     def __init__(self, start_ms: int, end_ms: int) -> None:
         """The window's bounds in event time."""
@@ -36,41 +61,77 @@ class Content:
         self.newest_ms = start_ms
         # Start of each pane that digests told of -> its events.
         self.panes: dict[int, int] = {}
-        # Link name -> a -> b -> entry; entity kind -> id -> entry; aggregate name -> id -> entry.
-        self.links: dict[str, dict[str, dict[str, Entry]]] = {}
-        self.tallies: dict[str, dict[str, Entry]] = {}
-        self.aggregates: dict[str, dict[str, Entry]] = {}
+        # Aggregate name -> id -> [count, sum]: of any size, unlike what is in columns.
+        self.aggregates: dict[str, dict[str, list[int]]] = {}
+        self._numbers = _Numbered()
+        self._links: dict[str, _Sums] = {}
+        self._tallies: dict[str, _Sums] = {}
 
     @property
     def events(self) -> int:
         """How many events were counted."""
         return sum(self.panes.values())
 
+    @property
+    def ids(self) -> list[str]:
+        """The ids by their numbers."""
+        return list(self._numbers)
+
+    @property
+    def links(self) -> dict[str, LinkSums]:
+        """The sums of each pair, by link name."""
+        return {name: LinkSums(*sums.columns()) for name, sums in self._links.items()}
+
+    @property
+    def tallies(self) -> dict[str, TallySums]:
+        """The sums of each entity, by kind."""
+        found = {}
+        for kind, sums in self._tallies.items():
+            numbers, _, events, amount_minor, _ = sums.columns()
+            found[kind] = TallySums(numbers, events, amount_minor)
+        return found
+
     def add(self, digest: Digest) -> None:
         """Count one digest in."""
         pane_ms = digest.pane_start_ms
         self.panes[pane_ms] = self.panes.get(pane_ms, 0) + digest.events
+        self.newest_ms = max(self.newest_ms, digest.newest_ms)
+        number = self._numbers.__getitem__
         for name, links in digest.links.items():
-            _add_links(self.links.setdefault(name, {}), links)
+            if (sums := self._links.get(name)) is None:
+                sums = self._links[name] = _Sums(paired=True)
+            ends = map(number, links.a), map(number, links.b)
+            sums.extend(*ends, links.events, links.amount_minor, links.newest_ms)
         for kind, tallies in digest.tallies.items():
-            newest_ms = _add_tallies(self.tallies.setdefault(kind, {}), tallies)
-            self.newest_ms = max(self.newest_ms, newest_ms)
+            if (sums := self._tallies.get(kind)) is None:
+                sums = self._tallies[kind] = _Sums(paired=False)
+            sums.extend(map(number, tallies.ids), (), tallies.events, tallies.amount_minor, ())
         for name, aggregates in digest.aggregates.items():
             _add_aggregates(self.aggregates.setdefault(name, {}), aggregates)
 
-    def entities(self) -> Iterator[SliceTally]:
-        """Kind and id of each entity, its events and amount."""
-        for kind, tallies in self.tallies.items():
-            for id_, (events, amount_minor, _) in tallies.items():
-                yield kind, id_, events, amount_minor
-
     def hash(self) -> str:
-        """A hash of what was counted, the same for every order and batching of the digests."""
-        counted: tuple[Any, ...] = (
-            self.start_ms, self.end_ms, sorted(self.panes.items()), self.links, self.tallies,
-            self.aggregates,
+        """A hash of what was counted, the same for every order and batching of the digests.
+
+        Of ids, names and panes as JSON, and of columns as they are in memory (64 bits, little
+        endian), each row where its ids stand among all ids in order.
+        """
+        ids = self.ids
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        rank = np.empty(len(ids), np.int64)
+        rank[order] = np.arange(len(ids))
+        tables = [
+            (field, name, sums.ranked(rank))
+            for field, named in (("links", self._links), ("tallies", self._tallies))
+            for name, sums in sorted(named.items())
+        ]
+        head = (
+            self.start_ms, self.end_ms, sorted(self.panes.items()), [ids[n] for n in order],
+            [(field, name, len(columns[0])) for field, name, columns in tables], self.aggregates,
         )  # fmt: skip
-        return sha256(_ENCODER.encode(counted)).hexdigest()[:HASH_DIGITS]
+        found = sha256(_ENCODER.encode(head))
+        for column in chain.from_iterable(columns for _, _, columns in tables):
+            found.update(column.astype("<i8", copy=False).tobytes())
+        return found.hexdigest()[:HASH_DIGITS]
 
 
 def step_ms(span_ms: int, size_ms: int) -> int:
@@ -78,49 +139,78 @@ def step_ms(span_ms: int, size_ms: int) -> int:
     return max(1, span_ms // STEPS_MIN // size_ms) * size_ms
 
 
-# These loops are most of what reading digests costs: nothing is called in them.
+class _Numbered(dict[str, int]):
+    """Id -> number, in the order in which they are first asked for."""
+
+    __slots__ = ()
+
+    def __missing__(self, id_: str) -> int:
+        number = self[id_] = len(self)
+        return number
 
 
-def _add_links(into: dict[str, dict[str, Entry]], links: Iterable[Link]) -> None:
-    for link in links:
-        row = into.get(link.a)
-        if row is None:
-            row = into[link.a] = {}
-        entry = row.get(link.b)
+class _Sums:
+    """Sums by pair of numbers, of single numbers where the second is left out.
+
+    Rows wait in lists, which take them fastest, and are added up now and then.
+    """
+
+    __slots__ = ("_columns", "_paired", "_waiting")
+
+    def __init__(self, *, paired: bool) -> None:
+        self._paired = paired
+        self._columns: tuple[Column, ...] = tuple(np.empty(0, np.int64) for _ in range(5))
+        self._waiting: tuple[list[int], ...] = ([], [], [], [], [])
+
+    def extend(self, *columns: object) -> None:
+        """Add rows: first and second number, events, amount, newest time; () where left out."""
+        for waiting, column in zip(self._waiting, columns, strict=True):
+            waiting.extend(column)  # type: ignore[arg-type]  # each an iterable of integers
+        if len(self._waiting[0]) > max(WAITING_MIN, len(self._columns[0])):
+            self.columns()
+
+    def columns(self) -> tuple[Column, ...]:
+        """The five columns, each pair once, in the order of the pairs."""
+        rows = len(self._waiting[0])
+        if rows:
+            both = [
+                np.concatenate((sums, np.array(waiting or [0] * rows, np.int64)))
+                for sums, waiting in zip(self._columns, self._waiting, strict=True)
+            ]
+            self._columns = _added_up(*both)
+            self._waiting = ([], [], [], [], [])
+        return self._columns
+
+    def ranked(self, rank: Numbers) -> tuple[Column, ...]:
+        """The five columns by those ranks of the numbers, in order."""
+        a, b, *sums = self.columns()
+        a, b = rank[a], rank[b] if self._paired else b
+        order = np.lexsort((b, a))
+        return tuple(column[order] for column in (a, b, *sums))
+
+
+def _added_up(
+    a: Column, b: Column, events: Column, amount_minor: Column, newest_ms: Column
+) -> tuple[Column, ...]:
+    pairs = a << _HALF | b
+    order = np.argsort(pairs, kind="stable")
+    pairs = pairs[order]
+    first = np.flatnonzero(np.concatenate(([True], pairs[1:] != pairs[:-1])))
+    return (
+        pairs[first] >> _HALF,
+        pairs[first] & (1 << _HALF) - 1,
+        np.add.reduceat(events[order], first),
+        np.add.reduceat(amount_minor[order], first),
+        np.maximum.reduceat(newest_ms[order], first),
+    )
+
+
+def _add_aggregates(into: dict[str, list[int]], aggregates: Aggregates) -> None:
+    columns: Sequence[Sequence[object]] = (aggregates.ids, aggregates.count, aggregates.sum_micro)
+    for id_, count, sum_micro in zip(*columns, strict=True):
+        entry = into.get(id_)
         if entry is None:
-            row[link.b] = [link.events, link.amount_minor, link.newest_ms]
+            into[id_] = [count, sum_micro]
         else:
-            entry[0] += link.events
-            entry[1] += link.amount_minor
-            if link.newest_ms > entry[2]:
-                entry[2] = link.newest_ms
-
-
-def _add_tallies(into: dict[str, Entry], tallies: Iterable[Tally]) -> int:
-    """The newest event time among them as well."""
-    newest_ms = 0
-    for tally in tallies:
-        at_ms = tally.newest_ms
-        entry = into.get(tally.id)
-        if entry is None:
-            into[tally.id] = [tally.events, tally.amount_minor, at_ms]
-        else:
-            entry[0] += tally.events
-            entry[1] += tally.amount_minor
-            if at_ms > entry[2]:
-                entry[2] = at_ms
-        if at_ms > newest_ms:
-            newest_ms = at_ms
-    return newest_ms
-
-
-def _add_aggregates(into: dict[str, Entry], aggregates: Iterable[Aggregate]) -> None:
-    for value in aggregates:
-        entry = into.get(value.id)
-        if entry is None:
-            into[value.id] = [value.count, value.sum_micro, value.newest_ms]
-        else:
-            entry[0] += value.count
-            entry[1] += value.sum_micro
-            if value.newest_ms > entry[2]:
-                entry[2] = value.newest_ms
+            entry[0] += count
+            entry[1] += sum_micro

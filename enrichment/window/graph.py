@@ -1,4 +1,4 @@
-"""The sliding graph of who shared what, in plain dictionaries.
+"""The sliding graph of who shared what, in columns of numbered entities and ties.
 
 Accounts are tied to attributes (devices, beneficiaries: any entity that a shared link goes `via`)
 and, by direct links, to each other. What came in one slice of event time is taken out with the
@@ -6,67 +6,34 @@ slice, at a cost in proportion to what leaves.
 """
 
 import heapq
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
 
 from enrichment.pipelines import Pipeline
-from enrichment.records.horizon_slice import SliceTally, SliceTie
-from enrichment.window.content import Content, Entry, step_ms
-from enrichment.window.slices import Kept, Through
+from enrichment.records import Links, Tallies
+from enrichment.window.content import Content, LinkSums, step_ms
+from enrichment.window.entities import SIZE_MIN, Entities, Numbers, grown
+from enrichment.window.slices import Held, Kept, Through
+from enrichment.window.sliding import Batch, Sliding
 
-# What one of each takes with its share of dictionaries (measured with tracemalloc, by least
-# squares over graphs of different shapes): a tie or an entity, and each slice that it counts in.
-TIE_BYTES: Final = 660
-TIE_SLICE_BYTES: Final = 100
-NODE_BYTES: Final = 450
-NODE_SLICE_BYTES: Final = 160
+# What one of each takes with its share of dictionaries and of columns that have room for more
+# (measured with tracemalloc, over graphs of different shapes).
+TIE_BYTES: Final = 420
+NODE_BYTES: Final = 330
+ROW_BYTES: Final = 20  # of a batch: a number, events and an amount
 
 DIRECT: Final = ">"  # stands where a shared link's attribute kind would
-
-
-class Entity(NamedTuple):
-    """One entity as the cache names it."""
-
-    kind: str
-    id: str
-
-
-class TieKey(NamedTuple):
-    """Account and attribute of that kind, or with kind `>` source and target of a direct link."""
-
-    kind: str
-    a: str
-    b: str
-
-
-@dataclass(slots=True)
-class Tie:
-    """One link over the horizon. Times are event times in milliseconds."""
-
-    key: TieKey
-    events: int = 0
-    amount_minor: int = 0
-    newest_ms: int = 0
-    # Start of each slice that still counts -> [events, amount].
-    slices: dict[int, Entry] = field(default_factory=dict)
-
-    @property
-    def first_ms(self) -> int:
-        """The start of the oldest slice that still counts."""
-        return min(self.slices)
-
-
-@dataclass(slots=True)
-class _Slice:
-    """What one slice of time contributed, so that it can be taken out again."""
-
-    ties: list[Tie] = field(default_factory=list)
-    tallies: dict[Entity, Entry] = field(default_factory=dict)
+_DIRECT: Final = 0  # its code
 
 
 class Graph:
-    """Ties and tallies of one shard, in slices of `step_ms`: a 64th of the horizon, or a window."""
+    """Ties and tallies of one shard, in slices of `step_ms`: a 64th of the horizon, or a window.
+
+    Entities and ties are known by numbers. Those of ties are used again as soon as they leave,
+    those of entities when they are released.
+    """
 
     name = "graph"
 
@@ -79,179 +46,251 @@ class Graph:
             for link in pipeline.links
         }
         self.newest_ms = 0
-        self.ties: dict[TieKey, Tie] = {}
+        self.entities = Entities(self.node_kind)
+        # By number of an entity; by number of a tie.
+        self.tallies = Sliding()
+        self.ties = Sliding()
+        # By number of a tie: its ends (account and attribute, or source and target), when it was
+        # seen last, and the start of the oldest slice that counts, or of an older one.
+        self.tie_a = np.zeros(SIZE_MIN, np.int64)
+        self.tie_b = np.zeros(SIZE_MIN, np.int64)
+        self.tie_newest_ms = np.zeros(SIZE_MIN, np.int64)
+        self._tie_first_ms = np.zeros(SIZE_MIN, np.int64)
+        self._tie_kind = np.zeros(SIZE_MIN, np.int16)
+        self._kinds = [DIRECT]
+        # Ends and whether it is direct, as one number -> tie.
+        self._tie_of: dict[int, int] = {}
+        self._free_ties: list[int] = []
         # Account -> attribute -> tie, and attribute -> account -> tie.
-        self.attributes: dict[str, dict[Entity, Tie]] = {}
-        self.members: dict[Entity, dict[str, Tie]] = {}
+        self.shared: dict[int, dict[int, int]] = {}
         # Account -> account -> tie, along direct links and against them.
-        self.outgoing: dict[str, dict[str, Tie]] = {}
-        self.incoming: dict[str, dict[str, Tie]] = {}
-        # Entity -> [events, amount].
-        self.tallies: dict[Entity, Entry] = {}
-        self._slices: dict[int, _Slice] = {}
+        self.outgoing: dict[int, dict[int, int]] = {}
+        self.incoming: dict[int, dict[int, int]] = {}
         self._oldest: list[int] = []
-        # How many (tie, slice) and (entity, slice) there are.
-        self._tie_slices = self._node_slices = 0
         self.kept = Kept()
 
     def slice_starts(self) -> Iterable[int]:
         """The starts of the slices that count."""
-        return self._slices.keys()
+        return self.ties.starts
 
-    def direct_degree(self, account: str) -> int:
+    def direct_degree(self, account: int) -> int:
         """How many others the account has direct links with, in either direction."""
         outgoing, incoming = self.outgoing.get(account, {}), self.incoming.get(account, {})
         if not outgoing or not incoming:
             return len(outgoing) + len(incoming)
         return len(outgoing.keys() | incoming.keys())
 
-    def __contains__(self, account: str) -> bool:
-        return account in self.attributes or account in self.outgoing or account in self.incoming
+    def tied(self, number: int) -> bool:
+        """Whether the entity has any tie."""
+        return number in self.shared or number in self.outgoing or number in self.incoming
+
+    def holds(self, number: int) -> bool:
+        """Whether the entity is in any slice, or has any tie."""
+        return self.entities.held(number) or self.tied(number)
+
+    def release(self, numbers: Iterable[int]) -> list[int]:
+        """Give up the numbers of entities that have left, and only of those; which they were."""
+        return self.entities.release(number for number in numbers if not self.tied(number))
 
     @property
     def estimated_bytes(self) -> int:
         """About what ties and tallies take in memory."""
         return (
-            TIE_BYTES * len(self.ties)
-            + TIE_SLICE_BYTES * self._tie_slices
-            + NODE_BYTES * len(self.tallies)
-            + NODE_SLICE_BYTES * self._node_slices
+            TIE_BYTES * self.ties.size
+            + NODE_BYTES * self.tallies.size
+            + ROW_BYTES * (self.ties.rows + self.tallies.rows)
         )
 
-    def entries(self, start_ms: int) -> tuple[list[SliceTie], list[SliceTally]] | None:
-        """What the graph holds of the slice; None if it has left."""
-        mine = self._slices.get(start_ms)
-        if mine is None:
-            return None
-        ties = []
-        for tie in mine.ties:
-            newest_ms = max(start_ms, min(tie.newest_ms, start_ms + self._step_ms - 1))
-            events, amount_minor = tie.slices[start_ms]
-            ties.append((*tie.key, events, amount_minor, newest_ms))
-        tallies = [(kind, id_, n, amount) for (kind, id_), (n, amount) in mine.tallies.items()]
-        return ties, tallies
+    def first_ms(self, ties: list[int]) -> dict[int, int]:
+        """The start of the oldest slice that counts, of each of these ties."""
+        rows = np.array(ties, np.int64)
+        known = list(self.ties.starts)
+        oldest_ms = min(known, default=0)
+        if (self._tie_first_ms[rows] < oldest_ms).any():
+            sought = np.zeros(len(self.tie_a), np.bool_)
+            sought[rows] = self._tie_first_ms[rows] < oldest_ms
+            for start_ms in sorted(known):
+                for batch in self.ties.batches(start_ms):
+                    found = batch.numbers[sought[batch.numbers]]
+                    self._tie_first_ms[found] = start_ms
+                    sought[found] = False
+                if not sought[rows].any():
+                    break
+        return dict(zip(ties, self._tie_first_ms[rows].tolist(), strict=True))
 
-    def load(
-        self,
-        start_ms: int,
-        ties: Iterable[SliceTie],
-        tallies: Iterable[SliceTally],
-        through: Through,
-    ) -> None:
+    def entries(self, start_ms: int) -> Held | None:
+        """What the graph holds of the slice; None if it has left."""
+        ties, tallies = self.ties.merged(start_ms), self.tallies.merged(start_ms)
+        if ties is None or tallies is None:
+            return None
+        held, named = Held(), self.entities.named
+        newest_ms = self.tie_newest_ms[ties.numbers].clip(start_ms, start_ms + self._step_ms - 1)
+        kinds = self._tie_kind[ties.numbers]
+        for code, kind in enumerate(self._kinds):
+            chosen = np.flatnonzero(kinds == code)
+            if len(chosen):
+                rows = ties.numbers[chosen]
+                held.ties[kind] = Links(
+                    [named[number].id for number in self.tie_a[rows].tolist()],
+                    [named[number].id for number in self.tie_b[rows].tolist()],
+                    ties.events[chosen].tolist(),
+                    ties.amount_minor[chosen].tolist(),
+                    newest_ms[chosen].tolist(),
+                )
+        held.tallies.update(tallies_of(self.entities, tallies))
+        return held
+
+    def load(self, start_ms: int, held: Held, through: Through) -> None:
         """Hold this of the slice, or more of it."""
         start_ms = start_ms // self._step_ms * self._step_ms
         self.kept.load(start_ms, through)
         self._open(start_ms)
-        by_kind: dict[str, dict[str, dict[str, Entry]]] = {}
-        for kind, a, b, events, amount_minor, newest_ms in ties:
-            row = by_kind.setdefault(kind, {}).setdefault(a, {})
-            row[b] = [events, amount_minor, newest_ms]
-            self.newest_ms = max(self.newest_ms, newest_ms)
-        for kind, links in by_kind.items():
-            self._add_links(kind, links, start_ms)
-        self._add_tallies(start_ms, tallies)
+        for kind, links in held.ties.items():
+            a = self.entities.numbers(self.node_kind, links.a)
+            b = self.entities.numbers(self.node_kind if kind == DIRECT else kind, links.b)
+            columns = (links.events, links.amount_minor, links.newest_ms)
+            sums = LinkSums(a, b, *(np.array(column, np.int64) for column in columns))
+            self._add_links(kind, sums, start_ms)
+            self.newest_ms = max(self.newest_ms, max(links.newest_ms, default=0))
+        for batch in batches_of(self.entities, held.tallies):
+            self._add_tallies(start_ms, batch)
 
     def _open(self, start_ms: int) -> None:
-        if start_ms not in self._slices:
-            self._slices[start_ms] = _Slice()
+        if start_ms not in self.ties.starts:
+            self.ties.open(start_ms)
+            self.tallies.open(start_ms)
             heapq.heappush(self._oldest, start_ms)
 
-    def _add(self, content: Content, start_ms: int) -> None:
+    def numbered(self, content: Content) -> tuple[Batch, dict[str, Numbers]]:
+        """The content's tallies by our numbers; and by kind, our numbers by the content's."""
+        ids, by_kind = content.ids, {}
+        parts = [Batch(*np.empty((3, 0), np.int64))]
+        for kind, (numbers, events, amount_minor) in content.tallies.items():
+            ours = self.entities.numbers(kind, [ids[number] for number in numbers.tolist()])
+            by_kind[kind] = np.full(len(ids), -1)
+            by_kind[kind][numbers] = ours
+            parts.append(Batch(ours, events, amount_minor))
+        return Batch(*map(np.concatenate, zip(*parts, strict=True))), by_kind
+
+    def _add(
+        self, content: Content, start_ms: int, tallies: Batch, by_kind: dict[str, Numbers]
+    ) -> None:
+        ids = content.ids
         for name, links in content.links.items():
             # None: a link that the pipeline file no longer names.
             if (kind := self._kind_of.get(name)) is not None:
-                self._add_links(kind, links, start_ms)
-        self._add_tallies(start_ms, content.entities())
+                ends = (self.node_kind, self.node_kind if kind == DIRECT else kind)
+                a, b = (
+                    self._ends(numbers, end, by_kind, ids)
+                    for numbers, end in zip(links[:2], ends, strict=True)
+                )
+                self._add_links(kind, LinkSums(a, b, *links[2:]), start_ms)
+        self._add_tallies(start_ms, tallies)
 
-    def _add_tallies(self, start_ms: int, tallies: Iterable[SliceTally]) -> None:
-        mine = self._slices[start_ms].tallies
-        self._node_slices -= len(mine)
-        both = (self.tallies, mine)
-        for kind, id_, events, amount_minor in tallies:
-            key = (kind, id_)
-            for entries in both:
-                # A plain tuple finds what its Entity does, and is made in a fifth of the time.
-                entry = entries.get(key)  # type: ignore[call-overload]
-                if entry is None:
-                    entries[Entity(kind, id_)] = [events, amount_minor]
-                else:
-                    entry[0] += events
-                    entry[1] += amount_minor
-        self._node_slices += len(mine)
+    def _ends(
+        self, numbers: Numbers, kind: str, by_kind: dict[str, Numbers], ids: list[str]
+    ) -> Numbers:
+        """Our numbers of the ends of links."""
+        if kind not in by_kind:
+            by_kind[kind] = np.full(len(ids), -1)
+        ours: Numbers = by_kind[kind][numbers]
+        if (ours < 0).any():  # its tally is in another part of a late digest
+            missing = np.unique(numbers[ours < 0])
+            by_kind[kind][missing] = self.entities.numbers(kind, [ids[n] for n in missing.tolist()])
+            ours = by_kind[kind][numbers]
+        return ours
 
-    def _add_links(
-        self, kind: str, links: Mapping[str, Mapping[str, Entry]], start_ms: int
-    ) -> None:
-        ties, touched = self.ties, self._slices[start_ms].ties
-        self._tie_slices -= len(touched)
-        for a, row in links.items():
-            for b, (events, amount_minor, newest_ms) in row.items():
-                if kind == DIRECT and a == b:
-                    continue  # an account tied to itself ties nobody
-                tie = ties.get((kind, a, b))  # type: ignore[call-overload]  # as above
-                if tie is None:
-                    tie = self._connected(TieKey(kind, a, b))
-                tie.events += events
-                tie.amount_minor += amount_minor
-                if newest_ms > tie.newest_ms:
-                    tie.newest_ms = newest_ms
-                entry = tie.slices.get(start_ms)
-                if entry is None:
-                    tie.slices[start_ms] = [events, amount_minor]
-                    touched.append(tie)
-                else:
-                    entry[0] += events
-                    entry[1] += amount_minor
-        self._tie_slices += len(touched)
+    def _add_tallies(self, start_ms: int, batch: Batch) -> None:
+        self.tallies.fit(len(self.entities))
+        self.entities.hold(self.tallies.add(start_ms, batch))
 
-    def _connected(self, key: TieKey) -> Tie:
+    def _add_links(self, kind: str, links: LinkSums, start_ms: int) -> None:
+        """Add links, each once; an account that is tied to itself ties nobody."""
+        a, b, events, amount_minor, newest_ms = links
+        if kind == DIRECT and (a == b).any():
+            others = a != b
+            a, b, events, amount_minor, newest_ms = (column[others] for column in links)
+        direct = int(kind == DIRECT)
+        keys = (a << 33 | b << 1 | direct).tolist()
+        get = self._tie_of.get
+        ties = np.array([get(key, -1) for key in keys], np.int64)
+        for at in np.flatnonzero(ties < 0).tolist():
+            ties[at] = self._connected(keys[at], int(a[at]), int(b[at]), kind)
+            self._tie_first_ms[ties[at]] = start_ms
+        self.ties.add(start_ms, Batch(ties, events, amount_minor))
+        self.tie_newest_ms[ties] = np.maximum(self.tie_newest_ms[ties], newest_ms)
+        self._tie_first_ms[ties] = np.minimum(self._tie_first_ms[ties], start_ms)
+
+    def _connected(self, key: int, a: int, b: int, kind: str) -> int:
         """A new tie, in its place."""
-        tie = self.ties[key] = Tie(key)
-        if key.kind == DIRECT:
-            self.outgoing.setdefault(key.a, {})[key.b] = tie
-            self.incoming.setdefault(key.b, {})[key.a] = tie
-        else:
-            attribute = Entity(key.kind, key.b)
-            self.attributes.setdefault(key.a, {})[attribute] = tie
-            self.members.setdefault(attribute, {})[key.a] = tie
+        tie = self._free_ties.pop() if self._free_ties else len(self._tie_of)
+        self._tie_of[key] = tie
+        self._fit(tie + 1)
+        if kind not in self._kinds:
+            self._kinds.append(kind)
+        self.tie_a[tie], self.tie_b[tie] = a, b
+        self.tie_newest_ms[tie] = 0
+        self._tie_kind[tie] = self._kinds.index(kind)
+        out, into = (self.outgoing, self.incoming) if kind == DIRECT else (self.shared, self.shared)
+        out.setdefault(a, {})[b] = tie
+        into.setdefault(b, {})[a] = tie
         return tie
 
-    def _expire(self, start_ms: int) -> set[Entity]:
+    def _fit(self, ties: int) -> None:
+        if ties > len(self.tie_a):
+            self.ties.fit(ties)
+            self.tie_a, self.tie_b = grown(self.tie_a, ties), grown(self.tie_b, ties)
+            self.tie_newest_ms = grown(self.tie_newest_ms, ties)
+            self._tie_first_ms = grown(self._tie_first_ms, ties)
+            self._tie_kind = grown(self._tie_kind, ties)
+
+    def _expire(self, start_ms: int) -> set[int]:
         """Take one slice's contributions out; whose last ties or events these were."""
-        untied: set[Entity] = set()
-        mine = self._slices.pop(start_ms)
         self.kept.left(start_ms)
-        self._tie_slices -= len(mine.ties)
-        self._node_slices -= len(mine.tallies)
-        for tie in mine.ties:
-            events, amount_minor = tie.slices.pop(start_ms)
-            tie.events -= events
-            tie.amount_minor -= amount_minor
-            if not tie.slices:
-                del self.ties[tie.key]
-                untied.update(self._disconnect(tie.key))
-        for entity, (events, amount_minor) in mine.tallies.items():
-            entry = self.tallies[entity]
-            entry[0] -= events
-            entry[1] -= amount_minor
-            if entry[0] <= 0:
-                del self.tallies[entity]
-                untied.add(entity)
+        untied: set[int] = set()
+        for tie in self.ties.take_out(start_ms).tolist():
+            untied.update(self._disconnect(tie))
+        left = self.tallies.take_out(start_ms)
+        self.entities.drop(left)
+        untied.update(left.tolist())
         return untied
 
-    def _disconnect(self, key: TieKey) -> Iterable[Entity]:
+    def _disconnect(self, tie: int) -> tuple[int, int]:
         """Take the tie out of the adjacency; its two ends."""
-        if key.kind == DIRECT:
-            _drop(self.outgoing, key.a, key.b)
-            _drop(self.incoming, key.b, key.a)
-            return (Entity(self.node_kind, key.a), Entity(self.node_kind, key.b))
-        attribute = Entity(key.kind, key.b)
-        _drop(self.attributes, key.a, attribute)
-        _drop(self.members, attribute, key.a)
-        return (Entity(self.node_kind, key.a), attribute)
+        a, b = int(self.tie_a[tie]), int(self.tie_b[tie])
+        direct = self._tie_kind[tie] == _DIRECT
+        del self._tie_of[a << 33 | b << 1 | int(direct)]
+        self._free_ties.append(tie)
+        out, into = (self.outgoing, self.incoming) if direct else (self.shared, self.shared)
+        _drop(out, a, b)
+        _drop(into, b, a)
+        return a, b
 
 
-def _drop(table: dict[Any, dict[Any, Tie]], outer: str | Entity, inner: str | Entity) -> None:
+def tallies_of(entities: Entities, batch: Batch) -> dict[str, Tallies]:
+    """A batch of entities by kind and id, to be kept."""
+    columns = (column.tolist() for column in batch)
+    by_kind: dict[str, Tallies] = {}
+    for number, events, amount_minor in zip(*columns, strict=True):
+        kind, id_ = entities.named[number]
+        if (tallies := by_kind.get(kind)) is None:
+            tallies = by_kind[kind] = Tallies([], [], [])
+        tallies.ids.append(id_)
+        tallies.events.append(events)
+        tallies.amount_minor.append(amount_minor)
+    return by_kind
+
+
+def batches_of(entities: Entities, by_kind: dict[str, Tallies]) -> Iterable[Batch]:
+    """What was kept, by number again."""
+    for kind, (ids, *columns) in (
+        (k, (t.ids, t.events, t.amount_minor)) for k, t in by_kind.items()
+    ):
+        yield Batch(entities.numbers(kind, ids), *(np.array(c, np.int64) for c in columns))
+
+
+def _drop(table: dict[int, dict[int, int]], outer: int, inner: int) -> None:
+    """Remove an entry, and its row with the last one."""
     row = table[outer]
     del row[inner]
     if not row:

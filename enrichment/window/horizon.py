@@ -1,4 +1,4 @@
-"""The horizon: a sliding graph of who shared what, in plain dictionaries.
+"""The horizon: a sliding graph of who shared what, with spans and aggregates beside it.
 
 Accounts are tied to attributes (devices, beneficiaries: any entity that a shared link goes `via`)
 and, by direct links, to each other. What came in one slice of event time (a 64th of the horizon,
@@ -15,21 +15,24 @@ from typing import Final
 from enrichment.pipelines import Pipeline
 from enrichment.window.aggregate import Running
 from enrichment.window.content import Content
-from enrichment.window.graph import Entity, Graph
+from enrichment.window.graph import ROW_BYTES, Graph
 from enrichment.window.slices import NEW, Origin, Sliced
 from enrichment.window.span import Span
 
-EDGES_MAX: Final = 2_000_000  # some 1.2 GB with an average of two slices a tie
-NODES_MAX: Final = 2_000_000  # some .5 GB of tallies
-SPAN_BYTES: Final = 230  # an entity in the totals of a span, or in one of its slices
+EDGES_MAX: Final = 2_000_000  # some .9 GB with an average of two slices a tie
+NODES_MAX: Final = 2_000_000  # some .7 GB of tallies
+SPAN_BYTES: Final = 30  # an entity in the totals of a span: columns with room for more
 
 
 @dataclass(slots=True)
 class Changes:
-    """What moving on in time did: whose last ties or events went, whose statistics changed."""
+    """What a content, or moving on in time, did. Entities are known by their numbers."""
 
-    untied: set[Entity] = field(default_factory=set)
-    restated: set[Entity] = field(default_factory=set)
+    # Entity -> its events in the content.
+    counted: dict[int, int] = field(default_factory=dict)
+    # Whose last ties or events went, and whose statistics changed.
+    untied: set[int] = field(default_factory=set)
+    restated: set[int] = field(default_factory=set)
 
 
 class Horizon(Graph):
@@ -47,7 +50,8 @@ class Horizon(Graph):
             for aggregate in pipeline.aggregates
         )
         self.spans = tuple(
-            Span(span_ms, pipeline.window.size_ms) for span_ms in pipeline.window.spans_ms
+            Span(span_ms, pipeline.window.size_ms, self.entities)
+            for span_ms in pipeline.window.spans_ms
         )
         # A digest is needed as long as the slice that it is in.
         self._retention_ms = max(
@@ -76,9 +80,11 @@ class Horizon(Graph):
         """Take in a window's content, or more of it, once.
 
         `offset` is the least of the digests that it came from. What a bound pushes out is among
-        the changes.
+        the changes. Whoever is counted has a number, held or not.
         """
-        changes = Changes()
+        tallies, by_kind = self.numbered(content)
+        counted = zip(tallies.numbers.tolist(), tallies.events.tolist(), strict=True)
+        changes = Changes(counted=dict(counted))
         self.newest_ms = max(self.newest_ms, content.newest_ms)
         for running in self.aggregates:
             if values := content.aggregates.get(running.name):
@@ -94,9 +100,9 @@ class Horizon(Graph):
             return changes
         if self.kept.admit(start_ms, origin):
             self._open(start_ms)
-            self._add(content, start_ms)
+            self._add(content, start_ms, tallies, by_kind)
         for span in self.spans:
-            span.fold(content, self.now_ms, origin)
+            span.fold(content, tallies, self.now_ms, origin)
         while self._oldest and self._over():
             self.evicted_slices += 1
             start_ms = heapq.heappop(self._oldest)
@@ -119,7 +125,7 @@ class Horizon(Graph):
             del self._offsets[heapq.heappop(self._oldest_offsets)]
         for running in self.aggregates:
             changed = running.advance(self.now_ms)
-            changes.restated.update(Entity(running.kind, id_) for id_ in changed)
+            changes.restated.update(self.entities.numbers(running.kind, changed).tolist())
         return changes
 
     def oldest_offset(self) -> int | None:
@@ -129,11 +135,14 @@ class Horizon(Graph):
     @property
     def estimated_bytes(self) -> int:
         """About what the graph, its tallies and spans take in memory."""
-        return super().estimated_bytes + SPAN_BYTES * sum(span.size for span in self.spans)
+        totals = [span.totals for span in self.spans]
+        return super().estimated_bytes + sum(
+            SPAN_BYTES * total.size + ROW_BYTES * total.rows for total in totals
+        )
 
     def _over(self) -> bool:
         return (
-            len(self.ties) > self._edges_max
-            or len(self.tallies) > self._nodes_max
+            self.ties.size > self._edges_max
+            or self.tallies.size > self._nodes_max
             or self.estimated_bytes > self._bytes_max
         )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from enrichment.records import Outcome, OutcomeKind
-from enrichment.window.graph import Entity
+from enrichment.window.entities import Entity
 
 ENTITIES_MAX: Final = 500_000  # some 200 MB; those heard of least lately are forgotten first
 

@@ -2,30 +2,28 @@
 
 from collections.abc import Iterable
 
-from enrichment.records import Problem
 from enrichment.window.candidates import Candidate
 from enrichment.window.classical import Placement
-from enrichment.window.graph import Entity
 
 
 class Memory:
     """The last placement of every entity, as it was published, and the last problem it was in.
 
-    Bounded by the horizon: an entity is forgotten when it leaves that.
+    Entities are known by number. Bounded by the horizon: who leaves that is forgotten.
     """
 
     __slots__ = ("_members", "_since_ms", "_solved", "_subgraphs", "placed")
 
     def __init__(self) -> None:
-        self.placed: dict[Entity, Placement] = {}
+        self.placed: dict[int, Placement] = {}
         # Entity -> hash of its candidate subgraph, and the way back. "" is left out.
-        self._subgraphs: dict[Entity, str] = {}
-        self._members: dict[str, set[Entity]] = {}
-        self._since_ms: dict[Entity, int] = {}
+        self._subgraphs: dict[int, str] = {}
+        self._members: dict[str, set[int]] = {}
+        self._since_ms: dict[int, int] = {}
         # Entity -> hash of the subgraph of the last problem that it was part of.
-        self._solved: dict[Entity, str] = {}
+        self._solved: dict[int, str] = {}
 
-    def place(self, entity: Entity, placement: Placement, now_ms: int) -> bool:
+    def place(self, entity: int, placement: Placement, now_ms: int) -> bool:
         """Note where the entity lies now; whether that is news."""
         news = self.placed.get(entity) != placement
         self.placed[entity] = placement
@@ -35,20 +33,20 @@ class Memory:
             self._assign(entity, before, placement.subgraph)
         return news
 
-    def since_ms(self, entity: Entity) -> int:
+    def since_ms(self, entity: int) -> int:
         """When the entity's subgraph last changed."""
         return self._since_ms[entity]
 
-    def subgraph(self, entity: Entity) -> str:
+    def subgraph(self, entity: int) -> str:
         """The hash of the candidate subgraph that the entity lies in, or ""."""
         return self._subgraphs.get(entity, "")
 
-    def mates(self, entities: Iterable[Entity]) -> set[Entity]:
+    def mates(self, entities: Iterable[int]) -> set[int]:
         """Who lies in a candidate subgraph with one of these; they do so themselves."""
         subgraphs = {self._subgraphs.get(entity, "") for entity in entities} - {""}
-        return set[Entity]().union(*(self._members[subgraph] for subgraph in subgraphs))
+        return set[int]().union(*(self._members[subgraph] for subgraph in subgraphs))
 
-    def orphans(self, placements: dict[Entity, Placement]) -> set[Entity]:
+    def orphans(self, placements: dict[int, Placement]) -> set[int]:
         """Who lay in a subgraph that the new placements break up, and got no place by them."""
         kept = {placement.subgraph for placement in placements.values()}
         broken = {self._subgraphs.get(entity, "") for entity in placements} - kept - {""}
@@ -59,22 +57,22 @@ class Memory:
             if entity not in placements
         }
 
-    def solved(self, piece: Candidate, node_kind: str) -> bool:
+    def solved(self, piece: Candidate) -> bool:
         """Whether this very subgraph is the last that was solved for each of its entities."""
         return all(
-            self._solved.get(entity) == piece.subgraph for entity in _entities(piece, node_kind)
+            self._solved.get(entity) == piece.subgraph
+            for entities in (piece.numbers, piece.shared)
+            for entity in entities
         )
 
-    def note_solved(self, problem: Problem, *, placed: bool = False) -> None:
+    def note_solved(self, subgraph: str, entities: Iterable[int], *, placed: bool = False) -> None:
         """Note a problem that was published; with `placed`, also that its entities lie in it."""
-        entities = [Entity(problem.entity, node) for node in problem.nodes]
-        entities += [Entity(shared.entity, shared.id) for shared in problem.shared]
         for entity in entities:
-            self._solved[entity] = problem.subgraph
+            self._solved[entity] = subgraph
             if placed:
-                self._assign(entity, self._subgraphs.get(entity, ""), problem.subgraph)
+                self._assign(entity, self._subgraphs.get(entity, ""), subgraph)
 
-    def forget(self, entities: Iterable[Entity]) -> None:
+    def forget(self, entities: Iterable[int]) -> None:
         """Drop entities that have left the horizon."""
         for entity in entities:
             self.placed.pop(entity, None)
@@ -82,7 +80,7 @@ class Memory:
             self._since_ms.pop(entity, None)
             self._assign(entity, self._subgraphs.get(entity, ""), "")
 
-    def _assign(self, entity: Entity, before: str, after: str) -> None:
+    def _assign(self, entity: int, before: str, after: str) -> None:
         if before:
             members = self._members[before]
             members.discard(entity)
@@ -92,8 +90,3 @@ class Memory:
         if after:
             self._subgraphs[entity] = after
             self._members.setdefault(after, set()).add(entity)
-
-
-def _entities(piece: Candidate, node_kind: str) -> Iterable[Entity]:
-    yield from (Entity(node_kind, node) for node in piece.nodes)
-    yield from piece.shared

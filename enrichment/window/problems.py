@@ -1,12 +1,11 @@
 """Problems: which candidate subgraphs come first, and what a sampler is told of each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from enrichment.records import Problem, Shared
 from enrichment.window.candidates import Candidate
 from enrichment.window.content import Content
-from enrichment.window.graph import Entity
 from enrichment.window.horizon import Horizon
 
 
@@ -24,8 +23,12 @@ class Ranking:
 
     def add(self, content: Content) -> None:
         """Note what a window moved."""
-        moved = self._moved_minor
-        for id_, (_, amount_minor, _) in content.tallies.get(self._kind, {}).items():
+        if (sums := content.tallies.get(self._kind)) is None:
+            return
+        moved, ids = self._moved_minor, content.ids
+        columns = (sums.numbers.tolist(), sums.amount_minor.tolist())
+        for number, amount_minor in zip(*columns, strict=True):
+            id_ = ids[number]
             moved[id_] = moved.get(id_, 0) + amount_minor
 
     def solved(self, problem: Problem) -> None:
@@ -33,11 +36,10 @@ class Ranking:
         for node in problem.nodes:
             self._moved_minor.pop(node, None)
 
-    def forget(self, entities: Iterable[Entity]) -> None:
+    def forget(self, accounts: Iterable[str]) -> None:
         """Drop those that have left the horizon."""
-        for entity in entities:
-            if entity.kind == self._kind:
-                self._moved_minor.pop(entity.id, None)
+        for account in accounts:
+            self._moved_minor.pop(account, None)
 
     def key(self, one: Candidate) -> Any:
         """Sorts candidates: most moved first, then the most strongly tied, then by name."""
@@ -48,35 +50,48 @@ class Ranking:
         )
 
 
-def problem_of(horizon: Horizon, one: Candidate, problem_id: str) -> Problem:
-    """The problem that a candidate gives, with what its accounts share."""
-    kind = horizon.node_kind
-    shared, seen = [], []
-    for attribute, members in one.shared.items():
-        ties = [horizon.members[attribute][one.nodes[index]] for index in members]
-        seen += ties
-        shared.append(
-            Shared(
-                entity=attribute.kind,
-                id=attribute.id,
-                members=members,
-                events=sum(tie.events for tie in ties),
-                amount_minor=sum(tie.amount_minor for tie in ties),
+def problems_of(
+    horizon: Horizon, chosen: Sequence[Candidate], id_: str
+) -> Iterator[tuple[Candidate, Problem]]:
+    """The problems that candidates give, with what their accounts share; `id_` begins their ids."""
+    ties_of = [list(_ties(horizon, one)) for one in chosen]
+    first_ms = horizon.first_ms([tie for ties in ties_of for tie in ties])
+    named, sums, tallies = horizon.entities.named, horizon.ties, horizon.tallies
+    for number, (one, ties) in enumerate(zip(chosen, ties_of, strict=True)):
+        shared = []
+        for attribute, members in one.shared.items():
+            rows = [horizon.shared[attribute][one.numbers[index]] for index in members]
+            kind, id_of = named[attribute]
+            shared.append(
+                Shared(
+                    entity=kind,
+                    id=id_of,
+                    members=members,
+                    events=int(sums.events[rows].sum()),
+                    amount_minor=int(sums.amount_minor[rows].sum()),
+                )
             )
+        problem = Problem(
+            problem_id=f"{id_}|{number}",
+            subgraph=one.subgraph,
+            entity=horizon.node_kind,
+            nodes=one.nodes,
+            weights=one.edges,
+            known_bad=one.known_bad,
+            shared=tuple(shared),
+            amount_minor=int(tallies.amount_minor[list(one.numbers)].sum()),
+            first_seen_ms=min((first_ms[tie] for tie in ties), default=0),
+            last_seen_ms=int(horizon.tie_newest_ms[ties].max()) if ties else 0,
         )
-    inside = set(one.nodes)
-    for node in one.nodes:
-        outgoing = horizon.outgoing.get(node, {})
-        seen += [tie for other, tie in outgoing.items() if other in inside]
-    return Problem(
-        problem_id=problem_id,
-        subgraph=one.subgraph,
-        entity=kind,
-        nodes=one.nodes,
-        weights=one.edges,
-        known_bad=one.known_bad,
-        shared=tuple(shared),
-        amount_minor=sum(horizon.tallies.get(Entity(kind, node), (0, 0))[1] for node in one.nodes),
-        first_seen_ms=min((tie.first_ms for tie in seen), default=0),
-        last_seen_ms=max((tie.newest_ms for tie in seen), default=0),
-    )
+        yield one, problem
+
+
+def _ties(horizon: Horizon, one: Candidate) -> Iterator[int]:
+    """What ties the candidate's accounts: to what they share, and to each other."""
+    for attribute, members in one.shared.items():
+        row = horizon.shared[attribute]
+        yield from (row[one.numbers[index]] for index in members)
+    inside = set(one.numbers)
+    for account in one.numbers:
+        outgoing = horizon.outgoing.get(account, {})
+        yield from (tie for other, tie in outgoing.items() if other in inside)

@@ -18,12 +18,13 @@ from enrichment.window import candidates, classical
 from enrichment.window.candidates import Candidate, Limits
 from enrichment.window.classical import Placement
 from enrichment.window.close import Chunk, LoggedClose, Windows
-from enrichment.window.content import Content, Entry
-from enrichment.window.graph import Entity
+from enrichment.window.content import Content
+from enrichment.window.entities import Entity
 from enrichment.window.horizon import Changes, Horizon
 from enrichment.window.known_bad import KnownBad
 from enrichment.window.memory import Memory
-from enrichment.window.problems import Ranking, problem_of
+from enrichment.window.placing import NOWHERE, Placing
+from enrichment.window.problems import Ranking, problems_of
 from enrichment.window.slices import Origin
 
 GROUP: Final = "graph"
@@ -72,8 +73,9 @@ class Shard:
         self.heard_ms = heard_ms
         self.beat_ms = 0
         self._beat_version = 0
-        # What late digests and outcomes touched since the last close. Outcomes bear their time.
-        self._touched: set[Entity] = set()
+        # What late digests and outcomes touched since the last close, and who left the horizon, by
+        # number. Outcomes bear their time, and what they are about may have no number yet.
+        self._touched: set[int] = set()
         self._judged: list[tuple[int, Entity]] = []
         self._ranking = Ranking(self.horizon.node_kind)
 
@@ -85,7 +87,7 @@ class Shard:
         content.add(digest)
         self._ranking.add(content)
         changes = self.horizon.fold(content, offset, Origin(late=offset))
-        self._touched |= changes.untied | _counts(content).keys()
+        self._touched |= changes.untied | changes.counted.keys()
 
     def judge(self, outcome: Outcome) -> None:
         """Note that an outcome changed what is known of an entity."""
@@ -97,26 +99,31 @@ class Shard:
         The graph is then what it was. Where those lie who were in no problem is not in the log: it
         is found anew, and perhaps solved once more, when they are next concerned.
         """
+        held = self.horizon.holds
         if chunk.offset_first >= 0:  # else its digests are from before those that are needed
             origin = Origin(close=logged.log_offset)
-            self._touched |= self.horizon.fold(chunk.content, chunk.offset_first, origin).untied
+            changes = self.horizon.fold(chunk.content, chunk.offset_first, origin)
             self._ranking.add(chunk.content)
+            # Who is not held is to be released at the next close.
+            self._touched |= changes.untied | {n for n in changes.counted if not held(n)}
         batch = logged.micro_batch
-        self._advance(chunk, batch.cause)
+        advanced = self._advance(chunk, batch.cause)
+        self._touched |= advanced.untied | {n for n in advanced.restated if not held(n)}
         for problem in batch.problems:
-            self._note_solved(problem, placed=True)
+            self._follow_solved(problem)
         complete = chunk.offset_first == logged.offset_first
         return not complete or chunk.content.hash() == batch.content_hash
 
     def close(self, chunk: Chunk, cause: Cause, moment: Moment) -> Close:
         """Close a chunk that `windows` took off."""
-        counts = _counts(chunk.content)
         changes = self.horizon.fold(chunk.content, chunk.offset_first)
         self._ranking.add(chunk.content)
         advanced = self._advance(chunk, cause)
-        touched = counts.keys() | changes.untied | advanced.untied | self._touched | self._due()
+        touched = changes.counted.keys() | changes.untied | advanced.untied
+        touched |= self._touched | self._due()
+        restated = changes.restated | advanced.restated
         self._touched = set()
-        placements, found = self._place(touched, changes.restated | advanced.restated, moment)
+        placements, found = self._place(touched, restated, moment)
         id_ = micro_batch_id(self._pipeline.name, self.name, chunk.window_start_ms, chunk.sequence)
         problems, left_out = self._problems(found, id_)
         micro_batch = MicroBatch(
@@ -136,9 +143,8 @@ class Shard:
             left_out=left_out,
             read_through=moment.read_through,
         )
-        restated = touched | changes.restated | advanced.restated
-        features = self._features(placements, restated, counts, micro_batch)
-        self._forget(placements)
+        features = self._features(placements, touched | restated, changes.counted, micro_batch)
+        self._release(placements)
         return Close(micro_batch=micro_batch, features=(*features, self.heartbeat(moment)))
 
     def heartbeat(self, moment: Moment) -> FeatureUpdate:
@@ -167,79 +173,66 @@ class Shard:
         ended = cause is Cause.WATERMARK
         newest_ms = self.horizon.newest_ms + 1
         as_of_ms = chunk.window_end_ms if ended else min(chunk.window_end_ms, newest_ms)
-        changes = self.horizon.advance(as_of_ms)
-        self._ranking.forget(changes.untied - self.horizon.tallies.keys())
-        return changes
+        return self.horizon.advance(as_of_ms)
 
-    def _due(self) -> set[Entity]:
+    def _due(self) -> set[int]:
         """The entities of outcomes that were decided by now."""
-        as_of_ms = self.horizon.now_ms
-        due = {entity for decided_ms, entity in self._judged if decided_ms < as_of_ms}
-        self._judged = [entry for entry in self._judged if entry[0] >= as_of_ms]
         horizon = self.horizon
-        return {e for e in due if e in horizon.tallies or e.id in horizon or e in horizon.members}
+        as_of_ms, find = horizon.now_ms, horizon.entities.find
+        due = {find(*entity) for decided_ms, entity in self._judged if decided_ms < as_of_ms}
+        self._judged = [entry for entry in self._judged if entry[0] >= as_of_ms]
+        return {number for number in due if number is not None and horizon.holds(number)}
 
     def _place(
-        self, touched: set[Entity], restated: set[Entity], moment: Moment
-    ) -> tuple[dict[Entity, Placement], "_Found"]:
+        self, touched: set[int], restated: set[int], moment: Moment
+    ) -> tuple[dict[int, Placement], "_Found"]:
         """Where everybody lies whom this close concerns."""
-        kind, horizon, limits = self.horizon.node_kind, self.horizon, self._limits
-        unplaced = {entity for entity in restated if entity not in self.memory.placed}
-        accounts = {e.id for e in touched | unplaced if e.kind == kind}
+        horizon, limits, memory = self.horizon, self._limits, self.memory
+        named, is_node = horizon.entities.named, horizon.entities.is_node
+        concerned = touched | {entity for entity in restated if entity not in memory.placed}
+        accounts = {entity for entity in concerned if is_node[entity]}
         # First those whose subgraphs these may break up: left out, they would be in none.
-        mates = {e.id for e in self.memory.mates(touched | unplaced) if e.kind == kind}
-        adjacent = self._adjacent(touched | unplaced) - mates
-        beside = sorted(mates) + sorted(adjacent)
+        mates = {entity for entity in memory.mates(concerned) if is_node[entity]} - accounts
+        adjacent = self._adjacent(concerned) - mates - accounts
+        beside = [*sorted(mates, key=named.__getitem__), *sorted(adjacent, key=named.__getitem__)]
         found = candidates.explore(horizon, accounts, beside, limits)
         near = classical.vicinity(horizon, found, moment.known_bad, horizon.now_ms, limits)
-        bad = {account for account, distance in near.distances.items() if distance == 0}
-        all_pieces, crumbs = candidates.pieces(found, limits.variables_max)
-        placements: dict[Entity, Placement] = {}
-        ties: dict[Entity, tuple[Candidate, dict[Entity, Placement]]] = {}
-        gathered = []
-        concerned = accounts.union(beside)
+        pieces, crumbs = candidates.pieces(horizon, found, limits.variables_max)
+        placing = Placing(horizon, found, near, limits)
+        placements = placing.placements
+        around = accounts.union(beside)
+        placing.place_lone(around)
         for _ in range(_REPAIRS_MAX):
-            chosen = [piece for piece in all_pieces if not concerned.isdisjoint(piece)]
-            all_pieces = [piece for piece in all_pieces if concerned.isdisjoint(piece)]
-            for piece in chosen:
-                one = candidates.candidate(horizon, found, piece, bad, limits)
-                gathered.append(one)
-                placed = classical.place_accounts(one, found, near, kind)
-                placements.update(placed)
-                for attribute, members in one.shared.items():
-                    best = ties.get(attribute)
-                    if best is None or len(members) > len(best[0].shared[attribute]):
-                        ties[attribute] = (one, placed)
+            pieces = placing.place_pieces(pieces, around)
             # Whose subgraph these break up is concerned as well.
-            concerned = {e.id for e in self.memory.orphans(placements) if e.kind == kind}
-            if not concerned:
+            around = {entity for entity in memory.orphans(placements) if is_node[entity]}
+            if not around:
                 break
-        for entity in (touched | unplaced | ties.keys()) - placements.keys():
-            if entity.kind == kind:
-                placements[entity] = Placement(
-                    known_bad_near=near.near(entity), bad_rank=near.ranks.get(entity.id, 0.0)
-                )
-            else:
-                placements[entity] = classical.place_attribute(
-                    horizon, entity, ties.get(entity), near, limits
-                )
-        for entity in self.memory.orphans(placements):
-            left = self.memory.placed.get(entity, Placement())
+            placing.place_lone(around)
+        for entity in (concerned | placing.ties.keys()) - placements.keys():
+            placing.place(entity)
+        for entity in memory.orphans(placements):
+            left = memory.placed.get(entity, NOWHERE)
             placements[entity] = Placement(
                 degree=left.degree,
                 known_bad_near=left.known_bad_near,
                 bad_rank=left.bad_rank,
-                size=int(entity.kind == kind),
+                size=int(is_node[entity]),
             )
-        return placements, _Found(gathered, crumbs, len(found.hubs))
+        return placements, _Found(placing.gathered, crumbs, len(found.hubs))
 
-    def _adjacent(self, touched: set[Entity]) -> set[str]:
+    def _adjacent(self, touched: set[int]) -> set[int]:
         """Accounts beside a touched attribute: its degree may have changed, and their weights."""
-        adjacent: set[str] = set()
+        adjacent: set[int] = set()
+        named, is_node = self.horizon.entities.named, self.horizon.entities.is_node
         for entity in touched:
-            members = self.horizon.members.get(entity)
+            members = self.horizon.shared.get(entity)
             # Up to twice the hub limit: an attribute that has just become a hub unties them.
-            if members and len(members) <= 2 * self._limits.degree_max[entity.kind]:
+            if (
+                members
+                and not is_node[entity]
+                and len(members) <= 2 * self._limits.degree_max[named[entity].kind]
+            ):
                 adjacent.update(members)
         return adjacent
 
@@ -249,58 +242,64 @@ class Shard:
         Those come first whose accounts have moved most since they were last solved. Some of those
         for which there is no room take part in the next close.
         """
-        kind, memory = self.horizon.node_kind, self.memory
+        memory = self.memory
         rings = [one for one in found.pieces if one.subgraph]
-        changed = [one for one in rings if not memory.solved(one, kind)]
+        changed = [one for one in rings if not memory.solved(one)]
         changed.sort(key=self._ranking.key)
         most = self._limits.problems_max
         chosen = changed[:most]
         for one in changed[most : CARRIED * most]:
-            self._touched.update(Entity(kind, node) for node in one.nodes)
-        problems = tuple(
-            problem_of(self.horizon, one, f"{id_}|{n}") for n, one in enumerate(chosen)
-        )
-        for problem in problems:
-            self._note_solved(problem)
+            self._touched.update(one.numbers)
+        problems = []
+        for one, problem in problems_of(self.horizon, chosen, id_):
+            memory.note_solved(one.subgraph, (*one.numbers, *one.shared))
+            self._ranking.solved(problem)
+            problems.append(problem)
         left_out = {
             "size": found.crumbs,
             "hub": found.hubs,
             "unchanged": len(rings) - len(changed),
             "cap": len(changed) - len(chosen),
         }
-        return problems, {reason: number for reason, number in left_out.items() if number}
+        return tuple(problems), {reason: number for reason, number in left_out.items() if number}
 
-    def _note_solved(self, problem: Problem, *, placed: bool = False) -> None:
-        self.memory.note_solved(problem, placed=placed)
+    def _follow_solved(self, problem: Problem) -> None:
+        """Note a problem of a logged close, for those of its entities that the horizon holds."""
+        find = self.horizon.entities.find
+        found = [find(problem.entity, node) for node in problem.nodes]
+        found += [find(shared.entity, shared.id) for shared in problem.shared]
+        held = [number for number in found if number is not None]
+        self.memory.note_solved(problem.subgraph, held, placed=True)
         self._ranking.solved(problem)
 
     def _features(
         self,
-        placements: dict[Entity, Placement],
-        restated: set[Entity],
-        counts: dict[Entity, Entry],
+        placements: dict[int, Placement],
+        restated: set[int],
+        counted: dict[int, int],
         micro_batch: MicroBatch,
     ) -> list[FeatureUpdate]:
         """Updates for whoever was touched, restated or placed anew."""
-        wall_ms = micro_batch.closed_at_ms
+        wall_ms, memory, named = micro_batch.closed_at_ms, self.memory, self.horizon.entities.named
         clock_ms = self.horizon.now_ms if self._by_event_time else wall_ms
         source = Source(backend="window", micro_batch_id=micro_batch.micro_batch_id)
         scale = self._pipeline.stream.amount_scale
-        news = [e for e, where in placements.items() if self.memory.place(e, where, clock_ms)]
+        place = memory.place
+        news = [e for e, where in placements.items() if place(e, where, clock_ms)]
+        chosen = list(restated.union(news))
         updates = []
-        for entity in sorted(restated.union(news)):
-            placement = self.memory.placed[entity]
-            velocity = counts.get(entity, (0, 0))[0]
-            values = classical.values(self.horizon, entity, placement, velocity, scale)
-            values["subgraph_since_ms"] = self.memory.since_ms(entity)
+        found = classical.values(self.horizon, chosen, memory.placed, counted, scale)
+        for entity, values in zip(chosen, found, strict=True):
+            values["subgraph_since_ms"] = memory.since_ms(entity)
+            kind, id_ = named[entity]
             updates.append(
                 FeatureUpdate(
                     version=micro_batch.version,
                     pipeline=self._pipeline.name,
-                    entity=entity.kind,
-                    id=entity.id,
+                    entity=kind,
+                    id=id_,
                     group=GROUP,
-                    subgraph=placement.subgraph,
+                    subgraph=memory.placed[entity].subgraph,
                     event_time_ms=self.horizon.now_ms,
                     computed_at_ms=wall_ms,
                     values=values,
@@ -309,16 +308,14 @@ class Shard:
             )
         return updates
 
-    def _forget(self, placements: dict[Entity, Placement]) -> None:
-        """Let the memory go of what the horizon no longer holds."""
-        horizon = self.horizon
-        self.memory.forget(
-            entity
-            for entity in placements
-            if entity not in horizon.tallies
-            and entity not in horizon.members
-            and not (entity.kind == horizon.node_kind and entity.id in horizon)
-        )
+    def _release(self, placements: dict[int, Placement]) -> None:
+        """Let go of those who are in the horizon no more; their numbers are used again."""
+        named = self.horizon.entities.named
+        gone = [entity for entity in placements if not self.horizon.holds(entity)]
+        kind = self.horizon.node_kind
+        self._ranking.forget(named[entity].id for entity in gone if named[entity].kind == kind)
+        self.memory.forget(gone)
+        self.horizon.release(gone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,12 +325,3 @@ class _Found:
     pieces: list[Candidate]
     crumbs: int
     hubs: int
-
-
-def _counts(content: Content) -> dict[Entity, Entry]:
-    """Entity -> its entry, [events, amount, newest time]."""
-    return {
-        Entity(kind, id_): entry
-        for kind, tallies in content.tallies.items()
-        for id_, entry in tallies.items()
-    }

@@ -1,9 +1,9 @@
 """Slices of the horizon's structures, as they change, are kept, and are loaded again."""
 
-from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from enrichment.records.horizon_slice import SliceTally, SliceTie
+from enrichment.records import Aggregates, Links, Tallies
 
 
 class Origin(NamedTuple):
@@ -79,6 +79,15 @@ class Kept:
         self._late.pop(start_ms, None)
 
 
+@dataclass(slots=True)
+class Held:
+    """What a structure holds of a slice: columns by kind, those of ties by the attribute's."""
+
+    ties: dict[str, Links] = field(default_factory=dict)
+    tallies: dict[str, Tallies] = field(default_factory=dict)
+    aggregates: dict[str, Aggregates] = field(default_factory=dict)
+
+
 class Sliced(Protocol):
     """A structure of the horizon that can be kept slice by slice."""
 
@@ -90,14 +99,8 @@ class Sliced(Protocol):
     def kept(self) -> Kept:
         """Which of them have changed since they were kept."""
 
-    def entries(self, start_ms: int) -> tuple[list[SliceTie], list[SliceTally]] | None:
+    def entries(self, start_ms: int) -> Held | None:
         """What the slice holds; None if it has left."""
 
-    def load(
-        self,
-        start_ms: int,
-        ties: Iterable[SliceTie],
-        tallies: Iterable[SliceTally],
-        through: Through,
-    ) -> None:
+    def load(self, start_ms: int, held: Held, through: Through) -> None:
         """Hold this of the slice, or more of it; it goes that far."""

@@ -8,9 +8,11 @@ offset from which digests are read again, and what comes from before it is passe
 
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
 from enrichment.records.horizon_slice import HorizonSlice
 from enrichment.window.horizon import Horizon
-from enrichment.window.slices import Sliced, Through
+from enrichment.window.slices import Held, Sliced, Through
 
 PART_ENTRIES_MAX = 20_000  # of ties and tallies: some 1.5 MB of JSON
 
@@ -51,7 +53,8 @@ class Snapshot:
             newest = max(whole, key=lambda parts: parts[0].version)
             through = Through(newest[0].closes, newest[0].digests, newest[0].late)
             for part in newest.values():
-                structure.load(start_ms, part.ties, part.tallies, through)
+                held = Held(part.ties, part.tallies, part.aggregates)
+                structure.load(start_ms, held, through)
                 now_ms[shard] = max(now_ms.get(shard, 0), part.horizon_ms)
         for shard, at_ms in now_ms.items():
             horizons[shard].advance(at_ms)
@@ -96,14 +99,11 @@ class Snapshot:
     ) -> Iterator[HorizonSlice]:
         """The slice in records that fit in a message; none if it has left."""
         shard, name, start_ms = slice_
-        if (entries := structure.entries(start_ms)) is None:
+        if (held := structure.entries(start_ms)) is None:
             return
-        ties, tallies = entries
         late = structure.kept.late(start_ms, through.digests)
-        size = PART_ENTRIES_MAX
-        count = max(1, -(-max(len(ties), len(tallies)) // size))
-        for part in range(count):
-            chosen = slice(part * size, (part + 1) * size)
+        parts = list(_parted(held))
+        for part, one in enumerate(parts):
             yield HorizonSlice(
                 pipeline=self._pipeline,
                 shard=shard,
@@ -115,10 +115,29 @@ class Snapshot:
                 version=version,
                 late=late,
                 part=part,
-                parts=count,
-                ties=tuple(ties[chosen]),
-                tallies=tuple(tallies[chosen]),
+                parts=len(parts),
+                ties=one.ties,
+                tallies=one.tallies,
+                aggregates=one.aggregates,
             )
+
+
+def _parted(held: Held) -> Iterator[Held]:
+    """What is held in parts that fit in a message; one at least."""
+    part, room = Held(), PART_ENTRIES_MAX
+    for field in ("ties", "tallies", "aggregates"):
+        for kind, columns in getattr(held, field).items():
+            at = 0
+            while at < len(columns):
+                if room == 0:
+                    yield part
+                    part, room = Held(), PART_ENTRIES_MAX
+                taken = min(room, len(columns) - at)
+                rows = (column[at : at + taken] for column in msgspec.structs.astuple(columns))
+                getattr(part, field)[kind] = type(columns)(*rows)
+                at += taken
+                room -= taken
+    yield part
 
 
 def _named(horizon: Horizon, name: str) -> Sliced | None:

@@ -1,15 +1,18 @@
 """Small pipelines, digests and graphs for the tests of the window stage."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from enrichment.pipelines import Pipeline
-from enrichment.records import Aggregate, Digest, Link, MicroBatch, Tally
+from enrichment.records import Aggregates, Digest, Links, MicroBatch, Tallies
 from enrichment.window.content import Content
+from enrichment.window.entities import Entity
+from enrichment.window.graph import DIRECT
 from enrichment.window.horizon import Horizon
 from enrichment.window.partition import Log, Partition
+from enrichment.window.sliding import Sliding
 
 PANE_MS = 10
 SIZE_MS = 40
@@ -67,10 +70,9 @@ def digest(
     start_ms = events[0][0] // PANE_MS * PANE_MS
     assert all(start_ms <= event[0] < start_ms + PANE_MS for event in events)
     newest_ms = max(event[0] for event in events)
-    tallies: dict[str, list[Tally]] = {"account": [], "device": []}
-    for at_ms, account, device, payee, amount in events:
-        tallies["device"].append(Tally(device, 1, amount, at_ms))
-        tallies["account"] += [Tally(id_, 1, amount, at_ms) for id_ in {account, payee} - {""}]
+    parties = [(id_, e[4]) for e in events for id_ in sorted({e[1], e[3]} - {""})]
+    devices = [(e[2], e[4]) for e in events]
+    paid = [e for e in events if e[3]]
     return Digest(
         pipeline="p",
         shard=shard,
@@ -81,16 +83,33 @@ def digest(
         offset_last=0,
         progress_ms=newest_ms if progress_ms is None else progress_ms,
         events=len(events),
+        newest_ms=newest_ms,
         links={
-            "account~device": tuple(Link(e[1], e[2], 1, e[4], e[0]) for e in events),
-            "account>payee": tuple(Link(e[1], e[3], 1, e[4], e[0]) for e in events if e[3]),
+            "account~device": _links([(e[1], e[2], e) for e in events]),
+            "account>payee": _links([(e[1], e[3], e) for e in paid]),
         },
-        tallies={kind: tuple(entries) for kind, entries in tallies.items()},
+        tallies={"account": _tallies(parties), "device": _tallies(devices)},
         aggregates={
-            "paid": tuple(Aggregate(e[1], 1, e[4] * 10_000, e[0]) for e in events),
-            "risk": tuple(Aggregate(e[2], 1, e[4] * 10_000, e[0]) for e in events),
+            "paid": _aggregates([(e[1], e[4]) for e in events]),
+            "risk": _aggregates([(e[2], e[4]) for e in events]),
         },
     )
+
+
+def _links(rows: list[tuple[str, str, Event]]) -> Links:
+    """A row for each event, as it comes: pairs may come twice."""
+    a, b = [row[0] for row in rows], [row[1] for row in rows]
+    events = [row[2] for row in rows]
+    return Links(a, b, [1] * len(rows), [e[4] for e in events], [e[0] for e in events])
+
+
+def _tallies(rows: list[tuple[str, int]]) -> Tallies:
+    return Tallies([row[0] for row in rows], [1] * len(rows), [row[1] for row in rows])
+
+
+def _aggregates(rows: list[tuple[str, int]]) -> Aggregates:
+    sums = [row[1] * 10_000 for row in rows]
+    return Aggregates([row[0] for row in rows], [1] * len(rows), sums)
 
 
 def progress(progress_ms: int, *, source: int = 0) -> Digest:
@@ -131,6 +150,63 @@ def horizon(events: Iterable[Event], now_ms: int | None = None, **bounds: int) -
     if now_ms is not None:
         built.advance(now_ms)
     return built
+
+
+class TieKey(NamedTuple):
+    """Account and attribute of that kind, or with kind `>` source and target of a direct link."""
+
+    kind: str
+    a: str
+    b: str
+
+
+class Tie(NamedTuple):
+    """What a horizon holds of a tie."""
+
+    events: int
+    amount_minor: int
+    newest_ms: int
+    first_ms: int
+
+
+def ties(built: Horizon) -> dict[TieKey, Tie]:
+    """The ties of a horizon by name, as its adjacency has them; both ways, or the test fails."""
+    named, found = built.entities.named, {}
+    first_ms = built.first_ms([t for row in both(built) for t in row.values()])
+    for table, way_back in ((built.shared, built.shared), (built.outgoing, built.incoming)):
+        direct = table is not built.shared
+        for a, row in table.items():
+            for b, tie in row.items():
+                assert way_back[b][a] == tie
+                if named[a].kind == built.node_kind:
+                    key = TieKey(DIRECT if direct else named[b].kind, named[a].id, named[b].id)
+                    sums = (built.ties.events, built.ties.amount_minor, built.tie_newest_ms)
+                    found[key] = Tie(*(int(column[tie]) for column in sums), first_ms[tie])
+    assert len(found) == built.ties.size
+    assert sum(map(len, built.incoming.values())) == sum(map(len, built.outgoing.values()))
+    return found
+
+
+def both(built: Horizon) -> list[dict[int, int]]:
+    """All rows of the adjacency."""
+    return [*built.shared.values(), *built.outgoing.values()]
+
+
+def tallies(built: Horizon, totals: Sliding | None = None) -> dict[Entity, tuple[int, int]]:
+    """Events and amounts of who is in a horizon, or in one of its spans."""
+    sums = built.tallies if totals is None else totals
+    found = {
+        built.entities.named[number]: (int(sums.events[number]), int(sums.amount_minor[number]))
+        for number in sums.parts.nonzero()[0].tolist()
+    }
+    assert len(found) == sums.size
+    return found
+
+
+def numbers(built: Horizon, names: Iterable[str], kind: str = "account") -> list[int]:
+    """The numbers of those that have one."""
+    found = [built.entities.find(kind, name) for name in names]
+    return [number for number in found if number is not None]
 
 
 class Run:

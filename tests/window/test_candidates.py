@@ -42,8 +42,8 @@ EVENTS = st.lists(
 
 def candidates(built: Horizon, touched: set[str]) -> tuple[Neighbourhood, list[Candidate]]:
     """The candidate subgraphs around the touched accounts."""
-    found = explore(built, touched, (), LIMITS)
-    all_pieces, _ = pieces(found, LIMITS.variables_max)
+    found = explore(built, numbers(built, touched), (), LIMITS)
+    all_pieces, _ = pieces(built, found, LIMITS.variables_max)
     gathered = [candidate(built, found, piece, set(), LIMITS) for piece in all_pieces]
     return found, [one for one in gathered if one.subgraph]
 
