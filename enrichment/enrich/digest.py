@@ -15,7 +15,8 @@ TUPLES_MAX: Final = 4_000  # some 300 kB of JSON: well below any broker's messag
 MICRO: Final = 1_000_000
 
 # The columns of links, tallies or aggregates, in the order in which their record has them. The
-# records' Structs are written alike.
+# records' Structs are written alike, and would take 2 µs more for each digest (measured): they look
+# whether their columns are of one length, which these are.
 Columns = tuple[Sequence[Any], ...]
 Named = tuple[str, str, Columns]  # digest field, name within it, its columns
 # One group's event times, amounts, ids by role and values by aggregate.
@@ -176,7 +177,8 @@ class DigestBuilder:
         roles = {role: _located(ids) for role, ids in zip(self._roles, rest, strict=False)}
         values = rest[len(self._roles) :]
         named = [
-            ("links", name, _links(roles[a], roles[b], amounts, times)) for name, a, b in self._links
+            ("links", name, _links(roles[a], roles[b], amounts, times))
+            for name, a, b in self._links
         ]
         for kind, of_kind in self._kinds.items():
             if len(of_kind) == 1:
@@ -191,10 +193,13 @@ class DigestBuilder:
 
 def _located(ids: Sequence[str | None]) -> _Ids:
     """The ids with their places."""
-    last = dict(zip(ids, range(len(ids)), strict=True))
+    places = range(len(ids))
+    last = dict(zip(ids, places, strict=True))
     if len(last) == len(ids):
         return _Ids(ids, last, frozenset())
-    return _Ids(ids, last, set(range(len(ids))).difference(last.values()))
+    earlier = set(places)
+    earlier.difference_update(last.values())
+    return _Ids(ids, last, earlier)
 
 
 def _tallies(located: _Ids, amounts: Sequence[int]) -> Columns:
@@ -253,13 +258,11 @@ def _links(a: _Ids, b: _Ids, amounts: Sequence[int], times: Sequence[int]) -> Co
 
 def _aggregates(located: _Ids, values: Sequence[float | None]) -> Columns:
     """(ids, counts, sums in millionths) of the values that are known."""
-    if None not in values:
-        return _tallies(located, [round(value * MICRO) for value in values])
-    known = [
-        None if value is None else id_ for id_, value in zip(located.ids, values, strict=True)
-    ]
     sums = [0 if value is None else round(value * MICRO) for value in values]
-    return _tallies(_located(known), sums)
+    if None in values:
+        valued = zip(located.ids, values, strict=True)
+        located = _located([None if value is None else id_ for id_, value in valued])
+    return _tallies(located, sums)
 
 
 def _together(
@@ -276,9 +279,9 @@ def _together(
     return _located(ids), sums
 
 
-def _bodies(named: Sequence[Named]) -> list[dict[str, dict[str, Columns]]]:
+def _bodies(named: Sequence[Named]) -> list[dict[str, Any]]:
     """The columns of a pane, in bodies of at most TUPLES_MAX rows."""
-    bodies: list[dict[str, dict[str, Columns]]] = [{}]
+    bodies: list[dict[str, Any]] = [{}]
     room = TUPLES_MAX
     for field, name, columns in named:
         at, rows = 0, len(columns[0])
