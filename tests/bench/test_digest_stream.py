@@ -34,7 +34,8 @@ def test_each_payment_is_counted_once() -> None:
     accounts: Counter[str] = Counter()
     for one in digests(made):
         shards[one.shard] += one.events
-        accounts.update({t.id: t.events for t in one.tallies.get("account", ())})
+        if tallies := one.tallies.get("account"):
+            accounts.update(dict(zip(tallies.ids, tallies.events, strict=True)))
     del shards[""]  # words of progress
     assert shards == Counter(payment.region for payment in payments)
     assert accounts == Counter(payment.account_id for payment in payments)

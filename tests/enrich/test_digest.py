@@ -1,6 +1,7 @@
 """Digests: what windowing adds up is exactly what was enriched, however it was batched or split."""
 
 from collections import Counter
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from enrichment.enrich import digest as digests
 from enrichment.enrich.decode import Decoder
 from enrichment.enrich.digest import MICRO, DigestBuilder
 from enrichment.enrich.events import Event
-from enrichment.records import Digest
+from enrichment.records import Aggregates, Digest, Links, Tallies
 from tests.enrich.streams import CARD, CARDS, PAYMENTS, RATING, TRUST, columns, event, payment
 from tests.feature.cached import NOW_MS
 
@@ -48,28 +49,42 @@ EVENTS = st.builds(
 
 def digested(builder: DigestBuilder, *events: Event) -> list[Digest]:
     """The digests of these events of partition 0, as whoever reads the topic decodes them."""
-    found = builder.digests([0] * len(events), range(len(events)), columns(*events), NOW_MS)
-    return msgspec.json.decode(msgspec.json.encode(found), type=list[Digest])
+    return read(builder.digests([0] * len(events), range(len(events)), columns(*events), NOW_MS))
+
+
+def read(written: list[Digest]) -> list[Digest]:
+    """The digests as they come over the wire, where they are what the record would write."""
+    wire = msgspec.json.encode(written)
+    found = msgspec.json.decode(wire, type=list[Digest])
+    assert msgspec.json.encode(found) == wire
+    return found
+
+
+def rows(columns: Links | Tallies | Aggregates) -> list[tuple[Any, ...]]:
+    """What stands in columns, row by row."""
+    return list(zip(*msgspec.structs.astuple(columns), strict=True))
 
 
 def merged(found: list[Digest]) -> Sums:
     """Everything that the digests count, added up by pane and shard as windowing does."""
     sums: Sums = {}
 
-    def add(key: tuple[str, ...], counts: tuple[int, int, int]) -> None:
+    def add(key: tuple[str, ...], events: int, amount: int, newest_ms: int = 0) -> None:
         entry = sums.setdefault(key, [0, 0, 0])
-        entry[0] += counts[0]
-        entry[1] += counts[1]
-        entry[2] = max(entry[2], counts[2])
+        entry[0] += events
+        entry[1] += amount
+        entry[2] = max(entry[2], newest_ms)
 
     for each in found:
         where = (each.shard, str(each.pane_start_ms))
         for name, links in each.links.items():
-            for link in links:
-                add((*where, name, link.a, link.b), msgspec.structs.astuple(link)[2:])
+            for a, b, *counts in rows(links):
+                add((*where, name, a, b), *counts)
         for kind, tallies in each.tallies.items():
-            for tally in tallies:
-                add((*where, kind, tally.id), msgspec.structs.astuple(tally)[1:])
+            for id_, *counts in rows(tallies):
+                add((*where, kind, id_), *counts)
+        # A time per entity is not told, only the digest's own.
+        add(where, each.events, 0, each.newest_ms)
     return sums
 
 
@@ -79,15 +94,19 @@ def counted(events: list[Event]) -> Sums:
     for each in events:
         where = (each.shard, str(each.occurred_at_ms // PANE_MS * PANE_MS))
         roles = each.entities
-        keys: list[tuple[str, ...]] = [(*where, kind, id_) for kind, id_ in roles.items()]
+        amount, at_ms = each.amount_minor, each.occurred_at_ms
+        counts: dict[tuple[str, ...], tuple[int, int]] = {
+            (*where, kind, id_): (amount, 0) for kind, id_ in roles.items()
+        }
         for a, b in (("account", "device"), ("account", "beneficiary")):
             if a in roles and b in roles:
-                keys.append((*where, f"{a}~{b}", roles[a], roles[b]))
-        for key in keys:
+                counts[*where, f"{a}~{b}", roles[a], roles[b]] = (amount, at_ms)
+        counts[where] = (0, at_ms)
+        for key, (amount, at_ms) in counts.items():
             entry = sums.setdefault(key, [0, 0, 0])
             entry[0] += 1
-            entry[1] += each.amount_minor
-            entry[2] = max(entry[2], each.occurred_at_ms)
+            entry[1] += amount
+            entry[2] = max(entry[2], at_ms)
     return sums
 
 
@@ -101,16 +120,16 @@ def test_digests_add_up_to_the_events(batches: list[list[tuple[int, Event]]]) ->
         if batch:
             partitions = [partition for partition, _ in batch]
             offsets = range(offset, offset + len(batch))
-            read = columns(*[each for _, each in batch])
-            written = builder.digests(partitions, offsets, read, NOW_MS)
-            found += msgspec.json.decode(msgspec.json.encode(written), type=list[Digest])
+            events = columns(*[each for _, each in batch])
+            found += read(builder.digests(partitions, offsets, events, NOW_MS))
         offset += len(batch)
         list(builder.progress())
-    events = [each for batch in batches for _, each in batch]
-    assert merged(found) == counted(events)
-    assert sum(each.events for each in found) == len(events)
+    all_events = [each for batch in batches for _, each in batch]
+    assert merged(found) == counted(all_events)
+    assert sum(each.events for each in found) == len(all_events)
     assert all(digest.pane_end_ms - digest.pane_start_ms == PANE_MS for digest in found)
     assert all(digest.offset_first <= digest.offset_last for digest in found)
+    assert all(d.pane_start_ms <= d.newest_ms < d.pane_end_ms for d in found)
 
 
 @given(events=st.lists(EVENTS, min_size=1, max_size=12), tuples_max=st.integers(1, 5))
@@ -126,7 +145,7 @@ def test_a_large_digest_is_split_without_loss(events: list[Event], tuples_max: i
     for digest in found:
         assert digest.parts == parts[digest.shard, digest.pane_start_ms]
         assert 0 <= digest.part < digest.parts
-        tuples = [*digest.links.values(), *digest.tallies.values()]
+        tuples: list[Links | Tallies] = [*digest.links.values(), *digest.tallies.values()]
         assert 0 < sum(map(len, tuples)) <= tuples_max
 
 
@@ -135,10 +154,8 @@ def test_a_label_is_an_aggregate_in_exact_millionths() -> None:
     decoder, builder = Decoder(CARDS), DigestBuilder(CARDS)
     events = [decoded(decoder, event(CARD, is_fraud=fraud, amount=0.1)) for fraud in (1, 0, 1, ...)]
     [found] = digested(builder, *events)
-    [risk] = found.aggregates["risk_week"]
-    assert (risk.id, risk.count, risk.sum_micro) == ("13", 3, 2 * MICRO)
-    [amount] = found.aggregates["amount_week"]
-    assert (amount.count, amount.sum_micro) == (4, 400_000)
+    assert rows(found.aggregates["risk_week"]) == [("13", 3, 2 * MICRO)]
+    assert rows(found.aggregates["amount_week"]) == [("11", 4, 400_000)]
 
 
 def test_an_event_between_a_user_and_itself_counts_once() -> None:
@@ -146,7 +163,37 @@ def test_an_event_between_a_user_and_itself_counts_once() -> None:
     builder = DigestBuilder(TRUST)
     rating = decoded(Decoder(TRUST), event(RATING, source=6, target=6))
     [found] = digested(builder, rating)
-    assert [(tally.id, tally.events) for tally in found.tallies["user"]] == [("6", 1)]
+    tallies = found.tallies["user"]
+    assert (tallies.ids, tallies.events) == (["6"], [1])
+
+
+@given(pairs=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=12))
+def test_a_user_counts_in_whichever_role(pairs: list[tuple[int, int]]) -> None:
+    """Tallies of a kind with two roles, and links within it, are those of the events."""
+    decoder = Decoder(TRUST)
+    events = [decoded(decoder, event(RATING, source=a, target=b)) for a, b in pairs]
+    [found] = digested(DigestBuilder(TRUST), *events)
+    users = Counter(str(user) for pair in pairs for user in set(pair))
+    assert Counter({id_: count for id_, count, _ in rows(found.tallies["user"])}) == users
+    links = {(a, b): count for a, b, count, *_ in rows(found.links["source>target"])}
+    assert links == Counter((str(a), str(b)) for a, b in pairs)
+
+
+def test_a_pair_that_meets_again_is_one_link() -> None:
+    """Also where both have been with others since, and whichever event was the newest."""
+    met = [("a1", "d1", 3), ("a1", "d1", 5), ("a1", "d1", 4), ("a1", "d2", 6), ("a2", "d1", 7)]
+    events = [
+        decoded(DECODER, payment(account_id=account, device_id=device, occurred_at=at_ms))
+        for account, device, at_ms in [(a, d, NOW_MS - NOW_MS % PANE_MS + ms) for a, d, ms in met]
+    ]
+    [found] = digested(DigestBuilder(PAYMENTS), *events)
+    links = found.links["account~device"]
+    newest = [at_ms % PANE_MS for at_ms in links.newest_ms]
+    assert sorted(zip(links.a, links.b, links.events, newest, strict=True)) == [
+        ("a1", "d1", 3, 5),
+        ("a1", "d2", 1, 6),
+        ("a2", "d1", 1, 7),
+    ]
 
 
 def test_progress_is_the_newest_time_that_a_source_has_shown() -> None:

@@ -21,7 +21,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from enrichment.lab.servers import LocalServers
-from enrichment.records import Digest, Link, MicroBatch, Tally
+from enrichment.records import Digest, Links, MicroBatch, Tallies
 from enrichment.stream.to_end import read_to_end
 from enrichment.stream.topics import (
     DIGESTS,
@@ -111,6 +111,7 @@ class Enrichers:
     def _digest(self, source: int, shard: str, at_ms: int, accounts: tuple[str, ...]) -> Digest:
         start_ms = at_ms // PANE_MS * PANE_MS
         counts = Counter(f"{shard}-{account}" for account in accounts)
+        ids, events, times = list(counts), list(counts.values()), [at_ms] * len(counts)
         return Digest(
             pipeline=self.name,
             shard=shard,
@@ -120,13 +121,12 @@ class Enrichers:
             offset_first=0,
             offset_last=0,
             progress_ms=at_ms,
+            newest_ms=at_ms if accounts else 0,
             events=len(accounts),
-            links={"account~device": tuple(Link(a, "d", n, n, at_ms) for a, n in counts.items())}
+            links={"account~device": Links(ids, ["d"] * len(ids), events, events, times)}
             if accounts
             else {},
-            tallies={"account": tuple(Tally(a, n, n, at_ms) for a, n in counts.items())}
-            if accounts
-            else {},
+            tallies={"account": Tallies(ids, events, events)} if accounts else {},
         )
 
 

@@ -16,7 +16,15 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from enrichment.lab.servers import LocalServers
-from enrichment.records import Digest, FeatureUpdate, Link, MicroBatch, Outcome, OutcomeKind, Tally
+from enrichment.records import (
+    Digest,
+    FeatureUpdate,
+    Links,
+    MicroBatch,
+    Outcome,
+    OutcomeKind,
+    Tallies,
+)
 from enrichment.stream.topics import (
     DIGESTS,
     FEATURES,
@@ -121,7 +129,7 @@ class Field:
         """A digest of payments by those accounts from one device; of no accounts, progress."""
         self._number += 1
         start_ms = START_MS + window * SIZE_MS + pane * PANE_MS
-        newest_ms = start_ms + 1
+        newest_ms, count = start_ms + 1, len(accounts)
         return Digest(
             pipeline=self.name,
             shard=SHARD if accounts else "",
@@ -131,13 +139,18 @@ class Field:
             offset_first=self._number,
             offset_last=self._number,
             progress_ms=newest_ms,
-            events=len(accounts),
-            links={"account~device": tuple(Link(one, "d", 1, 100, newest_ms) for one in accounts)}
+            newest_ms=newest_ms if accounts else 0,
+            events=count,
+            links={
+                "account~device": Links(
+                    [*accounts], ["d"] * count, [1] * count, [100] * count, [newest_ms] * count
+                )
+            }
             if accounts
             else {},
             tallies={
-                "account": tuple(Tally(one, 1, 100, newest_ms) for one in accounts),
-                "device": (Tally("d", len(accounts), 100 * len(accounts), newest_ms),),
+                "account": Tallies([*accounts], [1] * count, [100] * count),
+                "device": Tallies(["d"], [count], [100 * count]),
             }
             if accounts
             else {},

@@ -18,7 +18,18 @@ RAW: Final = st.sampled_from([b"{}", b'{"a":1}', b"[1,2]", b"null", b'"x"']).map
 def any_record(record: type[Any]) -> st.SearchStrategy[Any]:
     """Instances of that record with every field given."""
     hints = typing.get_type_hints(record, include_extras=True)
+    if all(get_origin(hint) is list for hint in hints.values()):
+        return st.integers(0, 2).flatmap(lambda rows: columns(record, hints, rows))
     return st.builds(record, **{name: any_value(hint) for name, hint in hints.items()})
+
+
+def columns(record: type[Any], hints: dict[str, Any], rows: int) -> st.SearchStrategy[Any]:
+    """Instances of a record of columns, which are of one length."""
+    cells = {name: any_value(get_args(hint)[0]) for name, hint in hints.items()}
+    return st.builds(
+        record,
+        **{name: st.lists(cell, min_size=rows, max_size=rows) for name, cell in cells.items()},
+    )
 
 
 def any_value(hint: Any) -> st.SearchStrategy[Any]:

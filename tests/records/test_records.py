@@ -96,15 +96,45 @@ def test_what_is_no_number_does_not_get_far(number: float) -> None:
         msgspec.json.decode(wire, type=FeatureUpdate)
 
 
-def test_links_and_tallies_travel_as_arrays() -> None:
-    """At full load they are most of a digest's bytes."""
-    wire = (
-        b'{"pipeline":"p","shard":"s","pane_start_ms":0,"pane_end_ms":1,"source_partition":0,'
-        b'"offset_first":0,"offset_last":9,"progress_ms":1,"links":{"a~b":[["x","y",2,30,1]]}}'
+DIGEST = (
+    b'{"pipeline":"p","shard":"s","pane_start_ms":0,"pane_end_ms":1,"source_partition":0,'
+    b'"offset_first":0,"offset_last":9,"progress_ms":1,%s}'
+)
+
+
+def test_what_a_digest_counts_travels_in_columns() -> None:
+    """At full load it is most of a digest's bytes: no name and no bracket is there twice."""
+    wire = DIGEST % (
+        b'"links":{"a~b":[["x","x"],["y","z"],[2,1],[30,5],[1,0]]},'
+        b'"tallies":{"a":[["x"],[3],[35]]},"aggregates":{"risk":[["x"],[3],[2000000]]}'
     )
     digest = msgspec.json.decode(wire, type=Digest)
-    assert (digest.links["a~b"][0].events, digest.links["a~b"][0].amount_minor) == (2, 30)
+    links, tallies, risk = digest.links["a~b"], digest.tallies["a"], digest.aggregates["risk"]
+    assert (links.b, links.events, links.amount_minor, links.newest_ms) == (
+        ["y", "z"],
+        [2, 1],
+        [30, 5],
+        [1, 0],
+    )
+    assert (tallies.ids, tallies.events, tallies.amount_minor) == (["x"], [3], [35])
+    assert (risk.ids, risk.count, risk.sum_micro) == (["x"], [3], [2_000_000])
+    assert (len(links), len(tallies), len(risk)) == (2, 1, 1)
     assert msgspec.json.encode(digest) == wire
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        b'"links":{"a":[["x"],["y"],[1],[30],[]]}',
+        b'"links":{"a":[[],["y"],[],[],[]]}',
+        b'"tallies":{"a":[["x","y"],[1,2],[30]]}',
+        b'"aggregates":{"a":[["x"],[1,2],[30]]}',
+    ],
+)
+def test_columns_of_different_lengths_are_refused(columns: bytes) -> None:
+    """A reader is never left with half a row, and is told where the digest is wrong."""
+    with pytest.raises(msgspec.ValidationError, match=r"columns of different lengths.*\$\."):
+        msgspec.json.decode(DIGEST % columns, type=Digest)
 
 
 STARTS = st.integers(0, 4_102_444_800_000)  # to the year 2100
