@@ -19,10 +19,10 @@ from enrichment.window.slices import Held, Kept, Through
 from enrichment.window.sliding import Batch, Sliding
 
 # What one of each takes with its share of dictionaries and of columns that have room for more
-# (measured with tracemalloc, over graphs of different shapes).
-TIE_BYTES: Final = 420
-NODE_BYTES: Final = 330
-ROW_BYTES: Final = 20  # of a batch: a number, events and an amount
+# (measured with tracemalloc, by least squares over graphs of different shapes).
+TIE_BYTES: Final = 270
+NODE_BYTES: Final = 420
+ROW_BYTES: Final = 24  # of a batch: a number, events and an amount
 
 DIRECT: Final = ">"  # stands where a shared link's attribute kind would
 _DIRECT: Final = 0  # its code

@@ -19,8 +19,8 @@ from enrichment.window.graph import ROW_BYTES, Graph
 from enrichment.window.slices import NEW, Origin, Sliced
 from enrichment.window.span import Span
 
-EDGES_MAX: Final = 2_000_000  # some .9 GB with an average of two slices a tie
-NODES_MAX: Final = 2_000_000  # some .7 GB of tallies
+EDGES_MAX: Final = 2_000_000  # some .65 GB with an average of two slices a tie
+NODES_MAX: Final = 2_000_000  # some .95 GB of tallies
 SPAN_BYTES: Final = 30  # an entity in the totals of a span: columns with room for more
 
 

@@ -17,12 +17,12 @@ from enrichment.records import Digest, MicroBatch
 from enrichment.records.horizon_slice import HorizonSlice
 from enrichment.window.close import Chunk
 from enrichment.window.content import Content
-from enrichment.window.graph import TieKey
 from enrichment.window.horizon import Horizon
 from enrichment.window.partition import Log, Partition
 from enrichment.window.snapshot import Snapshot
 from enrichment.window.watermark import NOTHING_KNOWN, WatermarkState
-from tests.window.sketch import PANE_MS, SIZE_MS, Event, digest, pipeline, progress
+from tests.window import sketch
+from tests.window.sketch import PANE_MS, SIZE_MS, Event, TieKey, digest, pipeline, progress
 
 SHARDS: Final = "stu"
 START_MS: Final = 1_000_000
@@ -235,7 +235,7 @@ def graph(worker: Partition) -> dict[tuple[str, TieKey], tuple[int, int, int]]:
     return {
         (name, key): (tie.events, tie.amount_minor, tie.newest_ms)
         for name in SHARDS
-        for key, tie in worker.horizon(name).ties.items()
+        for key, tie in sketch.ties(worker.horizon(name)).items()
     }
 
 
@@ -253,6 +253,6 @@ def graph_of(world: World, worker: Partition) -> dict[tuple[str, TieKey], tuple[
                 content.add(one)
                 horizon.fold(content, entry.offset)
         horizon.advance(worker.horizon(name).now_ms)
-        for key, tie in horizon.ties.items():
+        for key, tie in sketch.ties(horizon).items():
             found[name, key] = (tie.events, tie.amount_minor, tie.newest_ms)
     return found

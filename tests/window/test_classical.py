@@ -10,17 +10,12 @@ from hypothesis import strategies as st
 from enrichment.records import Outcome, OutcomeKind
 from enrichment.window.candidates import Limits, candidate, explore, pieces
 from enrichment.window.classical import DAMPING, Placement, place_accounts, values, vicinity
-from enrichment.window.graph import Entity
+from enrichment.window.entities import Entity
 from enrichment.window.horizon import Horizon
 from enrichment.window.known_bad import KnownBad
 from enrichment.window.span import span_name
-from tests.window.sketch import (
-    SIZE_MS,
-    Event,
-    content,
-    horizon,
-    pipeline,
-)
+from tests.window import sketch
+from tests.window.sketch import SIZE_MS, Event, content, horizon, numbers, pipeline
 
 nx.pagerank(nx.path_graph(2))  # loads scipy, which takes longer than hypothesis gives a test
 LIMITS = Limits.of(pipeline())
@@ -65,24 +60,31 @@ def test_features_agree_with_networkx(events: list[Event], bad: set[str]) -> Non
     known_bad = KnownBad()
     for account in bad:
         known_bad.add(outcome(account))
-    found = explore(built, ACCOUNTS, (), LIMITS)
+    found = explore(built, numbers(built, ACCOUNTS), (), LIMITS)
     near = vicinity(built, found, known_bad, 10, LIMITS)
     whole = nx.Graph()
-    whole.add_nodes_from(found.weights)
-    for device, members in built.members.items():
-        if 2 <= len(members) <= LIMITS.degree_max[device.kind]:
+    users: dict[str, set[str]] = {}
+    for _, account, device in sketch.ties(built):
+        whole.add_node(account)
+        users.setdefault(device, set()).add(account)
+    for members in users.values():
+        if 2 <= len(members) <= LIMITS.degree_max["device"]:
             whole.add_edges_from(itertools.combinations(members, 2))
+    lone = {built.entities.named[number].id for number in found.lone}
+    assert lone == set(nx.isolates(whole))
     sources = bad & set(whole)
     distances = nx.multi_source_dijkstra_path_length(whole, sources) if sources else {}
     ranks = ranks_of_networkx(found.weights, set(distances), sources)
-    for piece in pieces(found, LIMITS.variables_max)[0]:
+    placed = dict[str, Placement]()
+    for piece in pieces(built, found, LIMITS.variables_max)[0]:
         one = candidate(built, found, piece, bad, LIMITS)
         inner = whole.subgraph(piece)
         cores, triangles = nx.core_number(inner), nx.triangles(inner)
         pairs = list(itertools.combinations(piece, 2))
         mass = sum(found.weights[a].get(b, 0) for a, b in pairs) / 16
-        for entity, placement in place_accounts(one, found, near, "account").items():
-            account = entity.id
+        for number, placement in place_accounts(one, found, near).items():
+            account = built.entities.named[number].id
+            placed[account] = placement
             near_bad = 1 / (1 + distances[account]) if account in distances else 0.0
             assert placement[:3] == (one.subgraph, whole.degree(account), len(piece))
             assert placement.density == pytest.approx(mass / len(pairs) if pairs else 0.0)
@@ -90,6 +92,9 @@ def test_features_agree_with_networkx(events: list[Event], bad: set[str]) -> Non
             assert placement.triangles == triangles[account]
             assert placement.known_bad_near == pytest.approx(near_bad)
             assert placement.bad_rank == pytest.approx(ranks.get(account, 0.0), abs=2e-6)
+    assert placed.keys() | lone == set(whole)
+    for account in lone:
+        assert near.near(account) == float(account in bad)
 
 
 def ranks_of_networkx(
@@ -101,13 +106,22 @@ def ranks_of_networkx(
     graph = nx.Graph()
     graph.add_nodes_from(reached)
     graph.add_weighted_edges_from(
-        (one, other, w) for one in reached for other, w in weights[one].items()
+        (one, other, w) for one in reached for other, w in weights.get(one, {}).items()
     )
     start = {account: 1 / len(bad) for account in bad}
     ranks: dict[str, float] = nx.pagerank(
         graph, alpha=DAMPING, personalization=start, dangling=start, tol=1e-10, max_iter=1_000
     )
     return ranks
+
+
+def features(
+    built: Horizon, id_: str, kind: str = "account", *, velocity: int = 0, scale: int = 1
+) -> dict[str, float]:
+    """The features of one entity; none of one that the horizon has never seen."""
+    found = numbers(built, [id_], kind)
+    placed = dict.fromkeys(found, Placement())
+    return next(values(built, found, placed, dict.fromkeys(found, velocity), scale), {})
 
 
 SPANS = st.lists(
@@ -149,7 +163,10 @@ def test_spans_agree_with_counting(
             ]
             for account in "abc":
                 own = [event for event in kept if event[1] == account]
-                found = values(built, Entity("account", account), Placement(), 0, 1)
+                found = features(built, account)
+                if not found:
+                    assert own == []
+                    continue
                 assert found[span.events_name] == len(own)
                 assert found[span.amount_name] == sum(event[4] for event in own)
 
@@ -169,12 +186,12 @@ def test_tallies_and_aggregates_agree_with_counting(events: list[Event]) -> None
     built = horizon(events, now_ms=10)
     for account in {event[1] for event in events}:
         own = [event for event in events if event[1] == account]
-        found = values(built, Entity("account", account), Placement(), 3, 100)
+        found = features(built, account, velocity=3, scale=100)
         assert found["events"] == found["paid_count"] == len(own)
         assert found["amount"] == pytest.approx(sum(event[4] for event in own) / 100)
         assert found["paid_mean"] == pytest.approx(sum(e[4] for e in own) / 100 / len(own))
         assert found["velocity_short"] == 3
-    device = values(built, Entity("device", events[0][2]), Placement(), 0, 100)
+    device = features(built, events[0][2], "device", scale=100)
     assert device["risk_count"] == 0
     assert "risk_mean" not in device  # all too young
     assert "triangles" not in device
@@ -185,11 +202,13 @@ def test_a_known_bad_device_is_one_step_from_its_accounts() -> None:
     built = horizon([(0, "a", "d", "", 1), (0, "b", "e", "", 1), (0, "a", "e", "", 1)], now_ms=10)
     known_bad = KnownBad()
     known_bad.add(outcome("d", entity="device"))
-    near = vicinity(built, explore(built, ["a"], (), LIMITS), known_bad, 10, LIMITS)
-    assert near.near(Entity("account", "a")) == 1 / 2
-    assert near.near(Entity("account", "b")) == 1 / 3
-    assert near.near_attribute(Entity("device", "d"), ["a"]) == 1
-    assert near.near_attribute(Entity("device", "e"), ["a", "b"]) == 1 / 3
+    found = explore(built, numbers(built, ["a"]), (), LIMITS)
+    near = vicinity(built, found, known_bad, 10, LIMITS)
+    assert near.near("a") == 1 / 2
+    assert near.near("b") == 1 / 3
+    first, second = numbers(built, ["d", "e"], "device")
+    assert near.near_attribute(first, numbers(built, ["a"])) == 1
+    assert near.near_attribute(second, numbers(built, ["a", "b"])) == 1 / 3
 
 
 def test_nothing_is_known_before_it_was_decided() -> None:

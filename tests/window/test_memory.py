@@ -1,13 +1,10 @@
 """A shard remembers who lies in which subgraph, and forgets nobody whom a change concerns."""
 
-from enrichment.records import Problem, Shared
 from enrichment.window.candidates import Candidate
 from enrichment.window.classical import Placement
-from enrichment.window.graph import Entity
 from enrichment.window.memory import Memory
 
-A, B, C = (Entity("account", id_) for id_ in "abc")
-DEVICE = Entity("device", "d")
+A, B, C, DEVICE, NEW = range(5)
 
 
 def test_who_is_left_behind_is_an_orphan() -> None:
@@ -17,7 +14,7 @@ def test_who_is_left_behind_is_an_orphan() -> None:
         memory.place(entity, Placement(subgraph="one"), 5)
     assert memory.orphans({A: Placement(subgraph="two")}) == {B, C, DEVICE}
     assert memory.orphans({A: Placement(subgraph="one")}) == set()
-    assert memory.orphans({Entity("account", "new"): Placement(subgraph="two")}) == set()
+    assert memory.orphans({NEW: Placement(subgraph="two")}) == set()
 
 
 def test_mates_are_all_who_lie_in_the_same_subgraph() -> None:
@@ -27,7 +24,7 @@ def test_mates_are_all_who_lie_in_the_same_subgraph() -> None:
         memory.place(entity, Placement(subgraph="one"), 5)
     memory.place(C, Placement(), 5)
     assert memory.mates([A]) == memory.mates([DEVICE, C]) == {A, B, DEVICE}
-    assert memory.mates([C, Entity("account", "new")]) == set()
+    assert memory.mates([C, NEW]) == set()
 
 
 def test_the_time_of_the_last_change_is_kept() -> None:
@@ -48,37 +45,23 @@ def test_solved_is_the_last_problem_of_each_entity() -> None:
         edges=((0, 1, 16), (1, 2, 16)),
         known_bad=(),
         subgraph="one",
+        numbers=(A, B, C),
         shared={DEVICE: (0, 1)},
     )
     memory = Memory()
-    memory.note_solved(problem("one", ("a", "b", "c"), DEVICE))
-    assert memory.solved(piece, "account")
-    memory.note_solved(problem("two", ("c", "x", "y")))
-    assert not memory.solved(piece, "account")
+    memory.note_solved("one", [A, B, C, DEVICE])
+    assert memory.solved(piece)
+    memory.note_solved("two", [C, NEW])
+    assert not memory.solved(piece)
 
 
 def test_what_has_left_the_horizon_is_forgotten() -> None:
     """Nothing is kept of an entity that is forgotten."""
     memory = Memory()
     memory.place(A, Placement(subgraph="one"), 5)
-    memory.note_solved(problem("one", ("a", "b", "c")), placed=True)
+    memory.note_solved("one", [A, B, C], placed=True)
     memory.forget([A, B, C])
     assert memory.placed == {}
     assert not memory._subgraphs
     assert not memory._members
     assert not memory._solved
-
-
-def problem(subgraph: str, nodes: tuple[str, ...], *shared: Entity) -> Problem:
-    """A problem on those nodes."""
-    return Problem(
-        problem_id="p",
-        subgraph=subgraph,
-        entity="account",
-        nodes=nodes,
-        weights=(),
-        shared=tuple(
-            Shared(entity=one.kind, id=one.id, members=(0, 1), events=1, amount_minor=0)
-            for one in shared
-        ),
-    )

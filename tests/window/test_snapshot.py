@@ -3,14 +3,16 @@
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enrichment.records.horizon_slice import HorizonSlice
 from enrichment.window import snapshot
 from enrichment.window.horizon import Horizon
-from enrichment.window.slices import Origin, Through
+from enrichment.window.slices import Held, Origin, Through
 from enrichment.window.snapshot import Snapshot
+from tests.window import sketch
 from tests.window.sketch import Event, content, pipeline
 
 SHARD = "s"
@@ -34,16 +36,30 @@ def new() -> Horizon:
 def state(horizon: Horizon) -> Any:
     """All that a close looks at."""
     return (
-        {key: (tie.events, tie.amount_minor, tie.newest_ms, tie.slices)
-         for key, tie in horizon.ties.items()},
-        horizon.tallies,
-        [span.totals for span in horizon.spans],
+        sketch.ties(horizon),
+        sketch.tallies(horizon),
+        [sketch.tallies(horizon, span.totals) for span in horizon.spans],
         [running.totals for running in horizon.aggregates],
-        {a: set(row) for a, row in horizon.attributes.items()},
-        {a: set(row) for a, row in horizon.outgoing.items()},
-        horizon.estimated_bytes,
+        {
+            (structure.name, start_ms): rows(structure.entries(start_ms))
+            for structure in horizon.structures
+            for start_ms in range(0, 1_000, 10)
+        },
+        horizon.estimated_bytes,  # with all batches of a slice made one, as they are now
         horizon.now_ms,
-    )  # fmt: skip
+    )
+
+
+def rows(held: Held | None) -> set[tuple[object, ...]] | None:
+    """What is held, row by row."""
+    if held is None:
+        return None
+    return {
+        (kind, *row)
+        for columns in (held.ties, held.tallies, held.aggregates)
+        for kind, column in columns.items()
+        for row in zip(*msgspec.structs.astuple(column), strict=True)
+    }
 
 
 def write(topic: Topic, records: Iterable[tuple[str, HorizonSlice | None]]) -> None:
@@ -126,6 +142,6 @@ def test_late_digests_are_held_once() -> None:
     write(topic, kept.changes(SHARD, horizon, Through(0, 8), 8))
     _, again = loaded(topic)
     again.fold(content([(0, "a", "x", "", 1)]), 7, Origin(late=7))
-    assert [tie.events for tie in again.ties.values()] == [1]
+    assert [tie.events for tie in sketch.ties(again).values()] == [1]
     again.fold(content([(0, "a", "x", "", 1)]), 8, Origin(late=8))
-    assert [tie.events for tie in again.ties.values()] == [2]
+    assert [tie.events for tie in sketch.ties(again).values()] == [2]
