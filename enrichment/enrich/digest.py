@@ -177,7 +177,7 @@ class DigestBuilder:
         roles = {role: _located(ids) for role, ids in zip(self._roles, rest, strict=False)}
         values = rest[len(self._roles) :]
         named = [
-            ("links", name, _links(roles[a], roles[b], amounts, times))
+            ("link_columns", name, _links(roles[a], roles[b], amounts, times))
             for name, a, b in self._links
         ]
         for kind, of_kind in self._kinds.items():
@@ -185,9 +185,9 @@ class DigestBuilder:
                 found = _tallies(roles[of_kind[0]], amounts)
             else:
                 found = _tallies(*_together([roles[role].ids for role in of_kind], amounts))
-            named.append(("tallies", kind, found))
+            named.append(("tally_columns", kind, found))
         for (name, role, _), column in zip(self._aggregates, values, strict=True):
-            named.append(("aggregates", name, _aggregates(roles[role], column)))
+            named.append(("aggregate_columns", name, _aggregates(roles[role], column)))
         return named
 
 

@@ -4,6 +4,9 @@ What it counts stands in columns: a reader takes each at once, in a fifth of the
 per entity takes.
 """
 
+from collections.abc import Iterable
+from typing import Annotated, Any
+
 import msgspec
 
 
@@ -13,14 +16,45 @@ def _of_one_length(*columns: list[str] | list[int]) -> None:
         raise ValueError("columns of different lengths")
 
 
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class Link(msgspec.Struct, frozen=True, array_like=True):
+    """Two entities that appeared in the same events, as 0.1.0 wrote it."""
+
+    a: str
+    b: str
+    events: int
+    amount_minor: int
+    newest_ms: int
+
+
+class Tally(msgspec.Struct, frozen=True, array_like=True):
+    """One entity's events in the pane, as 0.1.0 wrote it."""
+
+    id: str
+    events: int
+    amount_minor: int
+    newest_ms: int
+
+
+class Aggregate(msgspec.Struct, frozen=True, array_like=True):
+    """One entity's values of one `[[aggregates]]` field, as 0.1.0 wrote it."""
+
+    id: str
+    count: int
+    sum_micro: int
+    newest_ms: int
+
+
 class Links(msgspec.Struct, frozen=True, array_like=True):
     """Pairs of entities that appeared in the same events: how often, for how much, when last."""
 
     a: list[str]
     b: list[str]
-    events: list[int]
-    amount_minor: list[int]
-    newest_ms: list[int]
+    events: list[Int64]
+    amount_minor: list[Int64]
+    newest_ms: list[Int64]
 
     def __post_init__(self) -> None:
         """Raise ValueError where a row is not whole."""
@@ -35,8 +69,8 @@ class Tallies(msgspec.Struct, frozen=True, array_like=True):
     """Entities of one kind, each with its events and their amount."""
 
     ids: list[str]
-    events: list[int]
-    amount_minor: list[int]
+    events: list[Int64]
+    amount_minor: list[Int64]
 
     def __post_init__(self) -> None:
         """Raise ValueError where a row is not whole."""
@@ -69,8 +103,8 @@ class Aggregates(msgspec.Struct, frozen=True, array_like=True):
 class Digest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one transaction of one enricher saw of one shard in one pane of event time.
 
-    `links` is keyed by link name (`account~device`, `source>target`), `tallies` by entity kind,
-    `aggregates` by aggregate name. A digest without events is *progress*: it says only how far its
+    Links are keyed by link name (`account~device`, `source>target`), tallies by entity kind,
+    aggregates by aggregate name. A digest without events is *progress*: it says only how far its
     source partition has come. A pane too large for one message is split into `parts`.
     """
 
@@ -88,6 +122,35 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     events: int = 0
     part: int = 0
     parts: int = 1
-    links: dict[str, Links] = {}
-    tallies: dict[str, Tallies] = {}
-    aggregates: dict[str, Aggregates] = {}
+    link_columns: dict[str, Links] = {}
+    tally_columns: dict[str, Tallies] = {}
+    aggregate_columns: dict[str, Aggregates] = {}
+    # The same row by row, as 0.1.0 wrote it: read, and no longer written.
+    links: dict[str, tuple[Link, ...]] = {}
+    tallies: dict[str, tuple[Tally, ...]] = {}
+    aggregates: dict[str, tuple[Aggregate, ...]] = {}
+
+
+def in_columns(digest: Digest) -> Digest:
+    """The digest as it is written now: itself, unless it was written by 0.1.0."""
+    if not (digest.links or digest.tallies or digest.aggregates):
+        return digest
+    newest_ms = [t.newest_ms for tallies in digest.tallies.values() for t in tallies]
+    return msgspec.structs.replace(
+        digest,
+        newest_ms=max(newest_ms, default=0),
+        link_columns={name: Links(*_columns(rows, 5)) for name, rows in digest.links.items()},
+        tally_columns={kind: Tallies(*_columns(rows, 3)) for kind, rows in digest.tallies.items()},
+        aggregate_columns={
+            name: Aggregates(*_columns(rows, 3)) for name, rows in digest.aggregates.items()
+        },
+        links={},
+        tallies={},
+        aggregates={},
+    )
+
+
+def _columns(rows: Iterable[msgspec.Struct], columns: int) -> list[list[Any]]:
+    """The first columns of these rows."""
+    found = [msgspec.structs.astuple(row)[:columns] for row in rows]
+    return [[row[at] for row in found] for at in range(columns)]

@@ -14,6 +14,7 @@ from enum import Enum
 from enrichment.pipelines import Pipeline
 from enrichment.records import Digest, MicroBatch, Outcome
 from enrichment.window.close import Chunk, LoggedClose
+from enrichment.window.content import HASH_SCHEME
 from enrichment.window.partition import Log, Partition
 from enrichment.window.shard import Moment, Shard
 
@@ -23,7 +24,8 @@ class Finding(Enum):
 
     SAME = "same"
     DIFFERENT = "different"  # its digests are all there, and give another content
-    INCOMPLETE = "incomplete"  # some of its digests are gone: nothing can be said
+    # Some of its digests are gone, or 0.1.0 hashed it, otherwise than we do: nothing can be said.
+    INCOMPLETE = "incomplete"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,8 @@ class Replay(Partition):
         """Derive the close again where all of its digests are there."""
         batch = logged.micro_batch
         del self._left[batch.micro_batch_id]
-        if chunk.offset_first != logged.offset_first or chunk.offset_first < 0:
+        complete = chunk.offset_first == logged.offset_first and chunk.offset_first >= 0
+        if not complete or not batch.content_hash.startswith(HASH_SCHEME):
             shard.follow(logged, chunk)
             self.compared.append(Compared(micro_batch=batch, finding=Finding.INCOMPLETE))
             return

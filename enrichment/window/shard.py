@@ -18,7 +18,7 @@ from enrichment.window import candidates, classical
 from enrichment.window.candidates import Candidate, Limits
 from enrichment.window.classical import Placement
 from enrichment.window.close import Chunk, LoggedClose, Windows
-from enrichment.window.content import Content
+from enrichment.window.content import HASH_SCHEME, Content
 from enrichment.window.entities import Entity
 from enrichment.window.horizon import Changes, Horizon
 from enrichment.window.known_bad import KnownBad
@@ -112,7 +112,9 @@ class Shard:
         for problem in batch.problems:
             self._follow_solved(problem)
         complete = chunk.offset_first == logged.offset_first
-        return not complete or chunk.content.hash() == batch.content_hash
+        if not complete or not batch.content_hash.startswith(HASH_SCHEME):
+            return True
+        return chunk.content.hash() == batch.content_hash
 
     def close(self, chunk: Chunk, cause: Cause, moment: Moment) -> Close:
         """Close a chunk that `windows` took off."""

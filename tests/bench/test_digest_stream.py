@@ -34,7 +34,7 @@ def test_each_payment_is_counted_once() -> None:
     accounts: Counter[str] = Counter()
     for one in digests(made):
         shards[one.shard] += one.events
-        if tallies := one.tallies.get("account"):
+        if tallies := one.tally_columns.get("account"):
             accounts.update(dict(zip(tallies.ids, tallies.events, strict=True)))
     del shards[""]  # words of progress
     assert shards == Counter(payment.region for payment in payments)

@@ -77,10 +77,10 @@ def merged(found: list[Digest]) -> Sums:
 
     for each in found:
         where = (each.shard, str(each.pane_start_ms))
-        for name, links in each.links.items():
+        for name, links in each.link_columns.items():
             for a, b, *counts in rows(links):
                 add((*where, name, a, b), *counts)
-        for kind, tallies in each.tallies.items():
+        for kind, tallies in each.tally_columns.items():
             for id_, *counts in rows(tallies):
                 add((*where, kind, id_), *counts)
         # A time per entity is not told, only the digest's own.
@@ -145,7 +145,10 @@ def test_a_large_digest_is_split_without_loss(events: list[Event], tuples_max: i
     for digest in found:
         assert digest.parts == parts[digest.shard, digest.pane_start_ms]
         assert 0 <= digest.part < digest.parts
-        tuples: list[Links | Tallies] = [*digest.links.values(), *digest.tallies.values()]
+        tuples: list[Links | Tallies] = [
+            *digest.link_columns.values(),
+            *digest.tally_columns.values(),
+        ]
         assert 0 < sum(map(len, tuples)) <= tuples_max
 
 
@@ -154,8 +157,8 @@ def test_a_label_is_an_aggregate_in_exact_millionths() -> None:
     decoder, builder = Decoder(CARDS), DigestBuilder(CARDS)
     events = [decoded(decoder, event(CARD, is_fraud=fraud, amount=0.1)) for fraud in (1, 0, 1, ...)]
     [found] = digested(builder, *events)
-    assert rows(found.aggregates["risk_week"]) == [("13", 3, 2 * MICRO)]
-    assert rows(found.aggregates["amount_week"]) == [("11", 4, 400_000)]
+    assert rows(found.aggregate_columns["risk_week"]) == [("13", 3, 2 * MICRO)]
+    assert rows(found.aggregate_columns["amount_week"]) == [("11", 4, 400_000)]
 
 
 def test_an_event_between_a_user_and_itself_counts_once() -> None:
@@ -163,7 +166,7 @@ def test_an_event_between_a_user_and_itself_counts_once() -> None:
     builder = DigestBuilder(TRUST)
     rating = decoded(Decoder(TRUST), event(RATING, source=6, target=6))
     [found] = digested(builder, rating)
-    tallies = found.tallies["user"]
+    tallies = found.tally_columns["user"]
     assert (tallies.ids, tallies.events) == (["6"], [1])
 
 
@@ -174,8 +177,8 @@ def test_a_user_counts_in_whichever_role(pairs: list[tuple[int, int]]) -> None:
     events = [decoded(decoder, event(RATING, source=a, target=b)) for a, b in pairs]
     [found] = digested(DigestBuilder(TRUST), *events)
     users = Counter(str(user) for pair in pairs for user in set(pair))
-    assert Counter({id_: count for id_, count, _ in rows(found.tallies["user"])}) == users
-    links = {(a, b): count for a, b, count, *_ in rows(found.links["source>target"])}
+    assert Counter({id_: count for id_, count, _ in rows(found.tally_columns["user"])}) == users
+    links = {(a, b): count for a, b, count, *_ in rows(found.link_columns["source>target"])}
     assert links == Counter((str(a), str(b)) for a, b in pairs)
 
 
@@ -187,7 +190,7 @@ def test_a_pair_that_meets_again_is_one_link() -> None:
         for account, device, at_ms in [(a, d, NOW_MS - NOW_MS % PANE_MS + ms) for a, d, ms in met]
     ]
     [found] = digested(DigestBuilder(PAYMENTS), *events)
-    links = found.links["account~device"]
+    links = found.link_columns["account~device"]
     newest = [at_ms % PANE_MS for at_ms in links.newest_ms]
     assert sorted(zip(links.a, links.b, links.events, newest, strict=True)) == [
         ("a1", "d1", 3, 5),

@@ -123,10 +123,10 @@ class Enrichers:
             progress_ms=at_ms,
             newest_ms=at_ms if accounts else 0,
             events=len(accounts),
-            links={"account~device": Links(ids, ["d"] * len(ids), events, events, times)}
+            link_columns={"account~device": Links(ids, ["d"] * len(ids), events, events, times)}
             if accounts
             else {},
-            tallies={"account": Tallies(ids, events, events)} if accounts else {},
+            tally_columns={"account": Tallies(ids, events, events)} if accounts else {},
         )
 
 

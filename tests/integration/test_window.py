@@ -141,14 +141,14 @@ class Field:
             progress_ms=newest_ms,
             newest_ms=newest_ms if accounts else 0,
             events=count,
-            links={
+            link_columns={
                 "account~device": Links(
                     [*accounts], ["d"] * count, [1] * count, [100] * count, [newest_ms] * count
                 )
             }
             if accounts
             else {},
-            tallies={
+            tally_columns={
                 "account": Tallies([*accounts], [1] * count, [100] * count),
                 "device": Tallies(["d"], [count], [100 * count]),
             }

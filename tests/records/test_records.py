@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enrichment.records import RECORDS, Digest, FeatureUpdate, Job, MicroBatch
+from enrichment.records.digest import in_columns
 from enrichment.records.micro_batch import SEQUENCE_MAX, feature_version, micro_batch_id
 from enrichment.stream.schemas import record_schema
 from tests.records.builders import any_record
@@ -105,11 +106,15 @@ DIGEST = (
 def test_what_a_digest_counts_travels_in_columns() -> None:
     """At full load it is most of a digest's bytes: no name and no bracket is there twice."""
     wire = DIGEST % (
-        b'"links":{"a~b":[["x","x"],["y","z"],[2,1],[30,5],[1,0]]},'
-        b'"tallies":{"a":[["x"],[3],[35]]},"aggregates":{"risk":[["x"],[3],[2000000]]}'
+        b'"link_columns":{"a~b":[["x","x"],["y","z"],[2,1],[30,5],[1,0]]},'
+        b'"tally_columns":{"a":[["x"],[3],[35]]},"aggregate_columns":{"risk":[["x"],[3],[2000000]]}'
     )
     digest = msgspec.json.decode(wire, type=Digest)
-    links, tallies, risk = digest.links["a~b"], digest.tallies["a"], digest.aggregates["risk"]
+    links, tallies, risk = (
+        digest.link_columns["a~b"],
+        digest.tally_columns["a"],
+        digest.aggregate_columns["risk"],
+    )
     assert (links.b, links.events, links.amount_minor, links.newest_ms) == (
         ["y", "z"],
         [2, 1],
@@ -125,16 +130,39 @@ def test_what_a_digest_counts_travels_in_columns() -> None:
 @pytest.mark.parametrize(
     "columns",
     [
-        b'"links":{"a":[["x"],["y"],[1],[30],[]]}',
-        b'"links":{"a":[[],["y"],[],[],[]]}',
-        b'"tallies":{"a":[["x","y"],[1,2],[30]]}',
-        b'"aggregates":{"a":[["x"],[1,2],[30]]}',
+        b'"link_columns":{"a":[["x"],["y"],[1],[30],[]]}',
+        b'"link_columns":{"a":[[],["y"],[],[],[]]}',
+        b'"tally_columns":{"a":[["x","y"],[1,2],[30]]}',
+        b'"aggregate_columns":{"a":[["x"],[1,2],[30]]}',
     ],
 )
 def test_columns_of_different_lengths_are_refused(columns: bytes) -> None:
     """A reader is never left with half a row, and is told where the digest is wrong."""
     with pytest.raises(msgspec.ValidationError, match=r"columns of different lengths.*\$\."):
         msgspec.json.decode(DIGEST % columns, type=Digest)
+
+
+def test_what_0_1_0_wrote_is_read() -> None:
+    """Row by row, with a time in each: the same columns come of it."""
+    rows = (
+        b'"events":3,"links":{"a~b":[["x","y",2,30,1],["x","z",1,5,0]]},'
+        b'"tallies":{"a":[["x",3,35,1]]},"aggregates":{"risk":[["x",3,2000000,1]]}'
+    )
+    columns = (
+        b'"newest_ms":1,"events":3,'
+        b'"link_columns":{"a~b":[["x","x"],["y","z"],[2,1],[30,5],[1,0]]},'
+        b'"tally_columns":{"a":[["x"],[3],[35]]},"aggregate_columns":{"risk":[["x"],[3],[2000000]]}'
+    )
+    old, new = (msgspec.json.decode(DIGEST % wire, type=Digest) for wire in (rows, columns))
+    assert in_columns(old) == new
+    assert in_columns(new) is new
+
+
+def test_what_no_column_can_hold_is_refused() -> None:
+    """Columns are of 64 bits: a larger number is an error of the record, not of its reader."""
+    wire = DIGEST % b'"tally_columns":{"a":[["x"],[1],[9223372036854775808]]}'
+    with pytest.raises(msgspec.ValidationError, match=r"\$\.tally_columns"):
+        msgspec.json.decode(wire, type=Digest)
 
 
 STARTS = st.integers(0, 4_102_444_800_000)  # to the year 2100

@@ -84,12 +84,12 @@ def digest(
         progress_ms=newest_ms if progress_ms is None else progress_ms,
         events=len(events),
         newest_ms=newest_ms,
-        links={
+        link_columns={
             "account~device": _links([(e[1], e[2], e) for e in events]),
             "account>payee": _links([(e[1], e[3], e) for e in paid]),
         },
-        tallies={"account": _tallies(parties), "device": _tallies(devices)},
-        aggregates={
+        tally_columns={"account": _tallies(parties), "device": _tallies(devices)},
+        aggregate_columns={
             "paid": _aggregates([(e[1], e[4]) for e in events]),
             "risk": _aggregates([(e[2], e[4]) for e in events]),
         },
@@ -180,8 +180,12 @@ def ties(built: Horizon) -> dict[TieKey, Tie]:
                 assert way_back[b][a] == tie
                 if named[a].kind == built.node_kind:
                     key = TieKey(DIRECT if direct else named[b].kind, named[a].id, named[b].id)
-                    sums = (built.ties.events, built.ties.amount_minor, built.tie_newest_ms)
-                    found[key] = Tie(*(int(column[tie]) for column in sums), first_ms[tie])
+                    found[key] = Tie(
+                        events=int(built.ties.events[tie]),
+                        amount_minor=int(built.ties.amount_minor[tie]),
+                        newest_ms=int(built.tie_newest_ms[tie]),
+                        first_ms=first_ms[tie],
+                    )
     assert len(found) == built.ties.size
     assert sum(map(len, built.incoming.values())) == sum(map(len, built.outgoing.values()))
     return found

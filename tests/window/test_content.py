@@ -40,7 +40,8 @@ def merged(batches: list[list[Event]]) -> Content:
 
 def named(content: Content) -> dict[tuple[str, ...], tuple[int, ...]]:
     """What was counted, by names."""
-    ids, found = content.ids, {}
+    found: dict[tuple[str, ...], tuple[int, ...]] = {}
+    ids = content.ids
     for name, links in content.links.items():
         for a, b, *sums in zip(*(column.tolist() for column in links), strict=True):
             found[name, ids[a], ids[b]] = tuple(sums)
