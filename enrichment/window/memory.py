@@ -12,30 +12,31 @@ class Memory:
     Entities are known by number. Bounded by the horizon: who leaves that is forgotten.
     """
 
-    __slots__ = ("_members", "_since_ms", "_solved", "_subgraphs", "placed")
+    __slots__ = ("_members", "_solved", "_subgraphs", "placed", "since_ms")
 
     def __init__(self) -> None:
         self.placed: dict[int, Placement] = {}
+        # When the entity's subgraph last changed.
+        self.since_ms: dict[int, int] = {}
         # Entity -> hash of its candidate subgraph, and the way back. "" is left out.
         self._subgraphs: dict[int, str] = {}
         self._members: dict[str, set[int]] = {}
-        self._since_ms: dict[int, int] = {}
         # Entity -> hash of the subgraph of the last problem that it was part of.
         self._solved: dict[int, str] = {}
 
-    def place(self, entity: int, placement: Placement, now_ms: int) -> bool:
-        """Note where the entity lies now; whether that is news."""
-        news = self.placed.get(entity) != placement
-        self.placed[entity] = placement
-        before = self._subgraphs.get(entity, "")
-        if entity not in self._since_ms or before != placement.subgraph:
-            self._since_ms[entity] = now_ms
-            self._assign(entity, before, placement.subgraph)
+    def place(self, placements: dict[int, Placement], now_ms: int) -> list[int]:
+        """Note where entities lie now; for whom that is news."""
+        placed, since_ms, subgraphs = self.placed, self.since_ms, self._subgraphs
+        news = []
+        for entity, placement in placements.items():
+            if placed.get(entity) != placement:
+                placed[entity] = placement
+                news.append(entity)
+            before = subgraphs.get(entity, "")
+            if entity not in since_ms or before != placement.subgraph:
+                since_ms[entity] = now_ms
+                self._assign(entity, before, placement.subgraph)
         return news
-
-    def since_ms(self, entity: int) -> int:
-        """When the entity's subgraph last changed."""
-        return self._since_ms[entity]
 
     def subgraph(self, entity: int) -> str:
         """The hash of the candidate subgraph that the entity lies in, or ""."""
@@ -77,7 +78,7 @@ class Memory:
         for entity in entities:
             self.placed.pop(entity, None)
             self._solved.pop(entity, None)
-            self._since_ms.pop(entity, None)
+            self.since_ms.pop(entity, None)
             self._assign(entity, self._subgraphs.get(entity, ""), "")
 
     def _assign(self, entity: int, before: str, after: str) -> None:

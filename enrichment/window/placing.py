@@ -1,6 +1,7 @@
 """Where those lie whom a close concerns: piece by piece, and then who is in none."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from enrichment.window import candidates, classical
@@ -9,6 +10,7 @@ from enrichment.window.classical import Placement, Vicinity
 from enrichment.window.horizon import Horizon
 
 NOWHERE: Final = Placement()
+DEGREES_MAX: Final = 1_024  # more, and hubs' placements are made anew
 _LONE: Final = Placement(size=1)
 
 
@@ -56,16 +58,27 @@ class Placing:
                     self.ties[attribute] = (one, placed)
         return others
 
-    def place(self, entity: int) -> None:
-        """Place one that is in no piece: an attribute, or an account without ties."""
-        if self._horizon.entities.is_node[entity]:
-            self.placements[entity] = self._beside(entity, size=0)
-        else:
-            self.placements[entity] = classical.place_attribute(
-                self._horizon, entity, self.ties.get(entity), self._near, self._limits
-            )
+    def place_others(self, entities: Iterable[int]) -> None:
+        """Place those who are in no piece: attributes, and accounts without ties."""
+        is_node, shared = self._horizon.entities.is_node, self._horizon.shared
+        some_are_bad = bool(self._near.known_bad.kinds)
+        for entity in entities:
+            if is_node[entity]:
+                self.placements[entity] = self._beside(entity, size=0)
+            elif some_are_bad or entity in self.ties:
+                self.placements[entity] = classical.place_attribute(
+                    self._horizon, entity, self.ties.get(entity), self._near, self._limits
+                )
+            else:  # most by far
+                self.placements[entity] = _used_by(len(shared.get(entity, ())))
 
     def _beside(self, account: int, size: int) -> Placement:
         name = self._horizon.entities.named[account].id
         rank = self._near.ranks.get(name, 0.0)
         return Placement(size=size, known_bad_near=self._near.near(name), bad_rank=rank)
+
+
+@lru_cache(maxsize=DEGREES_MAX)
+def _used_by(degree: int) -> Placement:
+    """Where an attribute lies that ties nobody. One for all of a degree: soon compared."""
+    return Placement(degree=degree)

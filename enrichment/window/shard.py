@@ -211,8 +211,7 @@ class Shard:
             if not around:
                 break
             placing.place_lone(around)
-        for entity in (concerned | placing.ties.keys()) - placements.keys():
-            placing.place(entity)
+        placing.place_others((concerned | placing.ties.keys()) - placements.keys())
         for entity in memory.orphans(placements):
             left = memory.placed.get(entity, NOWHERE)
             placements[entity] = Placement(
@@ -226,15 +225,14 @@ class Shard:
     def _adjacent(self, touched: set[int]) -> set[int]:
         """Accounts beside a touched attribute: its degree may have changed, and their weights."""
         adjacent: set[int] = set()
-        named, is_node = self.horizon.entities.named, self.horizon.entities.is_node
+        entities, shared = self.horizon.entities, self.horizon.shared
+        named, is_node, degree_max = entities.named, entities.is_node, self._limits.degree_max
         for entity in touched:
-            members = self.horizon.shared.get(entity)
+            members = shared.get(entity)
+            if members is None or is_node[entity]:
+                continue
             # Up to twice the hub limit: an attribute that has just become a hub unties them.
-            if (
-                members
-                and not is_node[entity]
-                and len(members) <= 2 * self._limits.degree_max[named[entity].kind]
-            ):
+            if len(members) <= 2 * degree_max[named[entity].kind]:
                 adjacent.update(members)
         return adjacent
 
@@ -282,27 +280,27 @@ class Shard:
         micro_batch: MicroBatch,
     ) -> list[FeatureUpdate]:
         """Updates for whoever was touched, restated or placed anew."""
-        wall_ms, memory, named = micro_batch.closed_at_ms, self.memory, self.horizon.entities.named
-        clock_ms = self.horizon.now_ms if self._by_event_time else wall_ms
+        horizon, memory, version = self.horizon, self.memory, micro_batch.version
+        wall_ms, event_time_ms = micro_batch.closed_at_ms, horizon.now_ms
+        clock_ms = event_time_ms if self._by_event_time else wall_ms
         source = Source(backend="window", micro_batch_id=micro_batch.micro_batch_id)
-        scale = self._pipeline.stream.amount_scale
-        place = memory.place
-        news = [e for e, where in placements.items() if place(e, where, clock_ms)]
-        chosen = list(restated.union(news))
+        chosen = list(restated.union(memory.place(placements, clock_ms)))
+        name, scale = self._pipeline.name, self._pipeline.stream.amount_scale
+        named, placed, since_ms = horizon.entities.named, memory.placed, memory.since_ms
         updates = []
-        found = classical.values(self.horizon, chosen, memory.placed, counted, scale)
+        found = classical.values(horizon, chosen, placed, counted, scale)
         for entity, values in zip(chosen, found, strict=True):
-            values["subgraph_since_ms"] = memory.since_ms(entity)
+            values["subgraph_since_ms"] = since_ms[entity]
             kind, id_ = named[entity]
             updates.append(
                 FeatureUpdate(
-                    version=micro_batch.version,
-                    pipeline=self._pipeline.name,
+                    version=version,
+                    pipeline=name,
                     entity=kind,
                     id=id_,
                     group=GROUP,
-                    subgraph=memory.placed[entity].subgraph,
-                    event_time_ms=self.horizon.now_ms,
+                    subgraph=placed[entity].subgraph,
+                    event_time_ms=event_time_ms,
                     computed_at_ms=wall_ms,
                     values=values,
                     source=source,

@@ -3,7 +3,7 @@
 import types
 import typing
 from enum import Enum
-from typing import Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, get_args, get_origin
 
 import msgspec
 from hypothesis import strategies as st
@@ -36,6 +36,8 @@ def any_value(hint: Any) -> st.SearchStrategy[Any]:
     """Values of one type."""
     simple = {int: INTEGERS, float: NUMBERS, str: TEXTS, bool: st.booleans(), msgspec.Raw: RAW}
     simple |= {bytes: st.binary(max_size=8), type(None): st.none()}
+    if get_origin(hint) is Annotated:  # INTEGERS are within the bounds that any record states
+        return any_value(get_args(hint)[0])
     if hint in simple:
         return simple[hint]
     origin, arguments = get_origin(hint), get_args(hint)

@@ -10,8 +10,7 @@ A, B, C, DEVICE, NEW = range(5)
 def test_who_is_left_behind_is_an_orphan() -> None:
     """When part of a subgraph gets another, the rest of it has none, its devices included."""
     memory = Memory()
-    for entity in (A, B, C, DEVICE):
-        memory.place(entity, Placement(subgraph="one"), 5)
+    memory.place(dict.fromkeys((A, B, C, DEVICE), Placement(subgraph="one")), 5)
     assert memory.orphans({A: Placement(subgraph="two")}) == {B, C, DEVICE}
     assert memory.orphans({A: Placement(subgraph="one")}) == set()
     assert memory.orphans({NEW: Placement(subgraph="two")}) == set()
@@ -20,9 +19,8 @@ def test_who_is_left_behind_is_an_orphan() -> None:
 def test_mates_are_all_who_lie_in_the_same_subgraph() -> None:
     """Of an account or of a device; who lies in none has none."""
     memory = Memory()
-    for entity in (A, B, DEVICE):
-        memory.place(entity, Placement(subgraph="one"), 5)
-    memory.place(C, Placement(), 5)
+    memory.place(dict.fromkeys((A, B, DEVICE), Placement(subgraph="one")), 5)
+    memory.place({C: Placement()}, 5)
     assert memory.mates([A]) == memory.mates([DEVICE, C]) == {A, B, DEVICE}
     assert memory.mates([C, NEW]) == set()
 
@@ -30,12 +28,12 @@ def test_mates_are_all_who_lie_in_the_same_subgraph() -> None:
 def test_the_time_of_the_last_change_is_kept() -> None:
     """Placing an entity in the same subgraph again is no change of it, though it may be news."""
     memory = Memory()
-    assert memory.place(A, Placement(subgraph="one"), 5)
-    assert not memory.place(A, Placement(subgraph="one"), 6)
-    assert memory.place(A, Placement(subgraph="one", degree=3), 7)
-    assert memory.since_ms(A) == 5
-    memory.place(A, Placement(), 8)
-    assert (memory.since_ms(A), memory.subgraph(A)) == (8, "")
+    assert memory.place({A: Placement(subgraph="one")}, 5) == [A]
+    assert memory.place({A: Placement(subgraph="one")}, 6) == []
+    assert memory.place({A: Placement(subgraph="one", degree=3)}, 7) == [A]
+    assert memory.since_ms[A] == 5
+    memory.place({A: Placement()}, 8)
+    assert (memory.since_ms[A], memory.subgraph(A)) == (8, "")
 
 
 def test_solved_is_the_last_problem_of_each_entity() -> None:
@@ -58,7 +56,7 @@ def test_solved_is_the_last_problem_of_each_entity() -> None:
 def test_what_has_left_the_horizon_is_forgotten() -> None:
     """Nothing is kept of an entity that is forgotten."""
     memory = Memory()
-    memory.place(A, Placement(subgraph="one"), 5)
+    memory.place({A: Placement(subgraph="one")}, 5)
     memory.note_solved("one", [A, B, C], placed=True)
     memory.forget([A, B, C])
     assert memory.placed == {}

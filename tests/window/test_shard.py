@@ -1,6 +1,6 @@
 """What a close makes of subgraphs that it touches at one end."""
 
-from tests.window.sketch import SIZE_MS, Event, Run, digest, pipeline, progress
+from tests.window.sketch import HORIZON_MS, SIZE_MS, Event, Run, digest, pipeline, progress
 
 
 def test_a_ring_outlasts_a_member_who_goes_shopping() -> None:
@@ -14,3 +14,22 @@ def test_a_ring_outlasts_a_member_who_goes_shopping() -> None:
     for batch in run.closed:
         # Again in the second: its ties have aged.
         assert [problem.nodes for problem in batch.problems] == [("z0", "z1", "z2", "z3")]
+
+
+def test_who_is_left_alone_hears_of_it() -> None:
+    """When the other one's tie to a shared device leaves the horizon, degree and size are told."""
+    run = Run(pipeline())
+    steps: list[list[Event]] = [
+        [(0, "a", "d", "", 1), (0, "b", "d", "", 1)],
+        [(200, "a", "d", "", 1)],
+        [(HORIZON_MS + SIZE_MS, "c", "e", "", 1)],
+    ]
+    told: list[dict[str, float]] = []
+    for number, events in enumerate(steps):
+        ended_ms = events[0][0] + SIZE_MS
+        for offset, one in enumerate((digest(events), progress(ended_ms)), 2 * number):
+            run.partition.receive(one, offset, written_ms=offset, now_ms=offset)
+        for close in run.partition.due(0):
+            run.partition.published(close, number)
+            told += [update.values for update in close.features if update.id == "a"]
+    assert [(values["degree"], values["size"]) for values in told] == [(1, 2), (1, 2), (0, 1)]
