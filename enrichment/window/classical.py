@@ -32,10 +32,12 @@ from typing import Final, NamedTuple
 import networkx as nx
 import numpy as np
 
-from enrichment.window.candidates import SIXTEENTHS, Candidate, Limits, Neighbourhood
+from enrichment.window.candidates import Candidate
 from enrichment.window.entities import Entity
 from enrichment.window.horizon import Horizon
 from enrichment.window.known_bad import KnownBad
+from enrichment.window.limits import SIXTEENTHS, Limits
+from enrichment.window.neighbourhood import Neighbourhood
 from enrichment.window.sliding import Sliding
 
 MICRO: Final = 1_000_000  # aggregates travel in millionths

@@ -5,9 +5,11 @@ from functools import lru_cache
 from typing import Final
 
 from enrichment.window import candidates, classical
-from enrichment.window.candidates import Candidate, Limits, Neighbourhood, Piece
+from enrichment.window.candidates import Candidate, Piece
 from enrichment.window.classical import Placement, Vicinity
 from enrichment.window.horizon import Horizon
+from enrichment.window.limits import Limits
+from enrichment.window.neighbourhood import Neighbourhood
 
 NOWHERE: Final = Placement()
 DEGREES_MAX: Final = 1_024  # more, and hubs' placements are made anew

@@ -15,14 +15,16 @@ from enrichment.records import (
 )
 from enrichment.records.micro_batch import micro_batch_id
 from enrichment.window import candidates, classical
-from enrichment.window.candidates import Candidate, Limits
+from enrichment.window.candidates import Candidate
 from enrichment.window.classical import Placement
 from enrichment.window.close import Chunk, LoggedClose, Windows
 from enrichment.window.content import HASH_SCHEME, Content
 from enrichment.window.entities import Entity
 from enrichment.window.horizon import Changes, Horizon
 from enrichment.window.known_bad import KnownBad
+from enrichment.window.limits import Limits
 from enrichment.window.memory import Memory
+from enrichment.window.neighbourhood import explore
 from enrichment.window.placing import NOWHERE, Placing
 from enrichment.window.problems import Ranking, problems_of
 from enrichment.window.slices import Origin
@@ -197,7 +199,7 @@ class Shard:
         mates = {entity for entity in memory.mates(concerned) if is_node[entity]} - accounts
         adjacent = self._adjacent(concerned) - mates - accounts
         beside = [*sorted(mates, key=named.__getitem__), *sorted(adjacent, key=named.__getitem__)]
-        found = candidates.explore(horizon, accounts, beside, limits)
+        found = explore(horizon, accounts, beside, limits)
         near = classical.vicinity(horizon, found, moment.known_bad, horizon.now_ms, limits)
         pieces, crumbs = candidates.pieces(horizon, found, limits.variables_max)
         placing = Placing(horizon, found, near, limits)

@@ -12,18 +12,17 @@ from hypothesis import strategies as st
 from enrichment.window.candidates import (
     MEMBERS_MIN,
     Candidate,
-    Limits,
-    Neighbourhood,
     candidate,
     components,
     edges_of,
-    explore,
     pieces,
     split,
     subgraph_hash,
 )
 from enrichment.window.graph import DIRECT
 from enrichment.window.horizon import Horizon
+from enrichment.window.limits import Limits
+from enrichment.window.neighbourhood import Neighbourhood, explore
 from tests.window import sketch
 from tests.window.sketch import HORIZON_MS, Event, TieKey, horizon, numbers, pipeline
 

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enrichment.records import Outcome, OutcomeKind
-from enrichment.window.candidates import Limits, candidate, explore, pieces
+from enrichment.window.candidates import candidate, pieces
 from enrichment.window.classical import DAMPING, Placement, place_accounts, values, vicinity
 from enrichment.window.entities import Entity
 from enrichment.window.horizon import Horizon
 from enrichment.window.known_bad import KnownBad
+from enrichment.window.limits import Limits
+from enrichment.window.neighbourhood import explore
 from enrichment.window.span import span_name
 from tests.window import sketch
 from tests.window.sketch import SIZE_MS, Event, content, horizon, numbers, pipeline
