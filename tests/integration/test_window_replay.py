@@ -15,12 +15,13 @@ from enrichment.lab.servers import LocalServers
 from enrichment.records import MicroBatch
 from enrichment.records.micro_batch import micro_batch_id
 from enrichment.stream.topics import MICRO_BATCHES, shard_key
+from enrichment.window.content import HASH_SCHEME
 from tests.integration.test_window import ROOT, SIZE_MS, Field, make_field, running
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(90)]
 
 WINDOWS = 5
-FORGED = "0" * 16
+FORGED = HASH_SCHEME + "f" * 32
 
 
 def replay(field: Field, folder: Path) -> tuple[int, dict[str, Any]]:
