@@ -56,9 +56,8 @@ def explore(
     room -= len(walk.from_(start, len(start) + room)[0]) - len(start)
     left = [account for account in beside if horizon.tied(account)]
     while room > 0 and left:
-        # As many as there may be room for are projected at once.
         some, left = left[:room], left[room:]
-        walk.project([account for account in some if account not in walk.explored])
+        walk.look_ahead(some, room)
         for account in some:
             if room > 0 and account not in walk.explored:
                 walked, whole = walk.from_({account}, room)
@@ -82,6 +81,18 @@ class _Walk:
         """Work out whom these are tied to, if that is not known yet."""
         if new := [account for account in accounts if account not in self._rows]:
             self._rows.update(self._projection.neighbours(new))
+
+    def look_ahead(self, start: Iterable[int], room: int) -> None:
+        """Project those accounts and whom they are tied to: level by level, many at once.
+
+        About as many as there is room for; who is missing then is projected when it is his turn.
+        """
+        level = [account for account in start if account not in self._rows]
+        while level and room > 0:
+            room -= len(level)
+            self.project(level)
+            beyond = set[int]().union(*(self._rows[account] for account in level))
+            level = [account for account in beyond if account not in self._rows]
 
     def from_(self, start: set[int], room: int) -> tuple[list[int], bool]:
         """Explore those accounts and whom they are tied to; who they were, and whether all."""

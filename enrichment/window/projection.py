@@ -12,6 +12,7 @@ of the pairs within planted rings, and 1 % of those at a kiosk.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from math import sqrt
 from typing import Final
 
@@ -22,6 +23,8 @@ from enrichment.window.entities import Numbers
 from enrichment.window.graph import DIRECT
 from enrichment.window.horizon import Horizon
 from enrichment.window.limits import SIXTEENTHS, Limits
+
+DEGREES_MAX: Final = 64  # of which pairs of columns are kept: hubs begin at 30 in what is shipped
 
 # A share is counted in units of 2**-32, an age weight in 2**-16.
 _ONE: Final = 1 << 32
@@ -101,7 +104,7 @@ class Projection:
             ties = np.array(found, np.int64)
             accounts_of = horizon.tie_a[ties].reshape(-1, degree)
             aged = self._ages(ties).reshape(-1, degree) * np.array(shares, np.int64)[:, None]
-            one, other = np.triu_indices(degree, 1)
+            one, other = _columns_of_pairs(degree)
             a, b = accounts_of[:, one], accounts_of[:, other]
             chosen = wanted[a] | wanted[b]
             # The weight of the one who was seen there longer ago, which is the lesser.
@@ -136,6 +139,11 @@ class Projection:
         age_ms = self._horizon.now_ms - self._horizon.tie_newest_ms[ties]
         ages: Numbers = _AGE_WEIGHTS[(_AGE_STEPS * age_ms // horizon_ms).clip(0, _AGE_STEPS)]
         return ages
+
+
+@lru_cache(maxsize=DEGREES_MAX)
+def _columns_of_pairs(degree: int) -> tuple[Numbers, Numbers]:
+    return np.triu_indices(degree, 1)
 
 
 def _share(weight: float, degree: int) -> int:
