@@ -55,30 +55,40 @@ def explored(built: Horizon, found: Neighbourhood) -> set[str]:
 
 
 def brute_weight(built: Horizon, a: str, b: str) -> float:
-    """A_ij before quantising, from the ties alone: no hub, no age step crossed."""
+    """A_ij before quantising, from the ties alone."""
     total = 0.0
     ties = sketch.ties(built)
     both = Counter(key.b for key in ties if key.kind == "device" and key.a in (a, b))
     for device in (device for device, times in both.items() if times == 2):
         degree = sum(key[::2] == ("device", device) for key in ties)
         if degree <= LIMITS.degree_max["device"]:
-            total += LIMITS.weight["device"] / sqrt(degree - 1)
+            ages = (faded(built, ties[TieKey("device", one, device)]) for one in (a, b))
+            total += LIMITS.weight["device"] / sqrt(degree - 1) * min(ages)
     crowded = LIMITS.degree_max[">"]
     if all(built.direct_degree(one) <= crowded for one in numbers(built, [a, b])):
-        linked = sum(TieKey(DIRECT, *pair) in ties for pair in ((a, b), (b, a)))
-        total += LIMITS.weight[">"] * linked
+        ways = [ties.get(TieKey(DIRECT, *pair)) for pair in ((a, b), (b, a))]
+        total += LIMITS.weight[">"] * sum(faded(built, tie) for tie in ways if tie)
     return min(total, 1.0)
 
 
-@given(events=EVENTS)
-def test_weights_are_what_the_definition_says(events: list[Event]) -> None:
-    """While all ties are young, a weight is the clipped sum in sixteenths, or none if too small."""
-    fresh = [(at_ms % 10, *rest) for at_ms, *rest in events]
-    built = horizon(fresh, now_ms=10)  # type: ignore[arg-type]  # a star in a tuple
-    found = explore(built, numbers(built, ACCOUNTS), (), LIMITS)
+def faded(built: Horizon, tie: sketch.Tie) -> float:
+    """By half in half a horizon, in eighths of it."""
+    steps = 8 * (built.now_ms - tie.newest_ms) // HORIZON_MS
+    return float(0.5 ** (min(8, steps) / 4))
+
+
+@given(events=EVENTS, touched=st.sets(st.sampled_from(ACCOUNTS), min_size=1))
+def test_weights_are_what_the_definition_says(events: list[Event], touched: set[str]) -> None:
+    """Of every explored account: the clipped sum in sixteenths, or none if it is too small."""
+    built = horizon(events, now_ms=HORIZON_MS)
+    found = explore(built, numbers(built, touched), (), LIMITS)
+    reached = explored(built, found)
     for a, b in itertools.combinations(ACCOUNTS, 2):
         weight = found.weights.get(a, {}).get(b, 0)
         assert weight == found.weights.get(b, {}).get(a, 0)
+        if not {a, b} & reached:
+            assert not weight
+            continue
         wanted = 16 * brute_weight(built, a, b)
         if weight:
             assert weight >= LIMITS.sixteenths_min
