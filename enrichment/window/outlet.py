@@ -29,7 +29,7 @@ from enrichment.stream.topics import (
     shard_key,
 )
 
-QUEUE_MAX: Final = 200_000  # messages: several closes of the largest kind
+QUEUE_MAX: Final = 200_000  # messages, several closes of the largest kind; more wait for room
 DELIVERY_MS: Final = 60_000  # a broker that is away for longer: the worker ends, and starts again
 LOOK_S: Final = 0.001  # how often acknowledgements are looked for
 STRETCH_S: Final = 0.005  # of publishing without a pause: then the event loop has its turn
@@ -47,15 +47,8 @@ class Outlet:
     """The producers of one worker. One close at a time; after a failure it publishes no more."""
 
     def __init__(
-        self,
-        bootstrap: str,
-        pipeline: str,
-        *,
-        feature_partitions: int,
-        framing: Framing,
-        queue_max: int = QUEUE_MAX,
+        self, bootstrap: str, pipeline: str, *, feature_partitions: int, framing: Framing
     ) -> None:
-        """`queue_max` is in messages: publishing more than that waits for room."""
         self._pipeline = pipeline
         self._feature_partitions = feature_partitions
         self._framing = framing
@@ -72,7 +65,7 @@ class Outlet:
             "compression.type": "lz4",  # less time and CPU than zstd, snappy or none (measured)
             "message.max.bytes": MESSAGE_BYTES_MAX,
             "message.timeout.ms": DELIVERY_MS,
-            "queue.buffering.max.messages": queue_max,
+            "queue.buffering.max.messages": QUEUE_MAX,
         }
         self._many = Producer(settings | {"linger.ms": 1, "delivery.report.only.error": True})
         # A micro-batch goes alone: it has nothing to linger for.
@@ -134,6 +127,7 @@ class Outlet:
         """Queue records, in stretches that leave the event loop its turns, and wait for all."""
         # Local and positional: at this rate each name that is looked up is seen.
         produce, report = producer.produce, self._reported
+        self._raise_failure()
         turn_s = monotonic() + STRETCH_S
         for value, key, partition, headers in records:
             while True:
@@ -142,8 +136,9 @@ class Outlet:
                 except BufferError:
                     # Each record in the queue is acknowledged or fails within its time.
                     await self._look(producer)
-                except KafkaException as error:
-                    raise UndeliveredError(f"not published: {error}") from error
+                except KafkaException as error:  # as too large for any topic
+                    self._failure = error.args[0].str()
+                    self._raise_failure()
                 else:
                     break
             if monotonic() >= turn_s:
