@@ -41,8 +41,8 @@ class Entities:
         self._node_kind = node_kind
         # Number -> entity; the last one of a number that was released.
         self.named: list[Entity] = []
-        # Whether the entity is an account: a node of the graph.
-        self.is_node = np.zeros(SIZE_MIN, np.bool_)
+        # Whether the entity is an account, a node of the graph: 1 or 0, by number.
+        self.is_node = bytearray()
         self._holds = np.zeros(SIZE_MIN, np.int32)
         self._of_kind: dict[str, _OfKind] = {}
         self._free: list[int] = []
@@ -98,7 +98,7 @@ class Entities:
         else:
             number = len(self.named)
             self.named.append(Entity(kind, id_))
-            self.is_node = grown(self.is_node, number + 1)
+            self.is_node.append(0)
             self._holds = grown(self._holds, number + 1)
         self.is_node[number] = kind == self._node_kind
         return number

@@ -220,7 +220,7 @@ class Shard:
                 degree=left.degree,
                 known_bad_near=left.known_bad_near,
                 bad_rank=left.bad_rank,
-                size=int(is_node[entity]),
+                size=is_node[entity],
             )
         return placements, _Found(placing.gathered, crumbs, len(found.hubs))
 
