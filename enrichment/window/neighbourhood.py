@@ -1,6 +1,6 @@
 """The neighbourhood of the accounts that a window touched, explored up to a bound."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -40,30 +40,34 @@ class Neighbourhood:
 def explore(
     horizon: Horizon,
     touched: Iterable[int],
-    beside: Sequence[int],
+    beside: Iterable[Iterable[int]],
     limits: Limits,
     explored_max: int = EXPLORED_MAX,
 ) -> Neighbourhood:
-    """The touched accounts and those tied to them, level by level; then those beside, in order.
+    """The touched accounts and those tied to them, level by level; then those beside.
 
-    Beyond the touched ones that many are explored, or as many as were touched. An account beside
-    is explored with everybody whom it is tied to or not at all: half a subgraph would break it up.
-    Accounts are given by number.
+    Beyond the touched ones that many are explored, or as many as were touched. Those beside come
+    group by group, within one by name; each is explored with everybody whom it is tied to or not at
+    all: half a subgraph would break it up. Accounts are given by number.
     """
     walk = _Walk(horizon, limits)
+    named = horizon.entities.named
     start = {account for account in touched if horizon.tied(account)}
     room = max(explored_max, len(start))
     room -= len(walk.from_(start, len(start) + room)[0]) - len(start)
-    left = [account for account in beside if horizon.tied(account)]
-    while room > 0 and left:
-        some, left = left[:room], left[room:]
-        walk.look_ahead(some, room)
-        for account in some:
-            if room > 0 and account not in walk.explored:
-                walked, whole = walk.from_({account}, room)
-                room -= len(walked)
-                if not whole:
-                    walk.explored.difference_update(walked)
+    for group in beside:
+        if room <= 0:
+            break
+        left = sorted((one for one in group if one not in walk.explored), key=named.__getitem__)
+        while room > 0 and left:
+            some, left = [one for one in left[:room] if horizon.tied(one)], left[room:]
+            walk.look_ahead(some, room)
+            for account in some:
+                if room > 0 and account not in walk.explored:
+                    walked, whole = walk.from_({account}, room)
+                    room -= len(walked)
+                    if not whole:
+                        walk.explored.difference_update(walked)
     return walk.found()
 
 

@@ -44,7 +44,7 @@ class Placing:
     def place_pieces(self, pieces: list[Piece], around: Iterable[int]) -> list[Piece]:
         """Place the pieces in which any of these accounts lies; the other pieces."""
         named = self._horizon.entities.named
-        names = {named[account].id for account in around}
+        names = {named[account].id for account in self._found.explored.intersection(around)}
         others = []
         for piece in pieces:
             if names.isdisjoint(piece):

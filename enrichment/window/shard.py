@@ -192,19 +192,18 @@ class Shard:
     ) -> tuple[dict[int, Placement], "_Found"]:
         """Where everybody lies whom this close concerns."""
         horizon, limits, memory = self.horizon, self._limits, self.memory
-        named, is_node = horizon.entities.named, horizon.entities.is_node
+        is_node = horizon.entities.is_node
         concerned = touched | {entity for entity in restated if entity not in memory.placed}
         accounts = {entity for entity in concerned if is_node[entity]}
         # First those whose subgraphs these may break up: left out, they would be in none.
         mates = {entity for entity in memory.mates(concerned) if is_node[entity]} - accounts
         adjacent = self._adjacent(concerned) - mates - accounts
-        beside = [*sorted(mates, key=named.__getitem__), *sorted(adjacent, key=named.__getitem__)]
-        found = explore(horizon, accounts, beside, limits)
+        found = explore(horizon, accounts, (mates, adjacent), limits)
         near = classical.vicinity(horizon, found, moment.known_bad, horizon.now_ms, limits)
         pieces, crumbs = candidates.pieces(horizon, found, limits.variables_max)
         placing = Placing(horizon, found, near, limits)
         placements = placing.placements
-        around = accounts.union(beside)
+        around = accounts | mates | adjacent
         placing.place_lone(around)
         for _ in range(_REPAIRS_MAX):
             pieces = placing.place_pieces(pieces, around)

@@ -188,7 +188,7 @@ def test_those_tied_come_before_those_beside() -> None:
     ring: list[Event] = [(0, f"z{n}", "d", "", 1) for n in range(4)]
     built = horizon([*ring, *((0, f"a{n:03}", f"shop{n}", "", 1) for n in range(50))], now_ms=10)
     beside = numbers(built, [f"a{n:03}" for n in range(50)])
-    found = explore(built, numbers(built, ["z0"]), beside, LIMITS, explored_max=5)
+    found = explore(built, numbers(built, ["z0"]), [beside], LIMITS, explored_max=5)
     assert explored(built, found) == {"z0", "z1", "z2", "z3", "a000", "a001"}
 
 
@@ -197,9 +197,9 @@ def test_a_subgraph_beside_is_explored_as_a_whole_or_not_at_all() -> None:
     events: list[Event] = [(0, f"b{n}", "d", "", 1) for n in range(4)]
     built = horizon([(0, "a", "x", "", 1), *events], now_ms=10)
     touched, beside = numbers(built, ["a"]), numbers(built, ["b0"])
-    found = explore(built, touched, beside, LIMITS, explored_max=3)
+    found = explore(built, touched, [beside], LIMITS, explored_max=3)
     assert explored(built, found) == {"a"}
-    found = explore(built, touched, beside, LIMITS, explored_max=4)
+    found = explore(built, touched, [beside], LIMITS, explored_max=4)
     assert explored(built, found) == {"a", "b0", "b1", "b2", "b3"}
 
 
