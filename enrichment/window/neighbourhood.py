@@ -11,6 +11,10 @@ from enrichment.window.projection import Projection
 # Accounts beyond those touched, or as many as were touched: a giant component must not be walked.
 EXPLORED_MAX: Final = 256
 
+# How many accounts beside are projected at once for one that there is room for: with fewer, whom the
+# last of them are tied to is worked out one by one.
+AHEAD: Final = 2
+
 # Account -> account -> sixteenths, symmetric.
 Weights = dict[str, dict[str, int]]
 
@@ -61,7 +65,7 @@ def explore(
         left = sorted((one for one in group if one not in walk.explored), key=named.__getitem__)
         while room > 0 and left:
             some, left = [one for one in left[:room] if horizon.tied(one)], left[room:]
-            walk.look_ahead(some, room)
+            walk.look_ahead(some, AHEAD * room)
             for account in some:
                 if room > 0 and account not in walk.explored:
                     walked, whole = walk.from_({account}, room)

@@ -12,7 +12,6 @@ of the pairs within planted rings, and 1 % of those at a kiosk.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from math import sqrt
 from typing import Final
 
@@ -23,8 +22,6 @@ from enrichment.window.entities import Numbers
 from enrichment.window.graph import DIRECT
 from enrichment.window.horizon import Horizon
 from enrichment.window.limits import SIXTEENTHS, Limits
-
-DEGREES_MAX: Final = 64  # of which pairs of columns are kept: hubs begin at 30 in what is shipped
 
 # A share is counted in units of 2**-32, an age weight in 2**-16.
 _ONE: Final = 1 << 32
@@ -80,14 +77,14 @@ class Projection:
     ) -> Iterator[tuple[Numbers, Numbers]]:
         """Pairs of accounts, as one number each, and what one attribute gives them.
 
-        Attributes of one degree are taken together: their pairs are those of a matrix's columns.
+        The ties of an attribute stand one behind the other, each is paired with those behind it.
         """
         horizon = self._horizon
         shared, named = horizon.shared, horizon.entities.named
-        attributes = set[int]().union(*(shared.get(account, ()) for account in accounts))
-        # Degree -> the shares of its attributes, and all of their ties.
-        by_degree: dict[int, tuple[list[int], list[int]]] = {}
-        for attribute in attributes:
+        shares: list[int] = []
+        degrees: list[int] = []
+        rows: list[int] = []
+        for attribute in set[int]().union(*(shared.get(account, ()) for account in accounts)):
             members = shared[attribute]
             degree = len(members)
             if degree < 2:
@@ -96,20 +93,21 @@ class Projection:
             if degree >= len(weighed):
                 self.hubs.add(attribute)
                 continue
-            if degree not in by_degree:
-                by_degree[degree] = ([], [])
-            by_degree[degree][0].append(weighed[degree])
-            by_degree[degree][1].extend(members.values())
-        for degree, (shares, found) in by_degree.items():
-            ties = np.array(found, np.int64)
-            accounts_of = horizon.tie_a[ties].reshape(-1, degree)
-            aged = self._ages(ties).reshape(-1, degree) * np.array(shares, np.int64)[:, None]
-            one, other = _columns_of_pairs(degree)
-            a, b = accounts_of[:, one], accounts_of[:, other]
-            chosen = wanted[a] | wanted[b]
-            # The weight of the one who was seen there longer ago, which is the lesser.
-            share = np.minimum(aged[:, one], aged[:, other])
-            yield _pairs(a[chosen], b[chosen]), share[chosen]
+            shares.append(weighed[degree])
+            degrees.append(degree)
+            rows.extend(members.values())
+        ties, degree_of = np.array(rows, np.int64), np.array(degrees, np.int64)
+        aged = self._ages(ties) * np.repeat(np.array(shares, np.int64), degree_of)
+        place = np.arange(len(ties))
+        ends = np.repeat(np.cumsum(degree_of), degree_of)
+        behind = ends - place - 1
+        one = np.repeat(place, behind)
+        other = np.arange(len(one)) + np.repeat(place + 1 + behind - np.cumsum(behind), behind)
+        members_of = horizon.tie_a[ties]
+        a, b = members_of[one], members_of[other]
+        chosen = wanted[a] | wanted[b]
+        # The weight of the one who was seen there longer ago, which is the lesser.
+        yield _pairs(a[chosen], b[chosen]), np.minimum(aged[one], aged[other])[chosen]
 
     def _direct_pairs(self, accounts: Sequence[int]) -> Iterator[tuple[Numbers, Numbers]]:
         """The same of direct links, each way, unless one of the ends is a hub."""
@@ -139,11 +137,6 @@ class Projection:
         age_ms = self._horizon.now_ms - self._horizon.tie_newest_ms[ties]
         ages: Numbers = _AGE_WEIGHTS[(_AGE_STEPS * age_ms // horizon_ms).clip(0, _AGE_STEPS)]
         return ages
-
-
-@lru_cache(maxsize=DEGREES_MAX)
-def _columns_of_pairs(degree: int) -> tuple[Numbers, Numbers]:
-    return np.triu_indices(degree, 1)
 
 
 def _share(weight: float, degree: int) -> int:
