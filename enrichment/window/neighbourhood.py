@@ -11,8 +11,8 @@ from enrichment.window.projection import Projection
 # Accounts beyond those touched, or as many as were touched: a giant component must not be walked.
 EXPLORED_MAX: Final = 256
 
-# How many accounts beside are projected at once for one that there is room for: with fewer, whom the
-# last of them are tied to is worked out one by one.
+# How many accounts beside are projected at once for one that there is room for: with fewer, whom
+# the last of them are tied to is worked out one by one.
 AHEAD: Final = 2
 
 # Account -> account -> sixteenths, symmetric.
