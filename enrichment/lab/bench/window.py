@@ -259,7 +259,7 @@ def notes(rows: Sequence[Row]) -> Iterator[str]:
     )
     yield (
         "from events: counts and amounts by account alone, no links, no graph, no candidates; the "
-        "enricher's time for digests (some 4 µs an event) is not in ours; faust is given the "
+        "enricher's time for digests (some 2 µs an event) is not in ours; faust is given the "
         f"first {FAUST_EVENTS:,} events"
     )
     yield (
