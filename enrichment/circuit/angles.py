@@ -28,8 +28,10 @@ def fixed_angles(layers: int) -> Angles:
 
     Wurtz and Lykov, "The fixed angle conjecture for QAOA on regular MaxCut graphs", 2021
     (arXiv:2107.00677), and Wurtz and Love (arXiv:2010.11209): at these angles the expected share
-    of cut edges of a 3-regular graph is at least .6925 (p = 1), .7559 (p = 2) and, conjectured,
-    .7924 (p = 3). The digits are the published ones, in the convention of
+    of cut edges is .6925 (p = 1), .7559 (p = 2) and .7924 (p = 3) on a 3-regular graph whose
+    shortest cycle has at least 2p + 2 edges. On any 3-regular graph the expected cut is at least
+    that share (p = 3: conjectured) of the *maximum* cut, not of the edges: Petersen's graph, of
+    girth 5, is cut by .7326 at p = 2. The digits are the published ones, in the convention of
     `enrichment.circuit.ansatz` with E = -cut; on the infinite tree (the iteration of Basso et al.,
     arXiv:2110.14206) they are within 1e-3 of the maximum's. Raises ValueError for other than 1, 2
     or 3 layers.
