@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from enrichment.circuit import circuit_hash, fixed_angles, qaoa_circuit, scaled_angles
+from enrichment.problem import ring
 from tests.circuit.models import minus_cut, random_model
 from tests.circuit.reference import distance, state
 
@@ -33,12 +34,6 @@ def test_measured_one_is_binary_one_is_spin_plus_one() -> None:
     result = cirq.Simulator(seed=1).run(circuit, repetitions=20)
     assert (result.measurements["x"] == [0, 1]).all()
     assert circuit.all_qubits() == frozenset(cirq.LineQubit.range(2))
-
-
-def test_json_reads_back_to_the_same_circuit() -> None:
-    """Cirq JSON of the circuit is the circuit, measurement included."""
-    circuit = qaoa_circuit(random_model(3, "BINARY", seed=4), *ANGLES)
-    assert cirq.read_json(json_text=cirq.to_json(circuit)) == circuit
 
 
 @pytest.mark.parametrize(("gammas", "betas"), [([0.1], []), ([], [0.1, 0.2])])
@@ -78,19 +73,58 @@ def test_hash_is_the_same_on_every_machine() -> None:
     assert circuit_hash(model, (0.5, 0.25), (0.125, 1 / 3)) == "68a2cf12b50a24e14c157134ccc0ba58"
 
 
-@pytest.mark.parametrize(("layers", "published"), [(1, 0.6925), (2, 0.7559), (3, 0.8092)])
-def test_fixed_angles_give_the_published_cut(layers: int, published: float) -> None:
-    """On the Heawood graph (girth 6) the expected share of cut edges is the published one."""
-    graph = nx.heawood_graph()
-    model = minus_cut(graph)
-    psi = cirq.final_state_vector(
-        qaoa_circuit(model, *fixed_angles(layers), measure=False), dtype=np.complex64
-    )
-    size = model.num_variables
-    bits = (np.arange(2**size)[:, None] >> np.arange(size - 1, -1, -1)) & 1
-    energy = model.energies((2 * bits - 1, list(model.variables)))
-    share = -float((np.abs(psi) ** 2) @ energy) / graph.number_of_edges()
-    assert share == pytest.approx(published, abs=1e-4)
+HASHES = {
+    ("field", 1): "dea072ff5f65aa97aee435966586721d",
+    ("field", 2): "4b485cfea05143f73b3526d020b6f701",
+    ("field", 3): "9059f94d668d797c75e5add727819c3a",
+    ("ring", 1): "e509cb003628e6b10912e987679624df",
+    ("ring", 2): "55bdedea13083cf19bb01d50e20e04a9",
+    ("ring", 3): "1532c7f8e9a389070c926742f6163502",
+    ("cut", 1): "7f4e9a45309ebfd44ecbb78a563dcb1b",
+    ("cut", 2): "ca55e2a50380711115e8cea004befcb4",
+    ("cut", 3): "beb02ed3457450fab11f8d704e191a0d",
+    ("thirds", 1): "652c97060c553627ab1d73135f675bbc",
+    ("thirds", 2): "dd807f7fe95745b391b6b25839d14215",
+    ("thirds", 3): "bb01f8d08eef06ea52b3b58c4e2119b7",
+}
+"""Found once; another hash for one of these is another version of the template."""
+
+
+def fixed_model(name: str) -> dimod.BinaryQuadraticModel:
+    """Return a model by name: one spin, a ring's, a cut's, and one of numbers without end."""
+    if name == "field":
+        return dimod.BinaryQuadraticModel({"a": 1.0}, {}, 0.0, dimod.SPIN)
+    if name == "ring":
+        weights = [(0, 1, 16), (0, 2, 12), (1, 2, 9), (2, 3, 3)]
+        return ring(["a", "b", "c", "d"], weights, [0, 1, 0, 0])
+    if name == "cut":
+        return minus_cut(nx.petersen_graph())
+    fields = {k: (-1) ** k * (k + 1) / 3 for k in range(6)}
+    couplings = {(j, k): (j - k) / 7 for k in range(6) for j in range(k)}
+    return dimod.BinaryQuadraticModel(fields, couplings, 0.1, dimod.SPIN)
+
+
+@pytest.mark.parametrize(("name", "layers"), list(HASHES))
+def test_hash_at_scaled_angles_is_the_same_on_every_machine(name: str, layers: int) -> None:
+    """Through the model, the norm and its square root too, hashes are the committed ones."""
+    model = fixed_model(name)
+    assert circuit_hash(model, *scaled_angles(model, layers)) == HASHES[name, layers]
+
+
+@pytest.mark.parametrize("name", ["field", "ring", "cut", "thirds"])
+def test_hash_does_not_hang_on_the_last_bits(name: str) -> None:
+    """No quantised number of the committed models is near an edge: a few last bits change no hash.
+
+    Else a machine that adds in another order would name the same circuit otherwise.
+    """
+    model = fixed_model(name)
+    gammas, betas = scaled_angles(model, 2)
+    wanted = circuit_hash(model, gammas, betas)
+    for shift in (-4e-16, 4e-16):
+        nudged = model.copy()
+        nudged.scale(1.0 + shift)
+        turned = tuple(gamma * (1.0 + shift) for gamma in gammas)
+        assert circuit_hash(nudged, turned, betas) == wanted
 
 
 def test_scaled_angles_are_the_fixed_ones_on_a_cut() -> None:
