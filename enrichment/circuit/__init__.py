@@ -11,12 +11,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from enrichment.circuit.angles import fixed_angles, scaled_angles
     from enrichment.circuit.ansatz import qaoa_circuit
+    from enrichment.circuit.export import circuit_json, circuit_qasm
+    from enrichment.circuit.sampler import CircuitSampler, SamplingError
     from enrichment.circuit.template import circuit_hash
 
-__all__ = ["circuit_hash", "fixed_angles", "qaoa_circuit", "scaled_angles"]
+__all__ = [
+    "CircuitSampler",
+    "SamplingError",
+    "circuit_hash",
+    "circuit_json",
+    "circuit_qasm",
+    "fixed_angles",
+    "qaoa_circuit",
+    "scaled_angles",
+]
 
 _HOME = {
+    "CircuitSampler": "enrichment.circuit.sampler",
+    "SamplingError": "enrichment.circuit.sampler",
     "circuit_hash": "enrichment.circuit.template",
+    "circuit_json": "enrichment.circuit.export",
+    "circuit_qasm": "enrichment.circuit.export",
     "fixed_angles": "enrichment.circuit.angles",
     "qaoa_circuit": "enrichment.circuit.ansatz",
     "scaled_angles": "enrichment.circuit.angles",
