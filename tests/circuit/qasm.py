@@ -91,19 +91,21 @@ def _gate(name: str, angle: str | None, qubits: list[int], size: int) -> Matrix:
     (qubit,) = qubits
     if name == "h":
         assert angle is None
-        small = np.array([[1, 1], [1, -1]]) / np.sqrt(2)
+        root = np.sqrt(0.5)
+        small = np.array([[root, root], [root, -root]], dtype=np.complex128)
     else:
         assert angle is not None
         half = _radians(angle) / 2
         if name == "rx":
             small = np.array(
-                [[np.cos(half), -1j * np.sin(half)], [-1j * np.sin(half), np.cos(half)]]
+                [[np.cos(half), -1j * np.sin(half)], [-1j * np.sin(half), np.cos(half)]],
+                dtype=np.complex128,
             )
         elif name == "rz":
-            small = np.diag([np.exp(-1j * half), np.exp(1j * half)])
+            small = np.diag([np.exp(-1j * half), np.exp(1j * half)]).astype(np.complex128)
         else:
             msg = f"not one of our gates: {name}"
             raise ValueError(msg)
     left, right = np.eye(2**qubit), np.eye(2 ** (size - 1 - qubit))
-    whole: Matrix = np.kron(np.kron(left, small), right)
+    whole: Matrix = np.kron(np.kron(left, small), right).astype(np.complex128)
     return whole

@@ -55,7 +55,9 @@ def share_of(graph: nx.Graph, psi: np.ndarray) -> float:
     place = {node: graph.number_of_nodes() - 1 - k for k, node in enumerate(graph.nodes)}
     strings = np.arange(len(psi))
     cut = sum(((strings >> place[a]) ^ (strings >> place[b])) & 1 for a, b in graph.edges)
-    return float(np.abs(psi.astype(np.complex128)) ** 2 @ cut) / graph.number_of_edges()
+    expected = float(np.abs(psi.astype(np.complex128)) ** 2 @ cut)
+    edges: int = graph.number_of_edges()
+    return expected / edges
 
 
 @cache

@@ -85,17 +85,17 @@ def over_qsim() -> Late:
     return Late("qsim")
 
 
-@dimod.testing.load_sampler_bqm_tests(CircuitSampler)  # type: ignore[untyped-decorator]
+@dimod.testing.load_sampler_bqm_tests(CircuitSampler)
 class TestDefault(unittest.TestCase):
     """dimod's suite without a provider: SPIN and BINARY, odd labels, empty models, offsets."""
 
 
-@dimod.testing.load_sampler_bqm_tests(over_exact)  # type: ignore[untyped-decorator]
+@dimod.testing.load_sampler_bqm_tests(over_exact)
 class TestOverExact(unittest.TestCase):
     """dimod's suite over the exact provider, in a child process."""
 
 
-@dimod.testing.load_sampler_bqm_tests(over_qsim)  # type: ignore[untyped-decorator]
+@dimod.testing.load_sampler_bqm_tests(over_qsim)
 class TestOverQsim(unittest.TestCase):
     """dimod's suite over the qsim provider, in a child process."""
 
