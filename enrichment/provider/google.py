@@ -6,8 +6,8 @@ fake of the service (`tests/provider/quantum_engine.py`).
 - Ids are derived from our job id, so that whatever was accepted is found again: ALREADY_EXISTS is
   attached to. A job that the engine failed or cancelled keeps its id there, so each new try has the
   next number.
-- Unary calls only. The client's stream says nothing when a job is accepted, reconnects without a
-  pause while the service is away, and its futures then hang.
+- Unary calls only. The client's stream says nothing when a job is accepted, and its futures hang
+  while the service is away.
 - Every call has a deadline of its own, and is made in one of a few threads: a poll hands over the
   next step and returns what is known.
 - One circuit a problem (`google_circuits`), all of them in one program and one job.

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cirq
@@ -259,15 +260,31 @@ def test_hanging_service_ends_at_the_deadline(service: QuantumEngine, provider: 
 def test_cancelled_job_is_cancelled_there_and_its_id_starts_a_second(
     service: QuantumEngine, provider: Google
 ) -> None:
-    """The engine is told after the submission, whatever their order here; a new try is another."""
+    """A new try waits until the engine has been told, however long that takes, and is another."""
     service.queue_s = 60.0
     provider.submit(request_of("cancel"))
+    until(lambda: service.jobs)
+    service.fail("CancelQuantumJob", Fault(hang_s=0.3))
     assert provider.cancel("cancel") is None
     service.queue_s = 0.0
     result = result_of(provider, request_of("cancel"))
-    states = [job.ended.name for job in service.jobs.values()]
-    assert states in (["SUCCESS"], ["CANCELLED", "SUCCESS"])
-    assert result.provider_job_id.endswith(f"-{len(states) - 1}")
+    assert [job.ended.name for job in service.jobs.values()] == ["CANCELLED", "SUCCESS"]
+    assert result.provider_job_id.endswith("-1")
+
+
+def test_job_cancelled_while_it_is_submitted_does_not_run(
+    service: QuantumEngine, provider: Google
+) -> None:
+    """A cancellation does not overtake the submission it is for."""
+    service.queue_s = 60.0
+    service.fail("CreateQuantumJob", Fault(hang_s=0.3))
+    provider.submit(request_of("early"))
+    until(lambda: service.calls["CreateQuantumJob"])
+    assert provider.cancel("early") is None
+    until(lambda: service.calls["CancelQuantumJob"])
+    (job,) = service.jobs.values()
+    until(lambda: job.ended is quantum.ExecutionStatus.State.CANCELLED)
+    assert service.calls["CancelQuantumJob"] == 1
 
 
 def test_cancelled_elsewhere_is_cancelled(service: QuantumEngine, provider: Google) -> None:
@@ -387,16 +404,17 @@ def test_unknown_processor_is_validation(service: QuantumEngine) -> None:
         assert (failure.kind, "other" in failure.detail) == (FailureKind.VALIDATION, True)
 
 
-def test_missing_credentials_are_permission(service: QuantumEngine) -> None:
-    """A client that cannot be made for lack of credentials is a PERMISSION failure of the job."""
-
-    def connect() -> Any:
-        missing: Any = auth_errors.DefaultCredentialsError
-        raise missing("none found")
-
-    for provider in opened(service, connect=connect):
+def test_missing_credentials_are_permission(
+    service: QuantumEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client as it is made by default finds no credentials: a PERMISSION failure of the job."""
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")  # else a metadata server is looked for
+    for provider in opened(service, connect=None):
         provider.submit(request_of("who"))
-        assert failure_in(provider, "who").kind is FailureKind.PERMISSION
+        failure = failure_in(provider, "who")
+        assert (failure.kind, "Credentials" in failure.detail) == (FailureKind.PERMISSION, True)
 
 
 def test_hundred_submissions_are_one_job(service: QuantumEngine) -> None:
