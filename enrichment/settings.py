@@ -62,6 +62,19 @@ class Settings(BaseSettings):
     sampler_processes: int = Field(
         default=1, gt=0, le=64, description="Spawned processes for circuits"
     )
+    google_project: str = Field(
+        default="",
+        description="The Google Cloud project of the `google` provider; credentials are found by "
+        "Google's client library (Application Default Credentials)",
+    )
+    google_processor: str = Field(default="", description="Its processor's id")
+    google_run_name: str = Field(
+        default="", description="Its automation run; only together with the device's configuration"
+    )
+    google_device_config: str = Field(default="", description="Its device's configuration")
+    google_price_per_shot: float = Field(
+        default=0.0, ge=0.0, description="What a shot is taken to cost, in the bill's currency"
+    )
     instance: str = Field(
         default="0",
         pattern=r"^[A-Za-z0-9_.-]{1,60}$",

@@ -354,7 +354,7 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
                 "partitions: `enrichment topics diff`"
             )
         worker = Worker(
-            pipeline, _providers(pipeline, pool, spare), now_ms=now_ms, draw=random.random
+            pipeline, _providers(settings, pipeline, pool, spare), now_ms=now_ms, draw=random.random
         )
         while pool.in_flight and not stop.wait(0.02):
             pass  # a job that waits for imports spends its deadline on them
@@ -377,14 +377,27 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
         spare.close()
 
 
-def _providers(pipeline: Pipeline, pool: "Pool", spare: "Pool") -> Callable[[str], "Provider"]:
+def _providers(
+    settings: Settings, pipeline: Pipeline, pool: "Pool", spare: "Pool"
+) -> Callable[[str], "Provider"]:
     """Each provider by name, opened once: the chosen one over `pool`, fallbacks over `spare`."""
     from enrichment.provider import open_provider
+
+    options = {
+        "google": {
+            "project_id": settings.google_project,
+            "processor_id": settings.google_processor,
+            "run_name": settings.google_run_name,
+            "device_config_name": settings.google_device_config,
+            "price_per_shot": settings.google_price_per_shot,
+        }
+    }
 
     @cache
     def provider(name: str) -> "Provider":
         chosen = name == pipeline.sampling.provider
-        return open_provider(name, pool if chosen else spare, now_ms=now_ms)
+        place = pool if chosen else spare
+        return open_provider(name, place, now_ms=now_ms, options=options.get(name))
 
     return provider
 

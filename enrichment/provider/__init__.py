@@ -18,21 +18,31 @@ PROVIDERS: Final[Mapping[str, str]] = {
     "exact": "enrichment.provider.exact",
     "annealing": "enrichment.provider.annealing",
     "random": "enrichment.provider.random",
+    "google": "enrichment.provider.google",
 }
-"""Name -> module, imported when opened; its ``open_provider(pool, now_ms)`` is the factory."""
+"""Name -> module, imported when opened; its ``open_provider(pool, now_ms, **options)`` makes it."""
 
 
-def open_provider(name: str, pool: "Pool", *, now_ms: Callable[[], int]) -> "Provider":
+def open_provider(
+    name: str,
+    pool: "Pool",
+    *,
+    now_ms: Callable[[], int],
+    options: Mapping[str, object] | None = None,
+) -> "Provider":
     """Return the named provider, its local work done in `pool`, its deadlines read from `now_ms`.
 
-    Raises ValueError that names the nearest known one where there is none of that name.
+    `options` are the provider's own, by name; most take none. Raises ValueError that names the
+    nearest known provider where there is none of that name.
     """
     if name not in PROVIDERS:
         near = difflib.get_close_matches(name, PROVIDERS, n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
         msg = f"unknown provider {name!r}{hint} (known: {', '.join(PROVIDERS)})"
         raise ValueError(msg)
-    provider: Provider = import_module(PROVIDERS[name]).open_provider(pool, now_ms)
+    provider: Provider = import_module(PROVIDERS[name]).open_provider(
+        pool, now_ms, **(options or {})
+    )
     return provider
 
 

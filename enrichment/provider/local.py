@@ -1,10 +1,9 @@
 """The provider over our own processes: one task a job, samples and twins in a single hop.
 
-A sampler is a module of this room with ``draw(problem) -> Drawn``; everything else (ids, attaching,
-deadlines, failures, what is kept) is the same for all of them and lives here.
+A sampler is a module of this room with ``draw(problem) -> Drawn``; deadlines and failures are the
+same for all of them and live here, ids and what is kept in `enrichment.provider.jobs`.
 """
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
@@ -17,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from enrichment.problem.ising import Ising, ising, variables
+from enrichment.problem.ising import Ising
 from enrichment.provider import PROVIDERS
 from enrichment.provider.answer import Drawn, Problem, sample_set
 from enrichment.provider.contract import (
@@ -25,23 +24,11 @@ from enrichment.provider.contract import (
     Description,
     Failure,
     FailureKind,
-    Handle,
-    Result,
-    Running,
     SampleRequest,
     SampleSet,
-    refusal,
 )
+from enrichment.provider.jobs import Done, Jobs, problems_of
 from enrichment.provider.pool import Pool, stopping
-
-JOBS_MAX: Final = 64
-"""Jobs that were not fetched yet: at 64 problems and 1,000 shots an answer is about 4 MiB."""
-
-KEPT_MAX: Final = 8
-"""Fetched answers kept for a second poll or submission of the same id, the oldest dropped first."""
-
-TASK_S: Final = 0.1
-"""What a task is taken to last before one has been measured."""
 
 SDKS: Final = ("cirq-core", "qsimcirq", "dimod", "dwave-samplers", "numpy")
 
@@ -56,7 +43,10 @@ FAILURES: Final[tuple[tuple[type[BaseException], FailureKind], ...]] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Work:
-    """One job on its way to a child: `until_s` is the wall clock's deadline."""
+    """One job on its way to a child: `until_s` is the wall clock's deadline.
+
+    Where `sampler` is empty only the twins are computed: the samples come from elsewhere.
+    """
 
     sampler: str
     problems: tuple[Problem, ...]
@@ -64,27 +54,7 @@ class Work:
     until_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Done:
-    """One job back from a child; `started_s` by the wall clock."""
-
-    sets: tuple[SampleSet, ...]
-    twins: Mapping[str, tuple[SampleSet, ...]]
-    started_s: float
-    execution_ms: float
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Job:
-    """One job that this provider knows: on its way until `outcome` is set."""
-
-    future: "Future[Done | Failure] | None"
-    submitted_s: float
-    outcome: Result | Failure | None = None
-    fetched: bool = False
-
-
-class Local:
+class Local(Jobs):
     """A provider whose work is done in a pool of our own processes; the pool is the caller's.
 
     A job runs to its end once a child has begun it, or to the problem at which its deadline
@@ -101,68 +71,9 @@ class Local:
         gate_set: tuple[str, ...] = (),
     ) -> None:
         """Serve sampler `name` (a key of PROVIDERS) over `pool`."""
-        self.name = name
+        super().__init__(name, now_ms, variables_max=variables_max)
         self._pool = pool
-        self._now_ms = now_ms
-        self._variables_max = variables_max
         self._gate_set = gate_set
-        self._jobs: dict[str, _Job] = {}
-        self._lock = threading.Lock()
-        self._task_s = TASK_S
-
-    def submit(self, request: SampleRequest) -> Handle | Failure:
-        """Start the job, or attach to the one that runs or has succeeded under its id."""
-        with self._lock:
-            known = self._jobs.get(request.job_id)
-            if known is not None:
-                self._settle(request.job_id, known)
-                if not isinstance(known.outcome, Failure):
-                    return self._handle(request.job_id, attached=True)
-            now_ms = self._now_ms()
-            failure = refusal(request, variables_max=self._variables_max, now_ms=now_ms)
-            if failure is None:
-                failure = self._full()
-            if failure is not None:
-                return failure
-            now_s = time.time()
-            work = self._work(request, now_s + (request.deadline_ms - now_ms) / 1000)
-            future = self._pool.submit(solve, work)
-            if isinstance(future, Failure):
-                return future
-            self._jobs.pop(request.job_id, None)
-            self._jobs[request.job_id] = _Job(future=future, submitted_s=now_s)
-        return self._handle(request.job_id, attached=False)
-
-    def poll(self, job_id: str) -> Running | Result | Failure:
-        """Return how the job stands; UNKNOWN where this process has no such job (any more)."""
-        with self._lock:
-            job = self._jobs.get(job_id)
-            if job is None:
-                return self._no_such(job_id)
-            self._settle(job_id, job)
-            if job.outcome is None:
-                begun = job.future is not None and job.future.running()
-                return Running(job_id=job_id, queue_s=0.0 if begun else self._queue_s())
-            self._fetch(job)
-            return job.outcome
-
-    def cancel(self, job_id: str) -> Failure | None:
-        """Give the job up; a job that is over keeps its outcome."""
-        with self._lock:
-            job = self._jobs.get(job_id)
-            if job is None:
-                return self._no_such(job_id)
-            self._settle(job_id, job)
-            if job.outcome is None and job.future is not None:
-                job.future.cancel()
-                job.future = None
-                job.outcome = Failure(kind=FailureKind.CANCELLED, detail="cancelled by us")
-                # Whoever gives a job up need not come back for it: it counts as fetched.
-                self._fetch(job)
-            if isinstance(job.outcome, Result):
-                detail = f"job {job_id!r} has already succeeded"
-                return Failure(kind=FailureKind.VALIDATION, detail=detail)
-            return None
 
     def describe(self) -> Description:
         """Return what this provider is; its queue is the pool's, at the pace of the last tasks."""
@@ -178,82 +89,21 @@ class Local:
             sdk_versions=_sdk_versions(),
         )
 
-    def close(self) -> None:
-        """Give up every open job and forget all answers; the pool stays the caller's."""
-        with self._lock:
-            for job in self._jobs.values():
-                if job.future is not None:
-                    job.future.cancel()
-            self._jobs.clear()
-
-    def _work(self, request: SampleRequest, until_s: float) -> Work:
-        """Return the request as what a child needs of it."""
-        problems = tuple(
-            Problem(
-                model=ising(model),
-                variables=variables(model),
-                layers=request.layers,
-                shots=request.shots,
-                seed=seed,
-            )
-            for model, seed in zip(request.models, request.seeds, strict=True)
-        )
+    def _begin(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":
+        """Hand the job to a child."""
         twins = tuple(dict.fromkeys(request.twins))
-        return Work(sampler=self.name, problems=problems, twins=twins, until_s=until_s)
-
-    def _settle(self, job_id: str, job: _Job) -> None:
-        """Take the outcome of a job whose future is done."""
-        if job.future is None or not job.future.done():
-            return
-        future, job.future = job.future, None
-        try:
-            done = future.result()
-        except Exception as error:  # noqa: BLE001  # every kind is in the table
-            job.outcome = failure_of(error)
-            return
-        if isinstance(done, Failure):
-            job.outcome = done
-            return
-        self._task_s += 0.2 * (done.execution_ms / 1000 - self._task_s)
-        job.outcome = Result(
-            job_id=job_id,
-            provider=self.name,
-            provider_job_id=job_id,
-            sets=done.sets,
-            twins=done.twins,
-            queue_ms=max(0.0, (done.started_s - job.submitted_s) * 1000),
-            execution_ms=done.execution_ms,
+        problems = problems_of(request)
+        return self._pool.submit(
+            solve, Work(sampler=self.name, problems=problems, twins=twins, until_s=until_s)
         )
 
-    def _full(self) -> Failure | None:
-        """Return the failure of a provider whose answers nobody fetches, or None."""
-        waiting = sum(not job.fetched for job in self._jobs.values())
-        if waiting < JOBS_MAX:
-            return None
-        detail = f"{waiting} jobs not fetched, at most {JOBS_MAX}"
-        return Failure(kind=FailureKind.QUOTA, detail=detail)
-
-    def _fetch(self, job: _Job) -> None:
-        """Count the job as fetched, and drop the oldest fetched answers beyond KEPT_MAX."""
-        if job.fetched:
-            return
-        job.fetched = True
-        fetched = [job_id for job_id, job in self._jobs.items() if job.fetched]
-        for job_id in fetched[:-KEPT_MAX]:
-            del self._jobs[job_id]
+    def _failure_of(self, error: BaseException) -> Failure:
+        """Return what an exception that came from a child means."""
+        return failure_of(error)
 
     def _queue_s(self) -> float:
         """Return how long a new job would wait for a child."""
         return self._pool.in_flight * self._task_s / self._pool.workers
-
-    def _handle(self, job_id: str, *, attached: bool) -> Handle:
-        """Return the handle of a job: our id is the provider's too."""
-        return Handle(job_id=job_id, provider_job_id=job_id, attached=attached)
-
-    def _no_such(self, job_id: str) -> Failure:
-        """Return the failure of an id that this process does not know."""
-        detail = f"{self.name} knows no job {job_id!r}: never submitted here, or already forgotten"
-        return Failure(kind=FailureKind.UNKNOWN, detail=detail)
 
 
 @cache
@@ -279,7 +129,8 @@ def solve(work: Work) -> Done | Failure:
             detail = f"{why} after {position} of {len(work.problems)} problems"
             return Failure(kind=FailureKind.CANCELLED, detail=detail)
         try:
-            sets.append(_sample(work.sampler, problem))
+            if work.sampler:
+                sets.append(_sample(work.sampler, problem))
             for name in work.twins:
                 twins[name].append(_sample(_twin(name, problem.model), problem))
         except Exception as error:  # noqa: BLE001  # a failure is a value here, by the table

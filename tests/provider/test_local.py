@@ -128,7 +128,7 @@ def test_killed_child_is_transient_and_the_job_may_be_sent_again() -> None:
 
 def test_fetched_answers_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the last few fetched answers are kept: memory does not grow with jobs."""
-    monkeypatch.setattr("enrichment.provider.local.KEPT_MAX", 2)
+    monkeypatch.setattr("enrichment.provider.jobs.KEPT_MAX", 2)
     pool = Pool(workers=1)
     provider = open_provider("random", pool, now_ms=now_ms)
     try:

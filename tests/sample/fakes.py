@@ -18,7 +18,8 @@ from enrichment.provider.contract import (
     Running,
     SampleRequest,
 )
-from enrichment.provider.local import Done, Work, solve
+from enrichment.provider.jobs import Done
+from enrichment.provider.local import Work, solve
 from enrichment.records import Case, FeatureUpdate, Job, JobEvent, MicroBatch
 from enrichment.sample.ledger import Arrival, LedgerState
 from enrichment.sample.outbox import Addresses

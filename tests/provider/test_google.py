@@ -1,0 +1,526 @@
+"""Google's engine behind the contract: what goes wrong there comes back as the right value."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cirq
+import dimod
+import grpc
+import numpy as np
+import pytest
+from cirq_google.cloud import quantum
+from cirq_google.engine.engine_client import EngineException
+from google.api_core import exceptions as google_errors
+from google.auth import exceptions as auth_errors
+
+from enrichment.circuit import qaoa_circuit, scaled_angles
+from enrichment.provider import open_provider
+from enrichment.provider.contract import Failure, FailureKind, Handle, Result, Running
+from enrichment.provider.google import ATTEMPTS_MAX, Google
+from enrichment.provider.google_circuits import circuit_of, program_id
+from enrichment.provider.google_failures import (
+    FAILURES,
+    JOB_FAILURES,
+    AttemptsUsedError,
+    failure_of,
+)
+from enrichment.provider.pool import Pool
+from tests.provider.quantum_engine import (
+    ACTIVE_JOBS,
+    CALIBRATION_S,
+    LOST,
+    PROCESSOR,
+    PROJECT,
+    Code,
+    Fault,
+    QuantumEngine,
+)
+from tests.provider.requests import (
+    NOW_MS,
+    answer_of,
+    model_of,
+    now_ms,
+    request_of,
+    result_of,
+)
+
+UNAVAILABLE = Fault(code=grpc.StatusCode.UNAVAILABLE)
+
+
+@pytest.fixture
+def service() -> Iterator[QuantumEngine]:
+    """A fake of its own for each test."""
+    service = QuantumEngine().start()
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def provider(service: QuantumEngine) -> Iterator[Google]:
+    """The provider over it; no twins are asked for, so that no process is started."""
+    yield from opened(service)
+
+
+def opened(service: QuantumEngine, **options: Any) -> Iterator[Google]:
+    """Open a provider for a while."""
+    pool = Pool(workers=1)
+    provider = open_provider("google", pool, now_ms=now_ms, options=service.options() | options)
+    assert isinstance(provider, Google)
+    yield provider
+    provider.close()
+    pool.close()
+
+
+def failure_in(provider: Google, job_id: str) -> Failure:
+    """Return the failure of a job that has to fail."""
+    answer = answer_of(provider, job_id)
+    assert isinstance(answer, Failure), answer
+    return answer
+
+
+def until(true: Any, *, within_s: float = 10.0) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end, f"not within {within_s} s"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("vartype", ["BINARY", "SPIN"])
+def test_what_is_sent_is_the_ansatz(vartype: str) -> None:
+    """The circuit in the engine's gates prepares the state of the source of truth."""
+    model = model_of(4, 3, vartype=vartype)
+    angles = scaled_angles(model, 2)
+    wanted = cirq.final_state_vector(qaoa_circuit(model, *angles, measure=False))
+    sent = circuit_of(model, angles, "x")[:-1]
+    found = cirq.final_state_vector(sent, qubit_order=cirq.GridQubit.rect(1, 4))
+    assert abs(np.vdot(wanted, found)) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_columns_are_the_variables(provider: Google) -> None:
+    """Of a model with one lone optimum the commonest string is it, not one of another order."""
+    model = dimod.BinaryQuadraticModel("BINARY")
+    for label, bias in (("z", -1.0), ("a", 1.0), ("m", 1.0), ("b", -1.0), ("y", 1.0)):
+        model.add_linear(label, bias)
+    request = request_of("order", models=(model,), seeds=(1,), shots=500, layers=3)
+    bits = result_of(provider, request).sets[0].bits
+    strings, counts = np.unique(bits, axis=0, return_counts=True)
+    assert strings[counts.argmax()].tolist() == [1, 0, 0, 1, 0]
+
+
+def test_result_says_where_when_and_for_how_much(service: QuantumEngine) -> None:
+    """Calibration, times, engine's job id and cost are in the result; problems share one job."""
+    for provider in opened(service, price_per_shot=0.01):
+        result = result_of(provider, request_of("an id / with änything in it"))
+        assert result.calibration_id == str(CALIBRATION_S)
+        assert result.execution_ms == pytest.approx(500, abs=1)
+        assert result.cost == pytest.approx(0.01 * 200 * 2)
+        assert len(service.jobs) == 1
+        (name,) = service.jobs
+        assert name.endswith(f"/jobs/{result.provider_job_id}")
+        assert result.sets[0].circuit_hash != result.sets[1].circuit_hash
+
+
+def test_description_tells_of_the_processor(provider: Google) -> None:
+    """Calibration and queue are asked for beside: the first description does not wait for them."""
+    assert provider.describe().calibration_id == ""
+    until(lambda: provider.describe().calibration_id)
+    found = provider.describe()
+    assert found.calibration_id == str(CALIBRATION_S)
+    assert found.calibration_time_ms == CALIBRATION_S * 1000
+    assert found.queue_s == pytest.approx(ACTIVE_JOBS * 0.1)
+    assert found.sdk_versions["cirq-google"]
+
+
+@pytest.mark.parametrize("method", ["CreateQuantumProgram", "CreateQuantumJob"])
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, FailureKind.QUOTA),
+        (grpc.StatusCode.PERMISSION_DENIED, FailureKind.PERMISSION),
+        (grpc.StatusCode.UNAUTHENTICATED, FailureKind.PERMISSION),
+        (grpc.StatusCode.INVALID_ARGUMENT, FailureKind.VALIDATION),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, FailureKind.TRANSIENT),
+    ],
+)
+def test_refused_submission_has_its_kind(
+    service: QuantumEngine, provider: Google, method: str, code: Any, kind: FailureKind
+) -> None:
+    """What the service refuses is said by kind, and the same id may be submitted again after."""
+    service.fail(method, Fault(code=code))
+    assert isinstance(provider.submit(request_of("refused")), Handle)
+    assert failure_in(provider, "refused").kind is kind
+    assert isinstance(result_of(provider, request_of("refused")), Result)
+    assert len(service.jobs) == 1
+
+
+def test_service_that_stays_away_is_transient(service: QuantumEngine, provider: Google) -> None:
+    """UNAVAILABLE is tried again for a moment; after that it is a TRANSIENT failure."""
+    service.fail("CreateQuantumJob", *(UNAVAILABLE,) * 2)
+    assert isinstance(result_of(provider, request_of("short")), Result)
+    service.fail("CreateQuantumJob", *(UNAVAILABLE,) * 20)
+    provider.submit(request_of("long"))
+    assert failure_in(provider, "long").kind is FailureKind.TRANSIENT
+
+
+def test_no_server_at_all_is_transient_and_nothing_blocks(
+    service: QuantumEngine, provider: Google
+) -> None:
+    """With the server down every call returns at once, and the job fails in a few seconds."""
+    service.stop()
+    began = time.monotonic()
+    assert isinstance(provider.submit(request_of("down")), Handle)
+    assert isinstance(provider.poll("down"), Running)
+    provider.describe()
+    assert time.monotonic() - began < 0.5  # a hand-over; a call would take its retries' 1.5 s
+    assert failure_in(provider, "down").kind is FailureKind.TRANSIENT
+    service.start()
+    assert isinstance(result_of(provider, request_of("down")), Result)
+
+
+@pytest.mark.parametrize("method", ["CreateQuantumProgram", "CreateQuantumJob"])
+def test_answer_lost_after_acceptance_is_found_again(
+    service: QuantumEngine, provider: Google, method: str
+) -> None:
+    """The service has accepted and its answer is lost: ALREADY_EXISTS is attached to."""
+    service.fail(method, LOST)
+    assert isinstance(result_of(provider, request_of("lost")), Result)
+    assert (len(service.programs), len(service.jobs)) == (1, 1)
+
+
+def test_restarted_worker_attaches(service: QuantumEngine, provider: Google) -> None:
+    """Another process that submits the same id gets the same samples, and nothing runs twice."""
+    service.queue_s = 0.2
+    provider.submit(request_of("again"))
+    until(lambda: service.jobs)
+    provider.close()
+    for other in opened(service):
+        first = result_of(other, request_of("again"))
+    for third in opened(service):
+        assert result_of(third, request_of("again")).provider_job_id == first.provider_job_id
+    assert len(service.jobs) == 1
+
+
+def test_dropped_connection_is_bridged(service: QuantumEngine, provider: Google) -> None:
+    """The connection breaks while the job waits; its answer is fetched when there is one again."""
+    service.queue_s = 0.5
+    provider.submit(request_of("dropped"))
+    until(lambda: service.jobs)
+    service.stop()
+    assert isinstance(provider.poll("dropped"), Running)
+    time.sleep(0.3)
+    service.start()
+    assert isinstance(answer_of(provider, "dropped"), Result)
+    assert len(service.jobs) == 1
+
+
+@pytest.mark.parametrize("method", ["GetQuantumJob", "GetQuantumResult"])
+def test_failing_fetch_is_tried_again(
+    service: QuantumEngine, provider: Google, method: str
+) -> None:
+    """A fetch that breaks is repeated, and what never comes is a TRANSIENT failure."""
+    quota = Fault(code=grpc.StatusCode.RESOURCE_EXHAUSTED)
+    service.fail(method, Fault(code=grpc.StatusCode.DEADLINE_EXCEEDED), LOST, quota)
+    assert isinstance(result_of(provider, request_of("once")), Result)
+    service.fail(method, *(Fault(code=grpc.StatusCode.DEADLINE_EXCEEDED),) * 9)
+    provider.submit(request_of("never"))
+    assert failure_in(provider, "never").kind is FailureKind.TRANSIENT
+    service.reset()
+    assert isinstance(result_of(provider, request_of("never")), Result)
+    assert len(service.jobs) == 2
+
+
+def test_slow_queue_ends_at_the_deadline(service: QuantumEngine, provider: Google) -> None:
+    """A job still in the queue at its deadline is CANCELLED, at the engine too."""
+    service.queue_s = 60.0
+    provider.submit(request_of("slow", deadline_ms=NOW_MS + 400))
+    failure = failure_in(provider, "slow")
+    assert (failure.kind, "deadline" in failure.detail) == (FailureKind.CANCELLED, True)
+    until(lambda: service.calls["CancelQuantumJob"])
+    (job,) = service.jobs.values()
+    until(lambda: job.ended is quantum.ExecutionStatus.State.CANCELLED)
+
+
+def test_hanging_service_ends_at_the_deadline(service: QuantumEngine, provider: Google) -> None:
+    """A call that is never answered holds nobody up; what it began is cancelled."""
+    service.queue_s = 60.0
+    service.fail("CreateQuantumJob", Fault(hang_s=1.0))
+    began = time.monotonic()
+    provider.submit(request_of("hangs", deadline_ms=NOW_MS + 300))
+    assert failure_in(provider, "hangs").kind is FailureKind.CANCELLED
+    assert time.monotonic() - began < 0.9
+    until(lambda: service.jobs)  # the call was served in the end, when nobody listened any more
+    (job,) = service.jobs.values()
+    until(lambda: job.ended is quantum.ExecutionStatus.State.CANCELLED)
+
+
+def test_cancelled_job_is_cancelled_there_and_its_id_starts_a_second(
+    service: QuantumEngine, provider: Google
+) -> None:
+    """A new try waits until the engine has been told, however long that takes, and is another."""
+    service.queue_s = 60.0
+    provider.submit(request_of("cancel"))
+    until(lambda: service.jobs)
+    service.fail("CancelQuantumJob", Fault(hang_s=0.3))
+    assert provider.cancel("cancel") is None
+    service.queue_s = 0.0
+    result = result_of(provider, request_of("cancel"))
+    assert [job.ended.name for job in service.jobs.values()] == ["CANCELLED", "SUCCESS"]
+    assert result.provider_job_id.endswith("-1")
+
+
+def test_job_cancelled_while_it_is_submitted_does_not_run(
+    service: QuantumEngine, provider: Google
+) -> None:
+    """A cancellation does not overtake the submission it is for."""
+    service.queue_s = 60.0
+    service.fail("CreateQuantumJob", Fault(hang_s=0.3))
+    provider.submit(request_of("early"))
+    until(lambda: service.calls["CreateQuantumJob"])
+    assert provider.cancel("early") is None
+    until(lambda: service.calls["CancelQuantumJob"])
+    (job,) = service.jobs.values()
+    until(lambda: job.ended is quantum.ExecutionStatus.State.CANCELLED)
+    assert service.calls["CancelQuantumJob"] == 1
+
+
+def test_cancelled_elsewhere_is_cancelled(service: QuantumEngine, provider: Google) -> None:
+    """A job that somebody else cancelled at the engine is CANCELLED."""
+    service.queue_s = 60.0
+    provider.submit(request_of("elsewhere"))
+    until(lambda: service.jobs)
+    for job in service.jobs.values():
+        job.ended = quantum.ExecutionStatus.State.CANCELLED
+    assert failure_in(provider, "elsewhere").kind is FailureKind.CANCELLED
+
+
+@pytest.mark.parametrize("code", [code for code in Code if code.name != "CODE_UNSPECIFIED"])
+def test_failed_job_says_why(service: QuantumEngine, provider: Google, code: Any) -> None:
+    """A job that the engine failed has the kind of its code and the engine's own words."""
+    service.failure = (code, "its reason")
+    provider.submit(request_of("fails"))
+    failure = failure_in(provider, "fails")
+    assert failure.kind is JOB_FAILURES[code.name]
+    assert "its reason" in failure.detail
+    assert code.name in failure.detail
+    service.failure = None
+    assert isinstance(result_of(provider, request_of("fails")), Result)
+
+
+def test_every_code_of_a_failed_job_has_a_kind() -> None:
+    """The table has the package's codes, all of them and no other."""
+    assert set(JOB_FAILURES) == {code.name for code in Code}
+
+
+def fewer_shots(message: Any) -> None:
+    """Answer with half the shots."""
+    message.sweep_results[0].repetitions //= 2
+
+
+def short_columns(message: Any) -> None:
+    """Answer with fewer bits than it says."""
+    measured(message).qubit_measurement_results[0].results = b"\0"
+
+
+def missing_qubit(message: Any) -> None:
+    """Answer with a qubit less."""
+    del measured(message).qubit_measurement_results[0]
+
+
+def another_qubit(message: Any) -> None:
+    """Answer with a qubit more."""
+    column = measured(message).qubit_measurement_results.add()
+    column.CopyFrom(measured(message).qubit_measurement_results[0])
+    column.qubit.id = "9_9"
+
+
+def another_circuit(message: Any) -> None:
+    """Answer to something else."""
+    measured(message).key = "other"
+
+
+def swapped_circuits(message: Any) -> None:
+    """Answer in another order."""
+    sweeps = [*message.sweep_results][::-1]
+    del message.sweep_results[:]
+    message.sweep_results.extend(sweeps)
+
+
+def missing_circuit(message: Any) -> None:
+    """Answer to one circuit less."""
+    del message.sweep_results[1]
+
+
+def nothing(message: Any) -> None:
+    """Answer with an empty sweep."""
+    del message.sweep_results[0].parameterized_results[:]
+
+
+def measured(message: Any) -> Any:
+    """Return the first circuit's measurement."""
+    return message.sweep_results[0].parameterized_results[0].measurement_results[0]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        fewer_shots,
+        short_columns,
+        missing_qubit,
+        another_qubit,
+        another_circuit,
+        swapped_circuits,
+        missing_circuit,
+        nothing,
+    ],
+)
+def test_what_is_not_the_answer_is_not_let_in(
+    service: QuantumEngine, provider: Google, spoil: Any
+) -> None:
+    """Wrong shots, bits, qubits, circuits or order are an ALGORITHM failure."""
+    service.spoil = spoil
+    provider.submit(request_of("spoilt"))
+    assert failure_in(provider, "spoilt").kind is FailureKind.ALGORITHM
+
+
+def test_other_request_under_a_known_id_is_not_answered(
+    service: QuantumEngine, provider: Google
+) -> None:
+    """An id that the engine knows for other circuits is no answer to these: nothing is mixed up."""
+    result_of(provider, request_of("reused"))
+    for other in opened(service):
+        other.submit(request_of("reused", models=(model_of(5, 9), model_of(4, 8))))
+        assert failure_in(other, "reused").kind is FailureKind.ALGORITHM
+
+
+def test_unknown_processor_is_validation(service: QuantumEngine) -> None:
+    """A processor that the project does not have is named."""
+    for provider in opened(service, processor_id="other"):
+        provider.submit(request_of("where"))
+        failure = failure_in(provider, "where")
+        assert (failure.kind, "other" in failure.detail) == (FailureKind.VALIDATION, True)
+
+
+def test_missing_credentials_are_permission(
+    service: QuantumEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client as it is made by default finds no credentials: a PERMISSION failure of the job."""
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")  # else a metadata server is looked for
+    for provider in opened(service, connect=None):
+        provider.submit(request_of("who"))
+        failure = failure_in(provider, "who")
+        assert (failure.kind, "Credentials" in failure.detail) == (FailureKind.PERMISSION, True)
+
+
+def test_hundred_submissions_are_one_job(service: QuantumEngine) -> None:
+    """However often and from wherever an id is submitted, the engine runs it once."""
+    service.queue_s = 0.3
+    for one in opened(service):
+        for two in opened(service):
+            for _ in range(50):
+                one.submit(request_of("hundred"))
+                two.submit(request_of("hundred"))
+            assert isinstance(answer_of(one, "hundred"), Result)
+            assert isinstance(answer_of(two, "hundred"), Result)
+    assert len(service.jobs) == 1
+
+
+KINDS: dict[Any, FailureKind] = {
+    google_errors.TooManyRequests: FailureKind.QUOTA,
+    google_errors.ResourceExhausted: FailureKind.QUOTA,
+    google_errors.Forbidden: FailureKind.PERMISSION,
+    google_errors.PermissionDenied: FailureKind.PERMISSION,
+    google_errors.Unauthorized: FailureKind.PERMISSION,
+    google_errors.Unauthenticated: FailureKind.PERMISSION,
+    google_errors.BadRequest: FailureKind.VALIDATION,
+    google_errors.InvalidArgument: FailureKind.VALIDATION,
+    google_errors.FailedPrecondition: FailureKind.VALIDATION,
+    google_errors.NotFound: FailureKind.VALIDATION,
+    google_errors.MethodNotImplemented: FailureKind.VALIDATION,
+    google_errors.DataLoss: FailureKind.ALGORITHM,
+    google_errors.Cancelled: FailureKind.TRANSIENT,
+    google_errors.Aborted: FailureKind.TRANSIENT,
+    google_errors.Conflict: FailureKind.TRANSIENT,
+    google_errors.ServiceUnavailable: FailureKind.TRANSIENT,
+    google_errors.InternalServerError: FailureKind.TRANSIENT,
+    google_errors.DeadlineExceeded: FailureKind.TRANSIENT,
+    google_errors.Unknown: FailureKind.TRANSIENT,
+    google_errors.ServerError: FailureKind.TRANSIENT,
+    google_errors.GoogleAPIError: FailureKind.UNKNOWN,
+    auth_errors.TransportError: FailureKind.TRANSIENT,
+    auth_errors.DefaultCredentialsError: FailureKind.PERMISSION,
+    auth_errors.RefreshError: FailureKind.PERMISSION,
+    auth_errors.GoogleAuthError: FailureKind.PERMISSION,
+    AttemptsUsedError: FailureKind.VALIDATION,
+    EngineException: FailureKind.UNKNOWN,
+    TimeoutError: FailureKind.TRANSIENT,
+    ConnectionError: FailureKind.TRANSIENT,
+    ValueError: FailureKind.ALGORITHM,
+    Exception: FailureKind.ALGORITHM,
+    SystemExit: FailureKind.UNKNOWN,
+}
+
+
+@pytest.mark.parametrize("raised", list(KINDS))
+def test_every_exception_has_a_kind(raised: Any) -> None:
+    """The table says what an exception means, itself or as the cause of an EngineException."""
+    error = raised("its words")
+    assert failure_of(error).kind is KINDS[raised]
+    if isinstance(error, google_errors.GoogleAPICallError):
+        wrapped = EngineException("its words")
+        wrapped.__cause__ = error
+        assert failure_of(wrapped).kind is KINDS[raised]
+
+
+def test_every_line_of_the_table_is_tested() -> None:
+    """Each class of FAILURES is itself among the cases above."""
+    assert {known for known, _ in FAILURES} <= set(KINDS)
+
+
+def test_too_many_calls_are_a_quota_and_a_closed_provider_says_so(
+    service: QuantumEngine, provider: Google, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no call can be handed over the submission says so at once, and after close too."""
+    monkeypatch.setattr(provider, "_places", threading.BoundedSemaphore(1))
+    service.fail("CreateQuantumProgram", Fault(hang_s=0.3))
+    assert isinstance(provider.submit(request_of("first")), Handle)
+    full = provider.submit(request_of("second"))
+    assert isinstance(full, Failure)
+    assert full.kind is FailureKind.QUOTA
+    assert isinstance(answer_of(provider, "first"), Result)
+    provider.close()
+    closed = provider.submit(request_of("third"))
+    assert isinstance(closed, Failure)
+    assert closed.kind is FailureKind.CANCELLED
+
+
+def test_hopeless_id_ends(service: QuantumEngine, provider: Google) -> None:
+    """An id whose every job fails at the engine is not run for ever: it becomes VALIDATION."""
+    service.failure = (Code.SYSTEM_ERROR, "again")
+    kinds = []
+    for _ in range(ATTEMPTS_MAX + 1):
+        provider.submit(request_of("hopeless"))
+        kinds.append(failure_in(provider, "hopeless").kind)
+    assert kinds == [FailureKind.TRANSIENT] * ATTEMPTS_MAX + [FailureKind.VALIDATION]
+    assert len(service.jobs) == ATTEMPTS_MAX
+
+
+def test_ids_are_the_engines_alphabet() -> None:
+    """Whatever our id holds, the program's id is short and plain, and another for another."""
+    one, two = program_id("päy/ments:1"), program_id("päy/ments:2")
+    assert one != two
+    assert one.replace("-", "").isalnum()
+    assert len(one) + len("-0") <= 64
+
+
+@pytest.mark.parametrize("missing", ["project_id", "processor_id"])
+def test_unconfigured_says_what_to_set(missing: str) -> None:
+    """Without a project or a processor there is no provider, and the message says what to set."""
+    options = {"project_id": PROJECT, "processor_id": PROCESSOR} | {missing: ""}
+    with pytest.raises(ValueError, match="ENRICHMENT_GOOGLE_PROJECT"):
+        open_provider("google", Pool(workers=1), now_ms=now_ms, options=options)
