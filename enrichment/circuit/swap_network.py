@@ -51,7 +51,7 @@ class Network:
 
     def measured(self, key: str = MEASUREMENT_KEY) -> cirq.Circuit:
         """Return the circuit with one measurement at its end, columns in the model's order."""
-        return self.circuit + cirq.Circuit(cirq.measure(*self.qubits, key=key))
+        return cirq.Circuit(*self.circuit, cirq.Moment(cirq.measure(*self.qubits, key=key)))
 
 
 def swap_network(model: Ising, angles: Angles, line: Sequence[cirq.Qid]) -> Network:
