@@ -18,6 +18,7 @@ PROVIDERS: Final[Mapping[str, str]] = {
     "exact": "enrichment.provider.exact",
     "annealing": "enrichment.provider.annealing",
     "random": "enrichment.provider.random",
+    "virtual": "enrichment.provider.virtual",
 }
 """Name -> module, imported when opened; its ``open_provider(pool, now_ms)`` is the factory."""
 

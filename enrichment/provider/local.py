@@ -43,7 +43,7 @@ KEPT_MAX: Final = 8
 TASK_S: Final = 0.1
 """What a task is taken to last before one has been measured."""
 
-SDKS: Final = ("cirq-core", "qsimcirq", "dimod", "dwave-samplers", "numpy")
+SDKS: Final = ("cirq-core", "cirq-google", "qsimcirq", "dimod", "dwave-samplers", "numpy")
 
 FAILURES: Final[tuple[tuple[type[BaseException], FailureKind], ...]] = (
     (BrokenProcessPool, FailureKind.TRANSIENT),
@@ -99,13 +99,18 @@ class Local:
         *,
         variables_max: int,
         gate_set: tuple[str, ...] = (),
+        calibration: tuple[str, int] = ("", 0),
     ) -> None:
-        """Serve sampler `name` (a key of PROVIDERS) over `pool`."""
+        """Serve sampler `name` (a key of PROVIDERS) over `pool`.
+
+        `calibration` is a device's: its id, and its Unix time in milliseconds.
+        """
         self.name = name
         self._pool = pool
         self._now_ms = now_ms
         self._variables_max = variables_max
         self._gate_set = gate_set
+        self._calibration = calibration
         self._jobs: dict[str, _Job] = {}
         self._lock = threading.Lock()
         self._task_s = TASK_S
@@ -170,8 +175,8 @@ class Local:
             name=self.name,
             qubits_max=self._variables_max,
             gate_set=self._gate_set,
-            calibration_id="",
-            calibration_time_ms=0,
+            calibration_id=self._calibration[0],
+            calibration_time_ms=self._calibration[1],
             queue_s=self._queue_s(),
             price_per_shot=0.0,
             idempotent_submission=True,
@@ -221,6 +226,7 @@ class Local:
             provider_job_id=job_id,
             sets=done.sets,
             twins=done.twins,
+            calibration_id=self._calibration[0],
             queue_ms=max(0.0, (done.started_s - job.submitted_s) * 1000),
             execution_ms=done.execution_ms,
         )

@@ -8,6 +8,7 @@ import pytest
 from enrichment.problem.ising import variables
 from enrichment.provider import PROVIDERS, open_pool, open_provider
 from enrichment.provider.contract import (
+    CLASSICAL_EXACT_MAX,
     PROBLEMS_MAX,
     SHOTS_MAX,
     Failure,
@@ -229,15 +230,18 @@ def test_largest_model_is_served(provider: Provider) -> None:
     )
     result = result_of(provider, request)
     assert result.sets[0].bits.shape == (50, most)
-    assert result.twins["classical"][0].sampler == "annealing"
+    wanted = "exact" if most <= CLASSICAL_EXACT_MAX else "annealing"
+    assert result.twins["classical"][0].sampler == wanted
 
 
 def test_description_is_complete(provider: Provider) -> None:
-    """A simulator has no price and no calibration, takes our ids, and names its versions."""
+    """Only a device has a calibration; none here has a price; ids are ours, versions are named."""
     found = provider.describe()
     assert found.name in PROVIDERS
     assert found.idempotent_submission
-    assert (found.price_per_shot, found.calibration_id, found.calibration_time_ms) == (0.0, "", 0)
+    assert found.price_per_shot == 0.0
+    device = found.name == "virtual"
+    assert bool(found.calibration_id) == bool(found.calibration_time_ms) == device
     assert found.queue_s >= 0
     assert found.sdk_versions["dimod"]
 
