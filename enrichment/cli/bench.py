@@ -49,9 +49,9 @@ def bench(  # noqa: PLR0913, PLR0917  # one for each option
 ) -> None:
     """Measure, with the peers in the same run: on the same events, servers and machine.
 
-    Each benchmark but `rings`, which needs none, starts servers of its own on free ports, runs its
-    systems one after the other in alternating order (ABBA), and prints the median of all runs with
-    the lowest and the highest.
+    Each benchmark but `rings` and `devices`, which need none, starts servers of its own on free
+    ports, runs its systems one after the other in alternating order (ABBA), and prints the median
+    of all runs with the lowest and the highest.
     Compare the ratios: absolute figures belong to the machine, and need a quiet one.
 
     The JSON is {"name", "machine", "rows", "notes", "series"}; a row has "case", "system",

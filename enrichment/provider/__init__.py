@@ -19,6 +19,7 @@ PROVIDERS: Final[Mapping[str, str]] = {
     "annealing": "enrichment.provider.annealing",
     "random": "enrichment.provider.random",
     "google": "enrichment.provider.google",
+    "virtual": "enrichment.provider.virtual",
 }
 """Name -> module, imported when opened; its ``open_provider(pool, now_ms, **options)`` makes it."""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from enrichment.circuit.marginals import summarise
 from enrichment.problem.ising import Bits, Floats, Ising, energies
-from enrichment.provider.contract import SampleSet
+from enrichment.provider.contract import DeviceRun, SampleSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,6 +36,7 @@ class Drawn:
     circuit_hash: str = ""
     gammas: tuple[float, ...] = ()
     betas: tuple[float, ...] = ()
+    device_run: DeviceRun | None = None
 
 
 def generator(problem: Problem, sampler: str) -> np.random.Generator:
@@ -63,4 +64,5 @@ def sample_set(problem: Problem, sampler: str, drawn: Drawn) -> SampleSet:
         circuit_hash=drawn.circuit_hash,
         gammas=drawn.gammas,
         betas=drawn.betas,
+        device_run=drawn.device_run,
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from enrichment.circuit.angles import LAYERS_MAX
 from enrichment.circuit.marginals import BITS_MAX, Summary
+from enrichment.circuit.readout import Corrected
 from enrichment.circuit.template import TEMPLATES
 from enrichment.problem.ising import Bits, Floats
 
@@ -79,13 +80,34 @@ class SampleRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DeviceRun:
+    """How one problem's circuit was run on a device, virtual or real.
+
+    `qubits[k]` is the qubit that held variable k at the measurement; `depth` counts moments, the
+    measurement among them, and `two_qubit_gates` native ones, both after compilation; `line_cost`
+    is that of `enrichment.circuit.lines`. `mean_energy` and `marginals` say whether the readout's
+    errors were taken out of them; the sample set's own figures are always as read.
+    """
+
+    processor: str
+    calibration_id: str
+    qubits: tuple[str, ...]
+    depth: int
+    two_qubit_gates: int
+    line_cost: float
+    mean_energy: Corrected[float]
+    marginals: Corrected[Floats]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SampleSet:
     """The samples of one model: `bits` of shape (shots, n), columns in the model's variable order.
 
     `energies`, shape (shots,), and `summary` are computed from the bits, never taken from a
     provider. `marginals`, shape (n,), are the exact Gibbs marginals P(x_i = 1) at `temperature` (in
     energy units), and `optimum_energy` the proven minimum: both only from the exact solver. The
-    circuit hash and the angles are only there where a circuit was run.
+    circuit hash and the angles are only there where a circuit was run, `device_run` where that was
+    on a device.
     """
 
     sampler: str
@@ -100,6 +122,7 @@ class SampleSet:
     circuit_hash: str = ""
     gammas: tuple[float, ...] = ()
     betas: tuple[float, ...] = ()
+    device_run: DeviceRun | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

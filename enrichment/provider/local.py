@@ -30,7 +30,7 @@ from enrichment.provider.contract import (
 from enrichment.provider.jobs import Done, Jobs, problems_of
 from enrichment.provider.pool import Pool, stopping
 
-SDKS: Final = ("cirq-core", "qsimcirq", "dimod", "dwave-samplers", "numpy")
+SDKS: Final = ("cirq-core", "cirq-google", "qsimcirq", "dimod", "dwave-samplers", "numpy")
 
 FAILURES: Final[tuple[tuple[type[BaseException], FailureKind], ...]] = (
     (BrokenProcessPool, FailureKind.TRANSIENT),
@@ -52,6 +52,7 @@ class Work:
     problems: tuple[Problem, ...]
     twins: tuple[str, ...]
     until_s: float
+    calibration_id: str = ""
 
 
 class Local(Jobs):
@@ -69,11 +70,16 @@ class Local(Jobs):
         *,
         variables_max: int,
         gate_set: tuple[str, ...] = (),
+        calibration: tuple[str, int] = ("", 0),
     ) -> None:
-        """Serve sampler `name` (a key of PROVIDERS) over `pool`."""
+        """Serve sampler `name` (a key of PROVIDERS) over `pool`.
+
+        `calibration` is a device's: its id, and its Unix time in milliseconds.
+        """
         super().__init__(name, now_ms, variables_max=variables_max)
         self._pool = pool
         self._gate_set = gate_set
+        self._calibration = calibration
 
     def describe(self) -> Description:
         """Return what this provider is; its queue is the pool's, at the pace of the last tasks."""
@@ -81,8 +87,8 @@ class Local(Jobs):
             name=self.name,
             qubits_max=self._variables_max,
             gate_set=self._gate_set,
-            calibration_id="",
-            calibration_time_ms=0,
+            calibration_id=self._calibration[0],
+            calibration_time_ms=self._calibration[1],
             queue_s=self._queue_s(),
             price_per_shot=0.0,
             idempotent_submission=True,
@@ -94,7 +100,14 @@ class Local(Jobs):
         twins = tuple(dict.fromkeys(request.twins))
         problems = problems_of(request)
         return self._pool.submit(
-            solve, Work(sampler=self.name, problems=problems, twins=twins, until_s=until_s)
+            solve,
+            Work(
+                sampler=self.name,
+                problems=problems,
+                twins=twins,
+                until_s=until_s,
+                calibration_id=self._calibration[0],
+            ),
         )
 
     def _failure_of(self, error: BaseException) -> Failure:
@@ -141,6 +154,7 @@ def solve(work: Work) -> Done | Failure:
         twins={name: tuple(answers) for name, answers in twins.items()},
         started_s=started_s,
         execution_ms=(time.time() - started_s) * 1000,
+        calibration_id=work.calibration_id,
     )
 
 

@@ -26,7 +26,7 @@ from enrichment.records.enriched import (
 )
 from enrichment.records.feature import FeatureUpdate, Source
 from enrichment.records.horizon_slice import HorizonSlice
-from enrichment.records.job import Job, JobEvent, JobState
+from enrichment.records.job import DeviceRun, Job, JobEvent, JobState
 from enrichment.records.micro_batch import Cause, MicroBatch, Problem, Shared
 from enrichment.records.outcome import Outcome, OutcomeKind
 from enrichment.records.replay import Replay
@@ -60,6 +60,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetterReason",
     "Decision",
+    "DeviceRun",
     "Digest",
     "Enriched",
     "Evidence",

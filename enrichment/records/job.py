@@ -46,6 +46,25 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     micro_batch: MicroBatch | None = None
 
 
+class DeviceRun(msgspec.Struct, frozen=True, kw_only=True):
+    """How one problem's circuit was run on a device: where, how long, and its mean energy.
+
+    `qubits` are those that held the problem's variables at the measurement, in their order; `depth`
+    and `two_qubit_gates` are those of the compiled circuit. `mean_energy` has the readout's errors
+    taken out where `readout_corrected`, and else equals `mean_energy_read`.
+    """
+
+    processor: str
+    qubits: tuple[str, ...]
+    depth: int
+    two_qubit_gates: int
+    # Minus the logarithm of the chance of no error at all, as lines are chosen by.
+    line_cost: float
+    mean_energy_read: float
+    mean_energy: float
+    readout_corrected: bool
+
+
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One transition of one job, kept in full on `sampling.job-events`."""
 
@@ -70,3 +89,5 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     calibration_id: str = ""
     # Problem id -> figure -> value: energy gap, mean |delta membership|, histogram distance.
     differences: dict[str, dict[str, float]] = {}
+    # By problem id; empty where no device was used, virtual or real.
+    device_runs: dict[str, DeviceRun] = {}

@@ -1,14 +1,14 @@
 """What a job that has its answer makes known: features, rings, and the record of how it went."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from enrichment.pipelines import Pipeline
 from enrichment.provider.contract import Result, SampleSet
 from enrichment.records.feature import FeatureUpdate
-from enrichment.records.job import Job
-from enrichment.records.micro_batch import MicroBatch
+from enrichment.records.job import DeviceRun, Job
+from enrichment.records.micro_batch import MicroBatch, Problem
 from enrichment.sample.cases import Ring, ring_of
 from enrichment.sample.estimate import (
     CLASSICAL,
@@ -86,4 +86,24 @@ def _event(job: Job, batch: MicroBatch, answer: Answer, now_ms: int) -> dict[str
         "sdk_versions": dict(answer.sdk_versions),
         "calibration_id": result.calibration_id,
         "differences": differences_of(batch.problems, answer.answers),
+        "device_runs": device_runs(batch.problems, result.sets),
     }
+
+
+def device_runs(problems: Sequence[Problem], sets: Sequence[SampleSet]) -> dict[str, DeviceRun]:
+    """Problem id -> how its circuit was run, of the problems that ran on a device."""
+    found: dict[str, DeviceRun] = {}
+    for problem, drawn in zip(problems, sets, strict=True):
+        run = drawn.device_run
+        if run is not None:
+            found[problem.problem_id] = DeviceRun(
+                processor=run.processor,
+                qubits=run.qubits,
+                depth=run.depth,
+                two_qubit_gates=run.two_qubit_gates,
+                line_cost=run.line_cost,
+                mean_energy_read=run.mean_energy.read,
+                mean_energy=run.mean_energy.value,
+                readout_corrected=run.mean_energy.applied,
+            )
+    return found

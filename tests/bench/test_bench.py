@@ -55,7 +55,7 @@ ARGUMENTS = {
     "isolation": ("--case", "sampler-hung", "--case", "redis-hung"),
 }
 
-WITHOUT_SERVERS = ("rings",)
+WITHOUT_SERVERS = ("rings", "devices")
 
 SLOWEST = ("isolation", "latency", "memory", "window")
 

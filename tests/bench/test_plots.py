@@ -13,7 +13,7 @@ from enrichment.lab.bench.systems import SYSTEMS
 
 def report(name: str) -> Report:
     """A report with the rows that its plot reads."""
-    rows = list(together())  # each plot takes the rows of its own metrics
+    rows = [*together(), *on_devices()]  # each plot takes the rows of its own metrics
     if name == "hot-path":
         for system in SYSTEMS:
             rates = [system.per_s, system.per_s * 1.1, system.per_s * 0.9]
@@ -48,6 +48,14 @@ def together() -> Iterator[Row]:
             for metric in ("ever_together", "end_together"):
                 values = [share * drift for drift in (0.9, 1.0, 1.1)]
                 yield Row.of(f"strength {strength}", way, metric, values, "share")
+
+
+def on_devices() -> Iterator[Row]:
+    """The rows of `devices` that are drawn."""
+    for system, share in (("noiseless", 0.6), ("calibrated line", 0.5)):
+        values = [share * drift for drift in (0.9, 1.0, 1.1)]
+        for size in (6, 8):
+            yield Row.of(f"device n={size} p=2", system, "ratio", values, "ratio")
 
 
 def test_every_benchmark_has_a_plot() -> None:

@@ -14,6 +14,7 @@ import pytest
 from enrichment.problem.ising import variables
 from enrichment.provider import PROVIDERS, open_pool, open_provider
 from enrichment.provider.contract import (
+    CLASSICAL_EXACT_MAX,
     PROBLEMS_MAX,
     SHOTS_MAX,
     Failure,
@@ -295,11 +296,12 @@ def test_largest_model_is_served(provider: Provider) -> None:
     )
     result = result_of(provider, request)
     assert result.sets[0].bits.shape == (50, most)
-    assert result.twins["classical"][0].sampler == "annealing"
+    wanted = "exact" if most <= CLASSICAL_EXACT_MAX else "annealing"
+    assert result.twins["classical"][0].sampler == wanted
 
 
 def test_description_is_complete(provider: Provider) -> None:
-    """Who takes our ids and names its versions; a simulator has no price and no calibration."""
+    """Ids are ours, versions are named, no price was configured; devices alone are calibrated."""
     found = provider.describe()
     assert found.name in PROVIDERS
     assert found.idempotent_submission
@@ -310,6 +312,9 @@ def test_description_is_complete(provider: Provider) -> None:
     result = result_of(provider, request_of("described"))
     if found.name == "google":
         assert result.calibration_id == str(CALIBRATION_S)
+    elif found.name == "virtual":
+        assert result.calibration_id == found.calibration_id != ""
+        assert found.calibration_time_ms > 0
     else:
         assert (found.calibration_id, found.calibration_time_ms) == ("", 0)
         assert result.calibration_id == ""

@@ -6,9 +6,10 @@ from itertools import product
 import numpy as np
 import pytest
 
+from enrichment.circuit.readout import Corrected
 from enrichment.circuit.template import QAOA, QAOA_VERSION
 from enrichment.problem import KINDS
-from enrichment.provider.contract import Result, SampleRequest, SampleSet
+from enrichment.provider.contract import DeviceRun, Result, SampleRequest, SampleSet
 from enrichment.records import FeatureUpdate, MicroBatch, Problem, Shared
 from enrichment.sample.estimate import (
     Provenance,
@@ -20,6 +21,7 @@ from enrichment.sample.estimate import (
     seed_of,
     shared_owners,
 )
+from enrichment.sample.publish import device_runs
 from tests.sample.fakes import result_of
 from tests.sample.streams import batch, problem
 
@@ -234,3 +236,35 @@ def test_seeds_differ_by_problem_and_stay_exact_in_json() -> None:
     assert len(seeds) == 1_000
     assert max(seeds) < 2**53
     assert seed_of("job", "p1") == seed_of("job", "p1") != seed_of("bob", "p1")
+
+
+def test_runs_on_a_device_are_told_by_problem() -> None:
+    """Qubits, depth, gates and the mean energy with its switch; a simulator has no run to tell."""
+    problems = (problem(0), problem(1))
+    sets = sampled(problems).sets
+    assert device_runs(problems, sets) == {}
+    size = len(problems[1].nodes)
+    energy = Corrected(value=-2.5, read=-2.0, applied=True, error_read=0.5, error_corrected=0.1)
+    shares = np.full(size, 0.5)
+    run = DeviceRun(
+        processor="willow_pink",
+        calibration_id="cal-1",
+        qubits=tuple(f"q(0, {k})" for k in range(size)),
+        depth=64,
+        two_qubit_gates=77,
+        line_cost=0.4,
+        mean_energy=energy,
+        marginals=Corrected(
+            value=shares, read=shares, applied=False, error_read=0.1, error_corrected=0.2
+        ),
+    )
+    told = device_runs(problems, (sets[0], replace(sets[1], device_run=run)))
+    assert set(told) == {"p1"}
+    found = told["p1"]
+    assert (found.processor, found.depth, found.two_qubit_gates) == ("willow_pink", 64, 77)
+    assert found.qubits == run.qubits
+    assert (found.mean_energy_read, found.mean_energy, found.readout_corrected) == (
+        -2.0,
+        -2.5,
+        True,
+    )

@@ -80,4 +80,9 @@ BENCHMARKS: Final = {
         "what the hub cut, the size cap and the shards cost; without servers.",
         "enrichment.lab.bench.rings",
     ),
+    "devices": Benchmark(
+        "Gates, depth and noise of rings on virtual devices: a SWAP network and routing, a line by "
+        "calibration and a random one, readout corrected or not; without servers.",
+        "enrichment.lab.bench.devices",
+    ),
 }

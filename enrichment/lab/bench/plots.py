@@ -188,6 +188,30 @@ def _rings(report: Report, figure: Any) -> None:
         axes.legend(handles, labels, **BELOW | {"bbox_to_anchor": (0.5, -0.16)})
 
 
+def _devices(report: Report, figure: Any) -> None:
+    figure.suptitle("Mean energy of planted rings on virtual devices")
+    axes = figure.subplots()
+    by_system: dict[str, list[Row]] = {}
+    for row in report.rows:
+        if row.metric == "ratio":
+            by_system.setdefault(row.system, []).append(row)
+    for number, (system, rows) in enumerate(by_system.items()):
+        shift = (number - (len(by_system) - 1) / 2) * 0.2
+        spread = [
+            [row.value - row.low for row in rows],
+            [row.high - row.value for row in rows],
+        ]
+        axes.bar(
+            [place + shift for place in range(len(rows))], [row.value for row in rows],
+            width=0.18, color=COLOURS[number], label=system,
+            yerr=spread, ecolor=INK, error_kw={"elinewidth": 1},
+        )  # fmt: skip
+        axes.set_xticks(range(len(rows)), [row.case for row in rows])
+    axes.set_ylabel("share of the way to the minimum")
+    axes.grid(visible=False, axis="x")
+    axes.legend(**BELOW)
+
+
 def _bars(axes: Any, rows: Sequence[Row], named: Callable[[Row], str], shown: str) -> None:
     """A bar for each row, its spread across, ours in a colour of its own."""
     rows = list(reversed(rows))
@@ -227,4 +251,5 @@ PLOTS: Final[dict[str, Callable[[Report, Any], None]]] = {
     "window": _window,
     "reencode": _reencode,
     "rings": _rings,
+    "devices": _devices,
 }

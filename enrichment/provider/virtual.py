@@ -1,0 +1,97 @@
+"""A noisy device without hardware: cirq-google's virtual one, its noise run on qsim.
+
+Its work is that of a device (lines by calibration, compilation to native gates, calibration shots)
+and its time that of a simulator: every shot is a run of its own, so problems are not packed. The
+local engine around it is left aside: there, a cancelled job runs on and ends as a success, a second
+job takes the id of the first, and programs pile up. Here ids, deadlines and failures are `Local`'s.
+
+This module stays light: what imports cirq-google (five seconds) is loaded by the first draw, in a
+worker process.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from enrichment.circuit.angles import ising_scaled_angles
+from enrichment.circuit.template import ising_circuit_hash
+from enrichment.provider.answer import Drawn, Problem, generator
+from enrichment.provider.local import Local
+from enrichment.provider.pool import Pool
+
+if TYPE_CHECKING:
+    from enrichment.provider.virtual_device import VirtualDevice
+
+VARIABLES_MAX: Final = 12
+"""A thousand noisy shots of 12 variables in two layers take a core 20 s, of 8 variables 3 s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processor:
+    """A processor with data in cirq-google: its native gates, and when it was calibrated.
+
+    The older two have no calibration of CZ: compiled to it, circuits would run without its noise.
+    """
+
+    name: str
+    gates: tuple[str, str]
+    calibration_time_ms: int
+
+    @property
+    def calibration_id(self) -> str:
+        """The id of the one calibration there is."""
+        return f"{self.name}@{self.calibration_time_ms}"
+
+
+PROCESSORS: Final[Mapping[str, Processor]] = {
+    processor.name: processor
+    for processor in (
+        Processor(
+            name="rainbow", gates=("sqrt_iswap", "phased_xz"), calibration_time_ms=1637058415838
+        ),
+        Processor(
+            name="weber", gates=("sqrt_iswap", "phased_xz"), calibration_time_ms=1635923188204
+        ),
+        Processor(name="willow_pink", gates=("cz", "phased_xz"), calibration_time_ms=1723795877630),
+    )
+}
+
+PROCESSOR: Final = "willow_pink"
+"""The latest one, with 105 qubits."""
+
+
+def draw(problem: Problem) -> Drawn:
+    """Return noisy samples of the problem's circuit on the line that calibration favours."""
+    gammas, betas = ising_scaled_angles(problem.model, problem.layers)
+    bits, run = device().run(
+        problem.model, (gammas, betas), problem.shots, generator(problem, "virtual")
+    )
+    return Drawn(
+        bits=bits,
+        circuit_hash=ising_circuit_hash(problem.model, gammas, betas),
+        gammas=gammas,
+        betas=betas,
+        device_run=run,
+    )
+
+
+@cache
+def device(name: str = PROCESSOR) -> "VirtualDevice":
+    """Return a processor's device with its noise, built once a process."""
+    from enrichment.provider.virtual_device import VirtualDevice
+
+    return VirtualDevice(PROCESSORS[name])
+
+
+def open_provider(pool: Pool, now_ms: Callable[[], int]) -> Local:
+    """Return the provider, its circuits run in `pool`."""
+    processor = PROCESSORS[PROCESSOR]
+    return Local(
+        "virtual",
+        pool,
+        now_ms,
+        variables_max=VARIABLES_MAX,
+        gate_set=processor.gates,
+        calibration=(processor.calibration_id, processor.calibration_time_ms),
+    )
