@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from enrichment.enrich.events import Events
 from enrichment.pipelines import Pipeline
 from enrichment.records import Digest
+from enrichment.records.digest import in_parts
 
 TUPLES_MAX: Final = 4_000  # some 300 kB of JSON: well below any broker's message limit
 MICRO: Final = 1_000_000
@@ -79,7 +80,7 @@ class DigestBuilder:
         for (partition, shard, pane), indices, group, newest_ms in zip(
             groups, groups.values(), grouped, newest, strict=True
         ):
-            bodies = _bodies(self._counted(group))
+            bodies: list[dict[str, Any]] = in_parts(self._counted(group), TUPLES_MAX)
             for part, body in enumerate(bodies):
                 digest = Digest(
                     pipeline=self._pipeline.name,
@@ -277,23 +278,3 @@ def _together(
         ids += apart
         sums += [amount] * len(apart)
     return _located(ids), sums
-
-
-def _bodies(named: Sequence[Named]) -> list[dict[str, Any]]:
-    """The columns of a pane, in bodies of at most TUPLES_MAX rows."""
-    bodies: list[dict[str, Any]] = [{}]
-    room = TUPLES_MAX
-    for field, name, columns in named:
-        at, rows = 0, len(columns[0])
-        while at < rows:
-            if room == 0:
-                bodies.append({})
-                room = TUPLES_MAX
-            taken = min(room, rows - at)
-            whole = taken == rows
-            bodies[-1].setdefault(field, {})[name] = (
-                columns if whole else tuple(column[at : at + taken] for column in columns)
-            )
-            at += taken
-            room -= taken
-    return bodies

@@ -4,17 +4,10 @@ What it counts stands in columns: a reader takes each at once, in a fifth of the
 per entity takes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import msgspec
-
-
-def _of_one_length(*columns: list[str] | list[int]) -> None:
-    """Raise ValueError unless all columns have as many rows."""
-    if len({len(column) for column in columns}) > 1:
-        raise ValueError("columns of different lengths")
-
 
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -47,7 +40,20 @@ class Aggregate(msgspec.Struct, frozen=True, array_like=True):
     newest_ms: int
 
 
-class Links(msgspec.Struct, frozen=True, array_like=True):
+class Columns(msgspec.Struct, frozen=True, array_like=True):
+    """Columns of one length: what stands at one place of each is a row."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a row is not whole."""
+        if len(set(map(len, msgspec.structs.astuple(self)))) > 1:
+            raise ValueError("columns of different lengths")
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(msgspec.structs.astuple(self)[0])
+
+
+class Links(Columns, frozen=True):
     """Pairs of entities that appeared in the same events: how often, for how much, when last."""
 
     a: list[str]
@@ -56,32 +62,16 @@ class Links(msgspec.Struct, frozen=True, array_like=True):
     amount_minor: list[Int64]
     newest_ms: list[Int64]
 
-    def __post_init__(self) -> None:
-        """Raise ValueError where a row is not whole."""
-        _of_one_length(self.a, self.b, self.events, self.amount_minor, self.newest_ms)
 
-    def __len__(self) -> int:
-        """How many pairs."""
-        return len(self.a)
-
-
-class Tallies(msgspec.Struct, frozen=True, array_like=True):
+class Tallies(Columns, frozen=True):
     """Entities of one kind, each with its events and their amount."""
 
     ids: list[str]
     events: list[Int64]
     amount_minor: list[Int64]
 
-    def __post_init__(self) -> None:
-        """Raise ValueError where a row is not whole."""
-        _of_one_length(self.ids, self.events, self.amount_minor)
 
-    def __len__(self) -> int:
-        """How many entities."""
-        return len(self.ids)
-
-
-class Aggregates(msgspec.Struct, frozen=True, array_like=True):
+class Aggregates(Columns, frozen=True):
     """Entities, each with the values of one `[[aggregates]]` field: their number and sum.
 
     The sum is in millionths, an integer, so that merging is exact in any order.
@@ -90,14 +80,6 @@ class Aggregates(msgspec.Struct, frozen=True, array_like=True):
     ids: list[str]
     count: list[int]
     sum_micro: list[int]
-
-    def __post_init__(self) -> None:
-        """Raise ValueError where a row is not whole."""
-        _of_one_length(self.ids, self.count, self.sum_micro)
-
-    def __len__(self) -> int:
-        """How many entities."""
-        return len(self.ids)
 
 
 class Digest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -148,6 +130,28 @@ def in_columns(digest: Digest) -> Digest:
         tallies={},
         aggregates={},
     )
+
+
+def in_parts(
+    named: Iterable[tuple[str, str, Sequence[Sequence[Any]]]], rows_max: int
+) -> list[dict[str, dict[str, Sequence[Sequence[Any]]]]]:
+    """Columns by field and name, in parts of at most so many rows in all; one part at least."""
+    parts: list[dict[str, dict[str, Sequence[Sequence[Any]]]]] = [{}]
+    room = rows_max
+    for field, name, columns in named:
+        at, rows = 0, len(columns[0])
+        while at < rows:
+            if room == 0:
+                parts.append({})
+                room = rows_max
+            taken = min(room, rows - at)
+            whole = taken == rows
+            parts[-1].setdefault(field, {})[name] = (
+                columns if whole else tuple(column[at : at + taken] for column in columns)
+            )
+            at += taken
+            room -= taken
+    return parts
 
 
 def _columns(rows: Iterable[msgspec.Struct], columns: int) -> list[list[Any]]:

@@ -8,6 +8,7 @@ import heapq
 
 from enrichment.pipelines import AggregateDefinition
 from enrichment.records import Aggregates
+from enrichment.window.content import add_up
 from enrichment.window.slices import NEW, Held, Kept, Origin, Through
 
 Entry = list[int]  # [count, sum]
@@ -116,11 +117,4 @@ class Running:
 
 
 def _merge(into: dict[str, Entry], values: dict[str, Entry]) -> None:
-    """Add the count and sum of each id."""
-    for id_, (count, total) in values.items():
-        entry = into.get(id_)
-        if entry is None:
-            into[id_] = [count, total]
-        else:
-            entry[0] += count
-            entry[1] += total
+    add_up(into, ((id_, count, total) for id_, (count, total) in values.items()))

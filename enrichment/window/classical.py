@@ -213,7 +213,7 @@ def place_attribute(
     """Where an attribute lies: `within` is the piece that it ties most of, and its accounts."""
     members = horizon.shared.get(attribute, {})
     hub = len(members) > limits.degree_max.get(horizon.entities.named[attribute].kind, 0)
-    bad = near.near_attribute(attribute, () if hub else members) if near.known_bad.kinds else 0.0
+    bad = near.near_attribute(attribute, () if hub else members)
     if within is None or hub:
         return Placement(degree=len(members), known_bad_near=bad)
     piece, placements = within

@@ -4,7 +4,7 @@ Every count and sum is an integer and every time enters by `max`, so that mergin
 and associative: other batches in the enrichers give the same merged content, and the same hash.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from hashlib import sha256
 from itertools import chain
 from typing import Final, NamedTuple
@@ -13,9 +13,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from enrichment.records import Aggregates, Digest
+from enrichment.records import Digest
 from enrichment.records.digest import in_columns
 from enrichment.window.entities import Numbers
+from enrichment.window.pairs import packed, sorted_runs, unpacked
 
 # Before each hash: one that was made otherwise, as 0.1.0 did, cannot be held against ours.
 HASH_SCHEME: Final = "2."
@@ -27,7 +28,6 @@ STEPS_MIN: Final = 64
 WAITING_MIN: Final = 8_192
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
-_HALF: Final = 32  # a pair of numbers is sorted as one, the first in the upper half
 
 Column = NDArray[np.int64]
 
@@ -111,7 +111,8 @@ class Content:
                 sums = self._tallies[kind] = _Sums(paired=False)
             sums.extend(map(number, tallies.ids), (), tallies.events, tallies.amount_minor, ())
         for name, aggregates in digest.aggregate_columns.items():
-            _add_aggregates(self.aggregates.setdefault(name, {}), aggregates)
+            columns = (aggregates.ids, aggregates.count, aggregates.sum_micro)
+            add_up(self.aggregates.setdefault(name, {}), zip(*columns, strict=True))
 
     def hash(self) -> str:
         """A hash of what was counted, the same for every order and batching of the digests.
@@ -196,25 +197,21 @@ class _Sums:
 def _added_up(
     a: Column, b: Column, events: Column, amount_minor: Column, newest_ms: Column
 ) -> tuple[Column, ...]:
-    pairs = a << _HALF | b
-    order = np.argsort(pairs, kind="stable")
-    pairs = pairs[order]
-    first = np.flatnonzero(np.concatenate(([True], pairs[1:] != pairs[:-1])))
+    pairs, order, begins = sorted_runs(packed(a, b))
     return (
-        pairs[first] >> _HALF,
-        pairs[first] & (1 << _HALF) - 1,
-        np.add.reduceat(events[order], first),
-        np.add.reduceat(amount_minor[order], first),
-        np.maximum.reduceat(newest_ms[order], first),
+        *unpacked(pairs),
+        np.add.reduceat(events[order], begins),
+        np.add.reduceat(amount_minor[order], begins),
+        np.maximum.reduceat(newest_ms[order], begins),
     )
 
 
-def _add_aggregates(into: dict[str, list[int]], aggregates: Aggregates) -> None:
-    columns: Sequence[Sequence[object]] = (aggregates.ids, aggregates.count, aggregates.sum_micro)
-    for id_, count, sum_micro in zip(*columns, strict=True):
+def add_up(into: dict[str, list[int]], rows: Iterable[tuple[str, int, int]]) -> None:
+    """Add ids with a count and a sum each to [count, sum] by id."""
+    for id_, count, total in rows:
         entry = into.get(id_)
         if entry is None:
-            into[id_] = [count, sum_micro]
+            into[id_] = [count, total]
         else:
             entry[0] += count
-            entry[1] += sum_micro
+            entry[1] += total

@@ -7,7 +7,7 @@ slice, at a cost in proportion to what leaves.
 
 import heapq
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,10 @@ ROW_BYTES: Final = 24  # of a batch: a number, events and an amount
 
 DIRECT: Final = ">"  # stands where a shared link's attribute kind would
 _DIRECT: Final = 0  # its code
+
+# Entity -> entity -> tie.
+Adjacency = dict[int, dict[int, int]]
+Ends = TypeVar("Ends", int, Numbers)
 
 
 class Graph:
@@ -62,10 +66,10 @@ class Graph:
         self._tie_of: dict[int, int] = {}
         self._free_ties: list[int] = []
         # Account -> attribute -> tie, and attribute -> account -> tie.
-        self.shared: dict[int, dict[int, int]] = {}
+        self.shared: Adjacency = {}
         # Account -> account -> tie, along direct links and against them.
-        self.outgoing: dict[int, dict[int, int]] = {}
-        self.incoming: dict[int, dict[int, int]] = {}
+        self.outgoing: Adjacency = {}
+        self.incoming: Adjacency = {}
         self._oldest: list[int] = []
         self.kept = Kept()
 
@@ -175,27 +179,26 @@ class Graph:
     def _add(
         self, content: Content, start_ms: int, tallies: Batch, by_kind: dict[str, Numbers]
     ) -> None:
-        ids = content.ids
         for name, links in content.links.items():
             # None: a link that the pipeline file no longer names.
             if (kind := self._kind_of.get(name)) is not None:
                 ends = (self.node_kind, self.node_kind if kind == DIRECT else kind)
                 a, b = (
-                    self._ends(numbers, end, by_kind, ids)
+                    self._ends(numbers, end, by_kind, content)
                     for numbers, end in zip(links[:2], ends, strict=True)
                 )
                 self._add_links(kind, LinkSums(a, b, *links[2:]), start_ms)
         self._add_tallies(start_ms, tallies)
 
     def _ends(
-        self, numbers: Numbers, kind: str, by_kind: dict[str, Numbers], ids: list[str]
+        self, numbers: Numbers, kind: str, by_kind: dict[str, Numbers], content: Content
     ) -> Numbers:
         """Our numbers of the ends of links."""
         if kind not in by_kind:
-            by_kind[kind] = np.full(len(ids), -1)
+            by_kind[kind] = np.full(len(content.ids), -1)
         ours: Numbers = by_kind[kind][numbers]
         if (ours < 0).any():  # its tally is in another part of a late digest
-            missing = np.unique(numbers[ours < 0])
+            missing, ids = np.unique(numbers[ours < 0]), content.ids
             by_kind[kind][missing] = self.entities.numbers(kind, [ids[n] for n in missing.tolist()])
             ours = by_kind[kind][numbers]
         return ours
@@ -210,31 +213,35 @@ class Graph:
         if kind == DIRECT and (a == b).any():
             others = a != b
             a, b, events, amount_minor, newest_ms = (column[others] for column in links)
-        direct = int(kind == DIRECT)
-        keys = (a << 33 | b << 1 | direct).tolist()
+        if kind not in self._kinds:
+            self._kinds.append(kind)
+        code = self._kinds.index(kind)
+        keys = _keys(a, b, direct=kind == DIRECT).tolist()
         get = self._tie_of.get
         ties = np.array([get(key, -1) for key in keys], np.int64)
         for at in np.flatnonzero(ties < 0).tolist():
-            ties[at] = self._connected(keys[at], int(a[at]), int(b[at]), kind)
+            ties[at] = self._connected(keys[at], int(a[at]), int(b[at]), code)
             self._tie_first_ms[ties[at]] = start_ms
         self.ties.add(start_ms, Batch(ties, events, amount_minor))
         self.tie_newest_ms[ties] = np.maximum(self.tie_newest_ms[ties], newest_ms)
         self._tie_first_ms[ties] = np.minimum(self._tie_first_ms[ties], start_ms)
 
-    def _connected(self, key: int, a: int, b: int, kind: str) -> int:
+    def _connected(self, key: int, a: int, b: int, kind: int) -> int:
         """A new tie, in its place."""
         tie = self._free_ties.pop() if self._free_ties else len(self._tie_of)
         self._tie_of[key] = tie
         self._fit(tie + 1)
-        if kind not in self._kinds:
-            self._kinds.append(kind)
         self.tie_a[tie], self.tie_b[tie] = a, b
         self.tie_newest_ms[tie] = 0
-        self._tie_kind[tie] = self._kinds.index(kind)
-        out, into = (self.outgoing, self.incoming) if kind == DIRECT else (self.shared, self.shared)
+        self._tie_kind[tie] = kind
+        out, into = self._adjacency(direct=kind == _DIRECT)
         out.setdefault(a, {})[b] = tie
         into.setdefault(b, {})[a] = tie
         return tie
+
+    def _adjacency(self, *, direct: bool) -> tuple[Adjacency, Adjacency]:
+        """Where ties of that sort stand by their first end, and by their second."""
+        return (self.outgoing, self.incoming) if direct else (self.shared, self.shared)
 
     def _fit(self, ties: int) -> None:
         if ties > len(self.tie_a):
@@ -258,10 +265,10 @@ class Graph:
     def _disconnect(self, tie: int) -> tuple[int, int]:
         """Take the tie out of the adjacency; its two ends."""
         a, b = int(self.tie_a[tie]), int(self.tie_b[tie])
-        direct = self._tie_kind[tie] == _DIRECT
-        del self._tie_of[a << 33 | b << 1 | int(direct)]
+        direct = bool(self._tie_kind[tie] == _DIRECT)
+        del self._tie_of[_keys(a, b, direct=direct)]
         self._free_ties.append(tie)
-        out, into = (self.outgoing, self.incoming) if direct else (self.shared, self.shared)
+        out, into = self._adjacency(direct=direct)
         _drop(out, a, b)
         _drop(into, b, a)
         return a, b
@@ -283,13 +290,18 @@ def tallies_of(entities: Entities, batch: Batch) -> dict[str, Tallies]:
 
 def batches_of(entities: Entities, by_kind: dict[str, Tallies]) -> Iterable[Batch]:
     """What was kept, by number again."""
-    for kind, (ids, *columns) in (
-        (k, (t.ids, t.events, t.amount_minor)) for k, t in by_kind.items()
-    ):
-        yield Batch(entities.numbers(kind, ids), *(np.array(c, np.int64) for c in columns))
+    for kind, tallies in by_kind.items():
+        events = np.array(tallies.events, np.int64)
+        amount_minor = np.array(tallies.amount_minor, np.int64)
+        yield Batch(entities.numbers(kind, tallies.ids), events, amount_minor)
 
 
-def _drop(table: dict[int, dict[int, int]], outer: int, inner: int) -> None:
+def _keys(a: Ends, b: Ends, *, direct: bool) -> Ends:
+    """Both ends, and whether it is direct, as one number."""
+    return a << 33 | b << 1 | int(direct)
+
+
+def _drop(table: Adjacency, outer: int, inner: int) -> None:
     """Remove an entry, and its row with the last one."""
     row = table[outer]
     del row[inner]

@@ -22,6 +22,7 @@ from enrichment.window.entities import Numbers
 from enrichment.window.graph import DIRECT
 from enrichment.window.horizon import Horizon
 from enrichment.window.limits import SIXTEENTHS, Limits
+from enrichment.window.pairs import packed, sorted_runs, unpacked
 
 # A share is counted in units of 2**-32, an age weight in 2**-16.
 _ONE: Final = 1 << 32
@@ -29,7 +30,6 @@ _ONE: Final = 1 << 32
 # nothing happens keeps its hash.
 _AGE_STEPS: Final = 8
 _AGE_WEIGHTS: Final = np.array([round(2**16 * 0.5 ** (n / 4)) for n in range(_AGE_STEPS + 1)])
-_HALF: Final = 32  # a pair of numbers is sorted as one
 
 
 class Projection:
@@ -56,15 +56,13 @@ class Projection:
         if not any(len(pairs) for pairs, _ in parts):
             return rows
         pairs, shares = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        order = np.argsort(pairs, kind="stable")
-        pairs = pairs[order]
-        first = np.flatnonzero(np.concatenate(([True], pairs[1:] != pairs[:-1])))
-        pairs, shares = pairs[first], np.add.reduceat(shares[order], first)
+        pairs, order, begins = sorted_runs(pairs)
+        shares = np.add.reduceat(shares[order], begins)
         # Rounded to the nearest; what is below the least weight is no edge.
         strong = shares * SIXTEENTHS >= self._limits.sixteenths_min * _ONE - _ONE // 2
         pairs, shares = pairs[strong], shares[strong]
         weights = np.minimum(SIXTEENTHS, (shares * SIXTEENTHS + _ONE // 2) // _ONE)
-        columns = (pairs >> _HALF, pairs & (1 << _HALF) - 1, weights)
+        columns = (*unpacked(pairs), weights)
         for a, b, weight in zip(*(column.tolist() for column in columns), strict=True):
             if (row := rows.get(a)) is not None:
                 row[b] = weight
@@ -144,6 +142,5 @@ def _share(weight: float, degree: int) -> int:
 
 
 def _pairs(a: Numbers, b: Numbers) -> Numbers:
-    """Each pair as one number, the lesser in the upper half."""
-    pairs: Numbers = np.minimum(a, b) << _HALF | np.maximum(a, b)
-    return pairs
+    """Each pair as one number, whichever comes first."""
+    return packed(np.minimum(a, b), np.maximum(a, b))

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from enrichment.records import Aggregates, Links, Tallies
+from enrichment.records.digest import in_parts
 from enrichment.records.horizon_slice import HorizonSlice
 from enrichment.window.horizon import Horizon
 from enrichment.window.slices import Held, Sliced, Through
@@ -124,20 +126,19 @@ class Snapshot:
 
 def _parted(held: Held) -> Iterator[Held]:
     """What is held in parts that fit in a message; one at least."""
-    part, room = Held(), PART_ENTRIES_MAX
-    for field in ("ties", "tallies", "aggregates"):
-        for kind, columns in getattr(held, field).items():
-            at = 0
-            while at < len(columns):
-                if room == 0:
-                    yield part
-                    part, room = Held(), PART_ENTRIES_MAX
-                taken = min(room, len(columns) - at)
-                rows = (column[at : at + taken] for column in msgspec.structs.astuple(columns))
-                getattr(part, field)[kind] = type(columns)(*rows)
-                at += taken
-                room -= taken
-    yield part
+    types = {"ties": Links, "tallies": Tallies, "aggregates": Aggregates}
+    named = (
+        (field, kind, msgspec.structs.astuple(columns))
+        for field in types
+        for kind, columns in getattr(held, field).items()
+    )
+    for part in in_parts(named, PART_ENTRIES_MAX):
+        yield Held(
+            **{
+                field: {kind: types[field](*columns) for kind, columns in by_kind.items()}
+                for field, by_kind in part.items()
+            }
+        )
 
 
 def _named(horizon: Horizon, name: str) -> Sliced | None:
