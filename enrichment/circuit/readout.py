@@ -19,7 +19,7 @@ from typing import Final, Generic, TypeVar
 
 import numpy as np
 
-from enrichment.problem.ising import Bits, Floats, Ising
+from enrichment.problem.ising import Bits, Floats, Ising, coupling_matrix
 
 T = TypeVar("T", Floats, float)
 
@@ -122,7 +122,7 @@ def corrected_mean_energy(model: Ising, bits: Bits, errors: Confusion) -> Correc
 def _energies(model: Ising, spins: Floats, a: Floats, b: Floats) -> Floats:
     """Return each shot's unbiased energy, shape (shots,)."""
     unbiased = (spins - b) / a
-    pairs = np.einsum("si,si->s", unbiased @ _matrix(model), unbiased) / 2.0
+    pairs = np.einsum("si,si->s", unbiased @ coupling_matrix(model), unbiased) / 2.0
     result: Floats = model.offset + unbiased @ model.h + pairs
     return result
 
@@ -130,16 +130,8 @@ def _energies(model: Ising, spins: Floats, a: Floats, b: Floats) -> Floats:
 def _slopes(model: Ising, spins: Floats, a: Floats, b: Floats) -> tuple[Floats, Floats]:
     """Return how the corrected mean energy changes with each a and each b, each of shape (n,)."""
     unbiased = (spins - b) / a
-    fields = model.h + unbiased @ _matrix(model)
+    fields = model.h + unbiased @ coupling_matrix(model)
     return -(unbiased * fields).mean(axis=0) / a, -fields.mean(axis=0) / a
-
-
-def _matrix(model: Ising) -> Floats:
-    """Return the couplings as a symmetric matrix."""
-    matrix = np.zeros((model.size, model.size))
-    matrix[model.rows, model.cols] = model.couplings
-    matrix[model.cols, model.rows] = model.couplings
-    return matrix
 
 
 def _calibration_noise(errors: Confusion) -> tuple[Floats, Floats]:

@@ -28,11 +28,10 @@ from dataclasses import dataclass
 from math import pi
 
 import cirq
-import numpy as np
 
 from enrichment.circuit.angles import Angles
 from enrichment.circuit.ansatz import MEASUREMENT_KEY
-from enrichment.problem.ising import Floats, Ising
+from enrichment.problem.ising import Floats, Ising, coupling_matrix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +65,7 @@ def swap_network(model: Ising, angles: Angles, line: Sequence[cirq.Qid]) -> Netw
     if len(gammas) != len(betas):
         msg = f"a layer is a gamma and a beta: {len(gammas)} gammas, {len(betas)} betas"
         raise ValueError(msg)
-    couplings = np.zeros((model.size, model.size))
-    couplings[model.rows, model.cols] = model.couplings
-    couplings += couplings.T
+    couplings = coupling_matrix(model)
     order = list(range(model.size))
     circuit = cirq.Circuit(cirq.H.on_each(*line))
     for layer, (gamma, beta) in enumerate(zip(gammas, betas, strict=True)):

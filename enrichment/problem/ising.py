@@ -64,6 +64,19 @@ def ising(model: dimod.BinaryQuadraticModel) -> Ising:
     return Ising(h=h, rows=rows[order], cols=cols[order], couplings=biases[order], offset=constant)
 
 
+def coupling_matrix(model: Ising) -> Floats:
+    """Return J as a symmetric matrix of shape (n, n), its diagonal zero."""
+    upper = _upper(model)
+    return upper + upper.T
+
+
+def _upper(model: Ising) -> Floats:
+    """Return each coupling once, above the diagonal."""
+    matrix = np.zeros((model.size, model.size))
+    matrix[model.rows, model.cols] = model.couplings
+    return matrix
+
+
 def local_norm(model: Ising) -> float:
     """Return sqrt(mean_i [h_i^2 + sum_j J_ij^2]): the root mean square field that a spin feels."""
     squares = np.square(model.h)
@@ -81,8 +94,7 @@ def energies(model: Ising, bits: Bits) -> Floats:
         msg = f"bits must have shape (shots, {model.size}): {bits.shape}"
         raise ValueError(msg)
     spins = 2.0 * bits - 1.0
-    matrix = np.zeros((model.size, model.size))
-    matrix[model.rows, model.cols] = model.couplings
+    matrix = _upper(model)
     pairs = np.einsum("si,si->s", spins @ matrix, spins)
     result: Floats = model.offset + spins @ model.h + pairs
     return result
@@ -97,8 +109,7 @@ def all_energies(model: Ising) -> Floats:
     if model.size > 24:
         msg = f"all energies of {model.size} variables would not fit: at most 24"
         raise ValueError(msg)
-    matrix = np.zeros((model.size, model.size))
-    matrix[model.rows, model.cols] = model.couplings
+    matrix = _upper(model)
     total = np.full(1, model.offset)
     for k in range(model.size):
         field = np.full(1, model.h[k])

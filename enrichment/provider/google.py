@@ -15,12 +15,10 @@ fake of the service (`tests/provider/quantum_engine.py`).
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import version
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from cirq_google.cloud import quantum
@@ -42,7 +40,7 @@ from enrichment.provider.contract import (
 )
 from enrichment.provider.google_circuits import GATES, circuits_of, program_id, sets_of
 from enrichment.provider.google_failures import JOB_FAILURES, AttemptsUsedError, failure_of
-from enrichment.provider.jobs import JOBS_MAX, Done, Jobs, problems_of
+from enrichment.provider.jobs import JOBS_MAX, Done, Jobs, versions_of
 from enrichment.provider.pool import Pool
 
 THREADS: Final = 4
@@ -78,7 +76,6 @@ DESCRIBE_S: Final = 60.0
 SDKS: Final = ("cirq-core", "cirq-google", "dimod", "numpy")
 
 State = quantum.ExecutionStatus.State
-Code = quantum.ExecutionStatus.Failure.Code
 
 GIVEN_UP: Final = frozenset({State.CANCELLING, State.CANCELLED, State.FAILURE})
 
@@ -174,7 +171,7 @@ class Google(Jobs):
             queue_s=self._queue_s(),
             price_per_shot=self._options.price_per_shot,
             idempotent_submission=True,
-            sdk_versions=_sdk_versions(),
+            sdk_versions=versions_of(*SDKS),
         )
 
     def close(self) -> None:
@@ -194,13 +191,7 @@ class Google(Jobs):
         """Start the twins, and hand over the submission."""
         twins = None
         if request.twins:
-            work = local.Work(
-                sampler="",
-                problems=problems_of(request),
-                twins=tuple(dict.fromkeys(request.twins)),
-                until_s=until_s,
-            )
-            started = self._pool.submit(local.solve, work)
+            started = self._pool.submit(local.solve, local.work_of(request, "", until_s))
             if isinstance(started, Failure):
                 return started
             twins = started
@@ -475,15 +466,7 @@ def _with_twins(run: _Run, drawn: Done) -> Done | Failure | None:
         return local.failure_of(error)
     if isinstance(twins, Failure):
         return twins
-    return Done(
-        sets=drawn.sets,
-        twins=twins.twins,
-        started_s=drawn.started_s,
-        execution_ms=drawn.execution_ms,
-        provider_job_id=drawn.provider_job_id,
-        calibration_id=drawn.calibration_id,
-        cost=drawn.cost,
-    )
+    return replace(drawn, twins=twins.twins)
 
 
 def _end(run: _Run, outcome: Done | Failure) -> None:
@@ -501,9 +484,3 @@ def _drop_twins(run: _Run) -> None:
 def _connect() -> EngineClient:
     """Return the client of the service, which prints nothing and gives up soon."""
     return EngineClient(verbose=False, max_retry_delay_seconds=RETRY_S)
-
-
-@cache
-def _sdk_versions() -> Mapping[str, str]:
-    """Return the versions of what samples here."""
-    return {package: version(package) for package in SDKS}

@@ -8,6 +8,7 @@ from google.api_core import exceptions as google_errors
 from google.auth import exceptions as auth_errors
 
 from enrichment.provider.contract import Failure, FailureKind
+from enrichment.provider.jobs import kind_of
 
 
 class AttemptsUsedError(Exception):
@@ -62,5 +63,4 @@ JOB_FAILURES: Final[Mapping[str, FailureKind]] = {
 def failure_of(error: BaseException) -> Failure:
     """Return what an exception means, by FAILURES."""
     found = error.__cause__ if isinstance(error, EngineException) and error.__cause__ else error
-    kind = next((kind for known, kind in FAILURES if isinstance(found, known)), FailureKind.UNKNOWN)
-    return Failure(kind=kind, detail=f"{type(found).__name__}: {error}")
+    return Failure(kind=kind_of(found, FAILURES), detail=f"{type(found).__name__}: {error}")

@@ -7,9 +7,11 @@ the work is done is the subclass's to say.
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from typing import Final
 
 from enrichment.problem.ising import ising, variables
@@ -210,6 +212,19 @@ class Jobs(ABC):
         """Return the failure of an id that this process does not know."""
         detail = f"{self.name} knows no job {job_id!r}: never submitted here, or already forgotten"
         return Failure(kind=FailureKind.UNKNOWN, detail=detail)
+
+
+def kind_of(
+    error: BaseException, table: Sequence[tuple[type[BaseException], FailureKind]]
+) -> FailureKind:
+    """Return what an exception means: the first of the table that fits, else UNKNOWN."""
+    return next((kind for known, kind in table if isinstance(error, known)), FailureKind.UNKNOWN)
+
+
+@cache
+def versions_of(*packages: str) -> Mapping[str, str]:
+    """Return the versions of what samples."""
+    return {package: version(package) for package in packages}
 
 
 def problems_of(request: SampleRequest) -> tuple[Problem, ...]:

@@ -5,13 +5,11 @@ same for all of them and live here, ids and what is kept in `enrichment.provider
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
-from importlib.metadata import version
 from typing import Final
 
 import numpy as np
@@ -27,7 +25,7 @@ from enrichment.provider.contract import (
     SampleRequest,
     SampleSet,
 )
-from enrichment.provider.jobs import Done, Jobs, problems_of
+from enrichment.provider.jobs import Done, Jobs, kind_of, problems_of, versions_of
 from enrichment.provider.pool import Pool, stopping
 
 SDKS: Final = ("cirq-core", "cirq-google", "qsimcirq", "dimod", "dwave-samplers", "numpy")
@@ -92,23 +90,13 @@ class Local(Jobs):
             queue_s=self._queue_s(),
             price_per_shot=0.0,
             idempotent_submission=True,
-            sdk_versions=_sdk_versions(),
+            sdk_versions=versions_of(*SDKS),
         )
 
     def _begin(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":
         """Hand the job to a child."""
-        twins = tuple(dict.fromkeys(request.twins))
-        problems = problems_of(request)
-        return self._pool.submit(
-            solve,
-            Work(
-                sampler=self.name,
-                problems=problems,
-                twins=twins,
-                until_s=until_s,
-                calibration_id=self._calibration[0],
-            ),
-        )
+        work = work_of(request, self.name, until_s, calibration_id=self._calibration[0])
+        return self._pool.submit(solve, work)
 
     def _failure_of(self, error: BaseException) -> Failure:
         """Return what an exception that came from a child means."""
@@ -119,16 +107,22 @@ class Local(Jobs):
         return self._pool.in_flight * self._task_s / self._pool.workers
 
 
-@cache
-def _sdk_versions() -> Mapping[str, str]:
-    """Return the versions of what samples here."""
-    return {package: version(package) for package in SDKS}
-
-
 def failure_of(error: BaseException) -> Failure:
     """Return what an exception means, by FAILURES."""
-    kind = next((kind for known, kind in FAILURES if isinstance(error, known)), FailureKind.UNKNOWN)
-    return Failure(kind=kind, detail=f"{type(error).__name__}: {error}")
+    return Failure(kind=kind_of(error, FAILURES), detail=f"{type(error).__name__}: {error}")
+
+
+def work_of(
+    request: SampleRequest, sampler: str, until_s: float, *, calibration_id: str = ""
+) -> Work:
+    """Return a request as a child does it, each twin once."""
+    return Work(
+        sampler=sampler,
+        problems=problems_of(request),
+        twins=tuple(dict.fromkeys(request.twins)),
+        until_s=until_s,
+        calibration_id=calibration_id,
+    )
 
 
 def solve(work: Work) -> Done | Failure:

@@ -208,7 +208,8 @@ def test_dropped_connection_is_bridged(service: QuantumEngine, provider: Google)
     """The connection breaks while the job waits; its answer is fetched when there is one again."""
     service.queue_s = 0.5
     provider.submit(request_of("dropped"))
-    until(lambda: service.jobs)
+    # It knows that the job was accepted: else the break would be a submission's.
+    until(lambda: service.calls["GetQuantumJob"])
     service.stop()
     assert isinstance(provider.poll("dropped"), Running)
     time.sleep(0.3)

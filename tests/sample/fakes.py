@@ -7,8 +7,6 @@ import msgspec
 
 from enrichment.pipelines import Pipeline, load
 from enrichment.pipelines.definition import Cases
-from enrichment.problem.ising import ising, variables
-from enrichment.provider.answer import Problem
 from enrichment.provider.contract import (
     Description,
     Failure,
@@ -19,7 +17,7 @@ from enrichment.provider.contract import (
     SampleRequest,
 )
 from enrichment.provider.jobs import Done
-from enrichment.provider.local import Work, solve
+from enrichment.provider.local import solve, work_of
 from enrichment.records import Case, FeatureUpdate, Job, JobEvent, MicroBatch
 from enrichment.sample.ledger import Arrival, LedgerState
 from enrichment.sample.outbox import Addresses
@@ -33,17 +31,7 @@ ADDRESSES = Addresses(pipeline="payments", partitions={FEATURES: 4, JOB_EVENTS: 
 
 def result_of(request: SampleRequest, provider: str) -> Result:
     """A true answer, drawn by the exact sampler in this process, under the provider's name."""
-    problems = tuple(
-        Problem(
-            model=ising(model),
-            variables=variables(model),
-            layers=request.layers,
-            shots=request.shots,
-            seed=seed,
-        )
-        for model, seed in zip(request.models, request.seeds, strict=True)
-    )
-    done = solve(Work(sampler="exact", problems=problems, twins=request.twins, until_s=1e12))
+    done = solve(work_of(request, "exact", 1e12))
     assert isinstance(done, Done), done
     sets = done.sets
     if provider not in {"exact", "annealing"}:
