@@ -33,6 +33,7 @@ TROUBLES: Final[dict[str, tuple[KafkaError, bool, int]]] = {
     "unanswered": (KafkaError(KafkaError._TIMED_OUT, "answer lost", retriable=True), True, 1),
     "gone": (KafkaError(KafkaError._TIMED_OUT, "no answer", retriable=True), False, 9),
     "unknown": (KafkaError(KafkaError._TIMED_OUT, "answers lost", retriable=True), True, 9),
+    "forgotten": (KafkaError(KafkaError.INVALID_TXN_STATE, "none open", fatal=True), False, 99),
     "fatal": (KafkaError(KafkaError._FATAL, "cannot go on", fatal=True), False, 99),
 }
 

@@ -24,10 +24,10 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from enrichment.enrich.aside import Aside
 from enrichment.enrich.batch import Enricher, Outputs, Record
 from enrichment.enrich.clients import Clients, LoopConfig
 from enrichment.enrich.outlet import Outlet, QueueFullError
+from enrichment.stream.aside import Aside
 from enrichment.stream.envelope import read_envelope
 from enrichment.stream.errors import is_fatal
 from enrichment.stream.framing import BARE, Framing

@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from enrichment.stream.aside import Aside
 from enrichment.stream.headers import Headers
 from enrichment.stream.topics import MESSAGE_BYTES_MAX
 
@@ -20,16 +21,26 @@ CALL_S: Final = 3.0
 CALLS_MAX: Final = 3
 """How often the same call is tried: beyond, whoever waits for us has noticed."""
 
+HUNG_S: Final = CALL_S + 2.0
+"""When a call has not even come back with its time-out, it never will: see `Aside`."""
+
 TRANSACTION_MS: Final = 10_000
 """How long a dead producer's open transaction may stall committed readers."""
 
-FENCES: Final = frozenset(
+LOSSES: Final = frozenset(
     {
         KafkaError._FENCED,  # noqa: SLF001  # so named by librdkafka for its own errors
         KafkaError.PRODUCER_FENCED,
         KafkaError.INVALID_PRODUCER_EPOCH,
+        # The coordinator knows of no open transaction: it died before it had heard of ours (seen).
+        KafkaError.INVALID_TXN_STATE,
     }
 )
+"""Errors that say that the producer or its transaction is not ours any more."""
+
+
+class HungError(RuntimeError):
+    """A call of the client has not come back, and keeps the producer with it."""
 
 
 class Outcome(Enum):
@@ -80,6 +91,11 @@ class TransactionalProducer:
         """
         producer = Producer(
             {
+                # By default a client that has lost all brokers starts anew from `bootstrap.servers`
+                # and waits for a group coordinator that it has let go of (librdkafka issue
+                # 5511, seen at each restart of a lone broker). With "none" it goes on in a second;
+                # where addresses change, another start helps.
+                "metadata.recovery.strategy": "none",
                 "linger.ms": 0,  # whoever uses transactions has batched already
                 "message.max.bytes": MESSAGE_BYTES_MAX,
                 "compression.type": "lz4",
@@ -128,6 +144,8 @@ class TransactionalProducer:
                     lambda: self.producer.send_offsets_to_transaction(offsets, group, CALL_S)
                 )
             self._patiently(lambda: self.producer.commit_transaction(CALL_S))
+        except HungError:
+            return Outcome.LOST
         except KafkaException as error:
             return self.give_up(error)
         except SystemError as error:
@@ -156,6 +174,8 @@ class TransactionalProducer:
         """Abort the open transaction: ABORTED, or LOST where it is no longer ours to abort."""
         try:
             self._patiently(lambda: self.producer.abort_transaction(CALL_S))
+        except HungError:
+            return Outcome.LOST
         except KafkaException as error:
             if _lost(_error(error)):
                 return Outcome.LOST
@@ -187,8 +207,13 @@ class TransactionalProducer:
     def _patiently(self, call: Callable[[], object]) -> None:
         """Repeat a call whose failure says that the very same may be tried again."""
         for left in reversed(range(CALLS_MAX)):
+            aside = Aside("transaction")
+            called = aside.submit(call)
+            aside.shutdown()
             try:
-                call()
+                called.result(HUNG_S)
+            except TimeoutError:
+                raise HungError from None
             except KafkaException as error:
                 if not _error(error).retriable() or left == 0:
                     raise
@@ -198,7 +223,7 @@ class TransactionalProducer:
 
 def _lost(error: KafkaError) -> bool:
     """Whether the producer is fenced, or the fate of its transaction not known."""
-    return error.code() in FENCES or error.retriable()
+    return error.code() in LOSSES or error.retriable()
 
 
 def _error(exception: KafkaException) -> KafkaError:

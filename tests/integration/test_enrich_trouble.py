@@ -175,22 +175,17 @@ def test_a_broker_that_stands_still_and_dies_loses_nothing(
         os.kill(broker.pid, signal.SIGSTOP)
         time.sleep(4.0)
         os.kill(broker.pid, signal.SIGCONT)
+
+        def answered_at_least(count: int) -> bool:
+            enrichers.tend()
+            return watch.answered >= count
+
         before = watch.answered
-        eventually("it goes on", lambda: watch.answered > before)
+        eventually("it goes on", lambda: answered_at_least(before + 1))
         servers.kafka.process.kill()
         servers.up()
-
-        def done() -> bool:
-            enrichers.tend()
-            return watch.answered >= 8_000
-
         publishing.finish()
-        try:
-            eventually("all", done, within_s=100.0)
-        except AssertionError:
-            # Seen once, and not explained: what does a new reader see?
-            shown = Account.take(stream.bootstrap, stream.name)
-            raise AssertionError(f"{watch.answered} seen as they came, now {shown}") from None
+        eventually("all", lambda: answered_at_least(8_000), within_s=100.0)
         enrichers.terminate("0")
     finally:
         watch.close()

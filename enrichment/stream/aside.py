@@ -1,8 +1,9 @@
 """Calls of the Kafka client in threads that the process does not wait for when it ends.
 
-Two of them may never come back, whatever their timeout says (librdkafka 2.16): sending offsets to
-a transaction when the broker dies under it (seen), and closing a consumer in the middle of a
-rebalance (librdkafka issue 4041; seen). A pool of `concurrent.futures` would be joined at exit.
+Two of them may never come back, whatever their timeout says (librdkafka 2.16): sending offsets to a
+transaction when the group's coordinator was away for a moment (librdkafka issue 5511; seen), and
+closing a consumer in the middle of a rebalance (librdkafka issue 4041; seen). A pool of
+`concurrent.futures` would be joined at exit.
 """
 
 from collections.abc import Callable
