@@ -16,6 +16,7 @@ from enrichment.pipelines import Pipeline
 from enrichment.provider.contract import Failure, FailureKind, Provider, Result, Running
 from enrichment.records.job import Job, JobState
 from enrichment.records.micro_batch import MicroBatch
+from enrichment.records.outcome import Outcome
 from enrichment.sample import machine
 from enrichment.sample.cases import CaseBook
 from enrichment.sample.estimate import answers_of, fault_of, seed_of
@@ -80,9 +81,10 @@ class Worker:
 
     def adopt(self, partition: int, state: LedgerState) -> None:
         """Take over a partition as the ledger shows it, and resume what is unfinished."""
-        shelf = Shelf(partition=partition, cases=CaseBook(state.cases.values()))
+        shelf = Shelf(partition=partition, cases=CaseBook(state.cases.values(), state.said))
         self._shelves[partition] = shelf
         now_ms = self._now_ms()
+        shelf.change(shelf.cases.catch_up(), now_ms)
         for job in state.jobs.values():
             if job.state in TERMINAL:
                 shelf.remember(job)
@@ -124,6 +126,20 @@ class Worker:
         done, _ = machine.step(job, nothing)
         shelf.record(job, done, "NothingToSolve")
         shelf.remember(done)
+
+    def hear(self, partition: int, outcome: Outcome) -> None:
+        """Let an outcome change the cases that it concerns."""
+        shelf = self._shelves.get(partition)
+        if shelf is None:
+            return
+        shelf.change(shelf.cases.hear(outcome), self._now_ms())
+        if outcome.case_id and not shelf.cases.knows(outcome.case_id):
+            logger().warning(
+                "an outcome names a case that is not known here",
+                case_id=outcome.case_id,
+                outcome_id=outcome.outcome_id,
+                partition=partition,
+            )
 
     def tick(self) -> None:
         """Look after every open job: answer, deadline, wait, submission, and whose turn it is."""
