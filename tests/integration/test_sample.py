@@ -30,6 +30,7 @@ from enrichment.stream.topics import (
     JOB_EVENTS,
     JOBS,
     MICRO_BATCHES,
+    StreamTopics,
     partition_for,
     shard_key,
 )
@@ -181,19 +182,19 @@ def stage(servers: LocalServers, tmp_path: Path) -> Iterator[Stage]:
     """A stage of a pipeline that only this test knows, with its topics there."""
     admin = AdminClient({"bootstrap.servers": servers.bootstrap})
     there = admin.list_topics(timeout=10).topics
+    name = f"t{uuid.uuid4().hex[:8]}"
     missing = [
         NewTopic(
-            name,
+            topic,
             PARTITIONS,
             1,
             config={"cleanup.policy": policy, "max.message.bytes": "4194304"},
         )
-        for name, policy in TOPICS.items()
-        if name not in there
+        for topic, policy in (TOPICS | {StreamTopics(name).outcomes: "delete"}).items()
+        if topic not in there
     ]
-    for created in (admin.create_topics(missing) if missing else {}).values():
+    for created in admin.create_topics(missing).values():
         created.result(20)
-    name = f"t{uuid.uuid4().hex[:8]}"
     toml = tmp_path / f"{name}.toml"
     toml.write_text(PIPELINE_TOML.format(name=name, deadline_ms=20_000))
     one = Stage(bootstrap=servers.bootstrap, pipeline=name, toml=toml)
