@@ -19,7 +19,8 @@ from enrichment.records.micro_batch import MicroBatch
 from enrichment.records.outcome import Outcome
 from enrichment.sample import machine
 from enrichment.sample.cases import CaseBook
-from enrichment.sample.estimate import answers_of, fault_of, seed_of
+from enrichment.sample.estimate import answers_of, seed_of
+from enrichment.sample.fault import fault_of
 from enrichment.sample.flight import Flight, requests_of
 from enrichment.sample.ledger import Arrival, LedgerState
 from enrichment.sample.machine import TERMINAL
@@ -243,6 +244,7 @@ class Worker:
         flight = Flight(
             provider=job.provider,
             request_ids=tuple(request.job_id for request in requests),
+            shots=requests[0].shots,
             submitted_ms=now_ms,
         )
         provider = self._provider(job.provider)
@@ -278,7 +280,7 @@ class Worker:
     def _answered(self, opened: OpenJob, flight: Flight, result: Result, now_ms: int) -> None:
         """Check the answer; it is published when it is the job's turn."""
         answers = answers_of(result)
-        fault = fault_of(opened.batch.problems, answers)
+        fault = fault_of(opened.batch.problems, answers, flight.shots)
         if fault:
             self._failed(opened, Failure(kind=FailureKind.ALGORITHM, detail=fault), now_ms)
             return
