@@ -45,6 +45,7 @@ GUARD_SHA: Final = hashlib.sha1(GUARD.encode(), usedforsecurity=False).hexdigest
 _VERSIONED: Final = re.compile(rb'{"version":(\d{1,16}),')  # Lua counts in doubles: up to 2**53
 
 # A key of JSON bears bare quotes, which no text inside a value can: nothing else looks like this.
+# Inside there are names of figures and numbers, and no brace.
 _DIFFERENCES: Final = b',"differences":{'
 
 
