@@ -347,11 +347,12 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
                 topics.JOB_EVENTS,
             )
         }
-        shared = {counts[topic] for topic in (topics.MICRO_BATCHES, topics.JOBS, topics.CASES)}
-        if len(shared) > 1:
+        outcomes = topics.StreamTopics(pipeline.name).outcomes
+        travelled = (topics.MICRO_BATCHES, topics.JOBS, topics.CASES)
+        if len({counts[topic] for topic in travelled} | {partition_count(settings, outcomes)}) > 1:
             raise ConfigurationError(
-                f"{topics.MICRO_BATCHES}, {topics.JOBS} and {topics.CASES} must have equally many "
-                "partitions: `enrichment topics diff`"
+                f"{', '.join(travelled)} and {outcomes} must have equally many partitions: "
+                "`enrichment topics diff`"
             )
         worker = Worker(
             pipeline, _providers(settings, pipeline, pool, spare), now_ms=now_ms, draw=random.random

@@ -18,6 +18,7 @@ NOUNS: Final = (
     "streams",
     "evaluate",
     "jobs",
+    "cases",
     "dead_letters",
     "control",
     "reviews",

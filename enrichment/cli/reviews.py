@@ -121,7 +121,7 @@ def answer(  # noqa: PLR0913, PLR0917  # each is a part of the answer
     try:
         outcome = outcome_of(definition, waiting.review, given, now_ms=now_ms)
         framing = framing_of(settings, definition, StreamTopics(definition.name).outcomes)
-        where = publish(kafka_config(settings, "reviews"), definition, outcome, framing)
+        (where,) = publish(kafka_config(settings, "reviews"), definition, [outcome], framing)
     except (ReviewError, ConfigurationError) as error:
         fail(str(error), EXIT_UNKNOWN)
     except UnwrittenError as error:

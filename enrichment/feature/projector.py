@@ -24,7 +24,14 @@ from confluent_kafka import (
 
 from enrichment.feature.cluster import ClusterCache
 from enrichment.feature.connection import Writer, is_cluster
-from enrichment.feature.store import READY, REBUILDING, WRITES_MAX, Layout, version_of
+from enrichment.feature.store import (
+    READY,
+    REBUILDING,
+    WRITES_MAX,
+    Layout,
+    version_of,
+    without_differences,
+)
 from enrichment.rollout.control import ControlState
 from enrichment.stream.errors import is_fatal
 from enrichment.stream.framing import unframed
@@ -144,7 +151,9 @@ class Projector:
 
     def _write(self, values: dict[str, bytes | None]) -> None:
         """Set what is newer, delete what was withdrawn by a tombstone."""
-        updates = [(key, value) for key, value in values.items() if value is not None]
+        updates = [
+            (key, without_differences(value)) for key, value in values.items() if value is not None
+        ]
         for start in range(0, len(updates), WRITES_MAX):
             chunk = updates[start : start + WRITES_MAX]
             self._writer.write(dict(chunk), self._config.ttl_ms)

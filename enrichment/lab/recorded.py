@@ -16,13 +16,11 @@ from enrichment.lab.metrics import Bools, Floats, Ints
 from enrichment.lab.simulate import run_of_event
 from enrichment.lab.terms import HEURISTIC, Observed, numbers_of, part, served_path
 from enrichment.pipelines import Pipeline
-from enrichment.records import Outcome, OutcomeKind
+from enrichment.records import Outcome
 
 EVENTS_MAX: Final = 2_000_000  # some 2 GB with ids; a fit of ten weights gains nothing from more
 LINE_BYTES_MAX: Final = 8 * 1024 * 1024  # twice the largest message that a topic of ours takes
 REPORT_EVERY: Final = 2_000
-
-_BAD: Final = frozenset({OutcomeKind.CONFIRMED_FRAUD, OutcomeKind.ANALYST_FRAUD})
 
 
 class RecordingError(ValueError):
@@ -105,7 +103,7 @@ def outcomes_of(values: Iterable[bytes]) -> dict[str, bool]:
             raise RecordingError(f"outcome {number}: {error}") from error
         known = latest.get(outcome.event_id)
         if known is None or known[0] <= outcome.decided_at_ms:
-            latest[outcome.event_id] = (outcome.decided_at_ms, outcome.kind in _BAD)
+            latest[outcome.event_id] = (outcome.decided_at_ms, outcome.kind.is_fraud)
     return {id_: bad for id_, (_, bad) in latest.items()}
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from enrichment.records.case import Case, CaseMember, CaseStatus, Evidence
+from enrichment.records.case import Case, CaseMember, CaseStatus, CaseVerdict, Evidence
 from enrichment.records.control import Control, Withdrawal
 from enrichment.records.dead_letter import DeadLetter, DeadLetterReason
 from enrichment.records.digest import Aggregates, Digest, Links, Tallies
@@ -55,6 +55,7 @@ __all__ = [
     "Case",
     "CaseMember",
     "CaseStatus",
+    "CaseVerdict",
     "Cause",
     "Control",
     "DeadLetter",

@@ -18,10 +18,14 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     shots: int = 0
     seed: int = 0
     calibration_id: str = ""
+    # How far the circuit's samples of this problem are from its twins': the energy gap, the mean
+    # |difference of membership|, the distance of the energy histograms, and the same figures as
+    # `random_…` for the null. For lineage: the feature cache does without.
+    differences: dict[str, float] = {}
 
 
 class FeatureUpdate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One group of features of one entity, exactly as the feature cache holds it.
+    """One group of features of one entity; the feature cache holds it without the differences.
 
     `version` stays the first field of the encoded value: the cache's guard reads it by pattern.
     `values` are facts about the subgraph; `estimates` are what each sampler made of it, by path

@@ -13,12 +13,17 @@ class OutcomeKind(Enum):
     ANALYST_FRAUD = "analyst_fraud"
     ANALYST_CLEARED = "analyst_cleared"
 
+    @property
+    def is_fraud(self) -> bool:
+        """Whether it says fraud, whoever says it; else it says that there was none."""
+        return self in {OutcomeKind.CONFIRMED_FRAUD, OutcomeKind.ANALYST_FRAUD}
+
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One verdict of the world on one event. A later one about the same event replaces it.
 
-    It travels in the partition of its shard, so that the window stage that holds the account's
-    subgraph is the one that hears of it.
+    It travels in the partition of its shard, so that the stages that hold the account's subgraph
+    and its cases are those that hear of it.
     """
 
     outcome_id: str
@@ -29,6 +34,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shard: str
     kind: OutcomeKind
     decided_at_ms: int
+    # Where it is a verdict on a case: then it is about all of that case's members, too.
     case_id: str = ""
     # Of an analyst's verdict: who gave it, and what they had to say.
     decided_by: str = ""

@@ -5,17 +5,21 @@ subgraph that these accounts make has a density (mean clipped adjacency) of at l
 
 The overlap rule says which known case of the shard a ring continues. Ring and case *match* when
 they have at least two accounts in common, and those are at least half of the smaller of the two:
-so a case that grows or shrinks stays itself. Matches are taken by the most accounts in common, then
-by the older case. Where a case splits, the larger part keeps its id, and the other becomes a case
-of its own. Where cases merge, the one with the most in common goes on and names the others as
-`merged`; those are withdrawn (a tombstone). A case that nothing continues stays as it was last
-seen. A case with the same members, ties, amount and status is not published again.
+so a case that grows or shrinks stays itself, also until none is left of those it began with, as
+long as each step keeps half. Matches are taken by the most accounts in common, then by the older
+case, then by the ring whose members' ids come first: the order of rings in a micro-batch says
+nothing. Where a case splits, the larger part keeps its id, and the other becomes a case of its own.
+Where cases merge, the one with the most in common goes on and names the others as `merged`; those
+are withdrawn (a tombstone). A case that nothing continues stays as it was last seen. A case with
+the same members, ties, amount and words on it is not published again.
+
+What outcomes make of a case is `status`. Here they are brought to the cases that they concern.
 
 Pure: the known cases are held here, and what changed is returned.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
@@ -24,7 +28,10 @@ import msgspec
 from enrichment.pipelines.definition import Cases
 from enrichment.records.case import Case, CaseMember, CaseStatus, Evidence
 from enrichment.records.micro_batch import MicroBatch, Problem
+from enrichment.records.outcome import Outcome
 from enrichment.sample.estimate import density
+from enrichment.sample.outcomes import Said
+from enrichment.sample.status import judged, last_verdict, remembered
 
 OVERLAP_MIN: Final = 2
 """One account in common says nothing: people move between devices."""
@@ -34,6 +41,9 @@ OVERLAP_SHARE_MIN: Final = 0.5
 
 CASES_MAX: Final = 20_000
 """Known cases of one partition: about 40 MB; the one seen longest ago is forgotten first."""
+
+MERGED_MAX: Final = 100
+"""Cases taken in that a case names, the latest: who looks for an older one has had months."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +89,17 @@ def ring_of(
 class CaseBook:
     """The cases of one partition that are known, by shard and member."""
 
-    def __init__(self, cases: Iterable[Case] = ()) -> None:
-        # In the order in which they were last seen, the longest ago first.
+    def __init__(self, cases: Iterable[Case] = (), said: Said | None = None) -> None:
+        """The cases as they were published last, and what outcomes have said by now, or before."""
+        # In the order in which they last changed, the longest ago first.
         self._cases: dict[str, Case] = {}
         self._by_member: dict[tuple[str, str], set[str]] = {}
+        # The id of a case that was taken in -> that of the one which took it in.
+        self._now: dict[str, str] = {}
+        self._said = Said() if said is None else said
         for case in sorted(cases, key=lambda case: (case.last_seen_ms, case.case_id)):
             self._put(case)
+            self._said.recall(case)
         self._forget()
 
     @property
@@ -92,17 +107,16 @@ class CaseBook:
         """Case id -> case."""
         return self._cases
 
-    def observe(self, batch: MicroBatch, job_id: str, rings: Sequence[Ring]) -> list[Change]:
+    def observe(self, batch: MicroBatch, job_id: str, rings: Iterable[Ring]) -> list[Change]:
         """What the rings of one micro-batch change, in a fixed order; the book knows it already."""
         changes: list[Change] = []
-        continued, absorbed = self._match(batch.shard, rings)
-        for index, ring in enumerate(rings):
-            known = continued.get(index)
-            merged = absorbed.get(index, [])
-            case = _case(batch, job_id, ring, [known, *merged] if known else [])
-            if known is not None and not merged and _same(known, case):
+        ordered = sorted(rings, key=lambda ring: sorted(ring.ids))
+        matches = self._match(batch.shard, ordered)
+        for ring, match in zip(ordered, matches, strict=True):
+            case = judged(_case(batch, job_id, ring, match), self._said)
+            if match.continued is not None and not match.absorbed and _same(match.continued, case):
                 continue
-            for other in merged:
+            for other in match.absorbed:
                 self._drop(other)
                 changes.append(Change(case_id=other.case_id, case=None))
             self._put(case)
@@ -110,31 +124,56 @@ class CaseBook:
         self._forget()
         return changes
 
-    def _match(
-        self, shard: str, rings: Sequence[Ring]
-    ) -> tuple[dict[int, Case], dict[int, list[Case]]]:
-        """Ring index -> the case it continues, and the cases that it takes in."""
+    def hear(self, outcome: Outcome) -> list[Change]:
+        """What an outcome changes: known cases of its account, and the case that it names."""
+        if not self._said.add(outcome):
+            return []
+        named = self._now.get(outcome.case_id, outcome.case_id)
+        concerned = self._touched(outcome.shard, frozenset({outcome.id})) | {named}
+        return self._revise(sorted(concerned & self._cases.keys()))
+
+    def knows(self, case_id: str) -> bool:
+        """Whether the case is known, or one that has taken it in."""
+        return self._now.get(case_id, case_id) in self._cases
+
+    def catch_up(self) -> list[Change]:
+        """What was said of known cases while nobody brought it to them."""
+        return self._revise(sorted(self._cases))
+
+    def _revise(self, case_ids: Sequence[str]) -> list[Change]:
+        changes: list[Change] = []
+        for case_id in case_ids:
+            known = self._cases[case_id]
+            case = judged(known, self._said)
+            if case != known:
+                case = msgspec.structs.replace(case, revision=known.revision + 1)
+                self._put(case)
+                changes.append(Change(case_id=case_id, case=case))
+        return changes
+
+    def _match(self, shard: str, rings: Sequence[Ring]) -> list["_Match"]:
+        """For each ring the case that it continues, those it takes in, and all that match."""
         pairs: list[tuple[int, int, str, int]] = []
+        found = [_Match() for _ in rings]
         for index, ring in enumerate(rings):
-            for case_id in self._touched(shard, ring.ids):
+            for case_id in sorted(self._touched(shard, ring.ids)):
                 case = self._cases[case_id]
                 common = len(ring.ids & {member.id for member in case.members})
                 smaller = min(len(ring.ids), len(case.members))
                 if common >= OVERLAP_MIN and common >= OVERLAP_SHARE_MIN * smaller:
                     pairs.append((-common, case.first_seen_ms, case_id, index))
+                    found[index].matching.append(case)
         pairs.sort()
-        continued: dict[int, Case] = {}
         taken: set[str] = set()
         for _, _, case_id, index in pairs:
-            if index not in continued and case_id not in taken:
-                continued[index] = self._cases[case_id]
+            if found[index].continued is None and case_id not in taken:
+                found[index].continued = self._cases[case_id]
                 taken.add(case_id)
-        absorbed: dict[int, list[Case]] = {}
         for _, _, case_id, index in pairs:
             if case_id not in taken:
-                absorbed.setdefault(index, []).append(self._cases[case_id])
+                found[index].absorbed.append(self._cases[case_id])
                 taken.add(case_id)
-        return continued, absorbed
+        return found
 
     def _touched(self, shard: str, members: frozenset[str]) -> set[str]:
         """The ids of the shard's cases that have any of these members."""
@@ -147,6 +186,7 @@ class CaseBook:
         self._cases[case.case_id] = case
         for member in case.members:
             self._by_member.setdefault((case.shard, member.id), set()).add(case.case_id)
+        self._now.update(dict.fromkeys(case.merged, case.case_id))
 
     def _forget(self) -> None:
         while len(self._cases) > CASES_MAX:
@@ -159,33 +199,65 @@ class CaseBook:
             ids.discard(case.case_id)
             if not ids:
                 del self._by_member[case.shard, member.id]
+        for case_id in case.merged:
+            self._now.pop(case_id, None)
 
 
-def _case(batch: MicroBatch, job_id: str, ring: Ring, past: Sequence[Case]) -> Case:
-    """The case that the ring is now; `past` is what it continues, and what it takes in."""
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Match:
+    """What a ring has to do with known cases."""
+
+    continued: Case | None = None
+    absorbed: list[Case] = field(default_factory=list)
+    # These, and such as another ring goes on: what was said of members, was said of them.
+    matching: list[Case] = field(default_factory=list)
+
+
+def _case(batch: MicroBatch, job_id: str, ring: Ring, match: _Match) -> Case:
+    """The case that the ring is now, before anybody has asked what is said of it."""
     problem = ring.problem
-    kept = past[0] if past else None
+    kept = match.continued
+    past = [] if kept is None else [kept, *match.absorbed]
     evidence = _evidence(ring)
-    earlier = [case.first_seen_ms for case in past]
-    merged = {name for case in past for name in case.merged} | {case.case_id for case in past[1:]}
+    words = remembered(match.matching)
     return Case(
-        case_id=kept.case_id if kept else _case_id(batch, ring),
+        case_id=_case_id(batch, ring) if kept is None else kept.case_id,
         pipeline=batch.pipeline,
         shard=batch.shard,
         version=batch.version,
-        status=kept.status if kept else CaseStatus.OPEN,
+        status=CaseStatus.OPEN,
         members=tuple(
-            CaseMember(entity=problem.entity, id=name, memberships=shares)
+            CaseMember(
+                entity=problem.entity,
+                id=name,
+                memberships=shares,
+                said=words[name].said if name in words else None,
+                said_ms=words[name].said_ms if name in words else 0,
+            )
             for name, shares in ring.members.items()
         ),
         evidence=evidence,
         amount_at_risk_minor=_amount_at_risk(problem, evidence),
-        first_seen_ms=min([problem.first_seen_ms or batch.window_start_ms, *earlier]),
+        first_seen_ms=min(
+            [problem.first_seen_ms or batch.window_start_ms, *(c.first_seen_ms for c in past)]
+        ),
         last_seen_ms=problem.last_seen_ms or batch.window_end_ms,
         subgraph=problem.subgraph,
         job_id=job_id,
-        merged=tuple(sorted(merged)),
+        merged=_merged(past),
+        verdict=last_verdict(past),
     )
+
+
+def _merged(past: Sequence[Case]) -> tuple[str, ...]:
+    """The cases that a case has taken in by now: `past` is what it goes on, and what it takes in.
+
+    Those that the others had taken in come before them.
+    """
+    names = list(past[0].merged) if past else []
+    for case in past[1:]:
+        names += [*case.merged, case.case_id]
+    return tuple(dict.fromkeys(names))[-MERGED_MAX:]
 
 
 def _case_id(batch: MicroBatch, ring: Ring) -> str:
@@ -231,8 +303,16 @@ def _amount_at_risk(problem: Problem, evidence: Sequence[Evidence]) -> int:
 def _same(known: Case, now: Case) -> bool:
     """Whether nobody would see a difference: memberships vary with every shot, and do not count."""
     return (
-        {member.id for member in known.members} == {member.id for member in now.members}
+        _words(known) == _words(now)
         and known.evidence == now.evidence
         and known.amount_at_risk_minor == now.amount_at_risk_minor
-        and known.status == now.status
+        and known.verdict == now.verdict
     )
+
+
+def _words(case: Case) -> dict[tuple[str, str], tuple[object, ...]]:
+    """Each member, and what is said of it."""
+    return {
+        (one.entity, one.id): (one.said, one.said_ms, one.fraud_event_id, one.fraud_ms)
+        for one in case.members
+    }

@@ -1,13 +1,29 @@
 """From samples to features: what each path makes of every account, device and beneficiary.
 
-One estimand for all paths, so that they can be compared: `ring_membership`, the mean of x_i over
-the best fifth of the shots by energy. The paths differ only in whose shots they are: `quantum` the
+One estimand for all paths, so that they can be compared: ring membership, the mean of x_i over the
+best fifth of the shots by energy. The paths differ only in whose shots they are: `quantum` the
 circuit's, `classical` the classical sampler's (independent Gibbs samples of the same model up to 16
 variables, simulated annealing above), `random` uniform strings. Beside it the classical path gives
 `gibbs_marginal`, the exact P(x_i = 1) over *all* strings at the solver's temperature: another
 estimand, never to be compared with the membership as if it were the same.
 
 None of these is a probability that somebody is in a ring.
+
+An estimate of one path has, for an account i of a problem with the model's energy E:
+
+- `membership`, and `membership_low` to `membership_high`, the 95 % interval of what infinitely many
+  shots of the same sampler would give (`shot_interval`);
+- `in_best`: x_i in the first of the path's best strings, and `in_best_energy`: that x_i times the
+  string's energy (the model's optimum x energy, where the path has found the optimum; <= 0 where a
+  ring is worth anything);
+- `entropy` of the sampled strings in bits, `near_optima`, how many of them lie within 5 % of the
+  best, `mean_energy`, `optimum_energy`, the proven one where there is a proof, else the best seen;
+  these are the problem's, and the same for all of its accounts;
+- `gibbs_marginal`, of the classical path up to 16 variables.
+
+`values` are facts about the subgraph: `size`, `density`, `amount` (in the stream's own unit), and
+`energy_best`, the lowest energy that any path has seen. How far the paths are from each other is in
+`source.differences`, per problem.
 
 A shared device or beneficiary gets the mean of its two highest members' memberships: two accounts
 are what it takes to share, and a mean over all would let a crowd of innocent users hide the ring.
@@ -38,12 +54,6 @@ CLASSICAL_SAMPLERS: Final = frozenset({"exact", "annealing"})
 
 TOP: Final = 2
 """How many of its members speak for a shared device or beneficiary."""
-
-ENERGY_TOLERANCE: Final = 1e-6
-"""Energies are recomputed sums of at most 190 terms of order one; a proven optimum allows this."""
-
-ROUNDING: Final = 1e-9
-"""A mean of ones may come out as 1 + 2e-16: clipped, not refused."""
 
 Answers = Mapping[str, tuple[SampleSet, ...]]
 """Path -> one sample set per problem, in the micro-batch's order."""
@@ -76,41 +86,6 @@ def answers_of(result: Result) -> dict[str, tuple[SampleSet, ...]]:
     return {**result.twins, own: result.sets}
 
 
-def fault_of(problems: Sequence[Problem], answers: Answers) -> str:
-    """What is wrong with the answers, or "": what is wrong is a failure and never a feature."""
-    for path, sets in answers.items():
-        if len(sets) != len(problems):
-            return f"{path}: {len(sets)} sample sets for {len(problems)} problems"
-        for problem, answer in zip(problems, sets, strict=True):
-            fault = _set_fault(problem, answer)
-            if fault:
-                return f"{path}, {problem.problem_id}: {fault}"
-    return ""
-
-
-def _set_fault(problem: Problem, answer: SampleSet) -> str:
-    """What is wrong with one sample set, or ""."""
-    nodes = len(problem.nodes)
-    summary = answer.summary
-    if answer.variables != problem.nodes:
-        return "variables are not the problem's nodes in their order"
-    if answer.bits.ndim != 2 or answer.bits.shape[1] != nodes or not len(answer.bits):
-        return f"bits have shape {answer.bits.shape}, wanted (shots, {nodes})"
-    if answer.energies.shape != answer.bits.shape[:1] or not np.isfinite(answer.energies).all():
-        return "energies are not finite, or not one a shot"
-    shares = (summary.membership, summary.low, summary.high)
-    if any(share.shape != (nodes,) for share in shares):
-        return "not one membership a node"
-    # NaN fails every comparison, so "all within" and not "any beyond".
-    within = (bool(((share >= -ROUNDING) & (share <= 1.0 + ROUNDING)).all()) for share in shares)
-    if not all(within):
-        return "a membership is not within [0, 1]"
-    optimum = answer.optimum_energy
-    if optimum is not None and not optimum <= summary.best_energy + ENERGY_TOLERANCE:
-        return f"a sample of energy {summary.best_energy} beats the proven optimum {optimum}"
-    return ""
-
-
 def density(
     count: int, weights: Sequence[tuple[int, int, int]], among: frozenset[int] | None = None
 ) -> float:
@@ -128,8 +103,12 @@ def memberships(problem_index: int, answers: Answers) -> dict[str, list[float]]:
     return {path: _share(sets[problem_index].summary.membership) for path, sets in answers.items()}
 
 
-def features(origin: Provenance, answers: Answers) -> Iterator[FeatureUpdate]:
+def features(
+    origin: Provenance, answers: Answers, differences: Mapping[str, Mapping[str, float]]
+) -> Iterator[FeatureUpdate]:
     """One update of group `ring` for each account of each problem and for each shared attribute.
+
+    `differences` are those of `differences_of`.
 
     An attribute that ties accounts of several problems is described by the one where it ties most,
     the first of equals: one entity has one value.
@@ -139,7 +118,7 @@ def features(origin: Provenance, answers: Answers) -> Iterator[FeatureUpdate]:
         sets = {path: of_path[index] for path, of_path in answers.items()}
         by_node = {path: _node_estimates(answer) for path, answer in sets.items()}
         values = _values(problem, sets, origin.amount_scale)
-        source = _source(origin, problem, sets)
+        source = _source(origin, problem, sets, differences)
         for position, node in enumerate(problem.nodes):
             estimates = {path: nodes[position] for path, nodes in by_node.items()}
             yield _update(origin, (problem.entity, node), problem, (values, estimates, source))
@@ -206,6 +185,8 @@ def _node_estimates(answer: SampleSet) -> list[dict[str, float]]:
         "membership_low": _share(summary.low),
         "membership_high": _share(summary.high),
         "in_best": summary.best.astype(float).tolist(),
+        # Of a string of the best energy; adding nought makes no node's product a negative nought.
+        "in_best_energy": (summary.best * summary.best_energy + 0.0).tolist(),
     }
     if answer.marginals is not None:
         columns["gibbs_marginal"] = _share(answer.marginals)
@@ -237,7 +218,12 @@ def _values(problem: Problem, sets: Mapping[str, SampleSet], amount_scale: int) 
     }
 
 
-def _source(origin: Provenance, problem: Problem, sets: Mapping[str, SampleSet]) -> Source:
+def _source(
+    origin: Provenance,
+    problem: Problem,
+    sets: Mapping[str, SampleSet],
+    differences: Mapping[str, Mapping[str, float]],
+) -> Source:
     """How the problem's features came to be: by the chosen sampler, its twins beside it."""
     ours = sets.get(QUANTUM) or sets[CLASSICAL]
     return Source(
@@ -249,6 +235,7 @@ def _source(origin: Provenance, problem: Problem, sets: Mapping[str, SampleSet])
         shots=len(ours.bits),
         seed=ours.seed,
         calibration_id=origin.calibration_id,
+        differences=dict(differences.get(problem.problem_id, {})),
     )
 
 

@@ -44,7 +44,8 @@ def requests_of(
                 template=QAOA,
                 template_version=QAOA_VERSION,
                 layers=sampling.layers,
-                shots=min(sampling.shots, SHOTS_MAX),
+                # Of the ledger: an attempt is the same one under settings that have changed since.
+                shots=min(job.shots, SHOTS_MAX),
                 seeds=tuple(seed_of(job.job_id, problem.problem_id) for problem in problems),
                 deadline_ms=deadline_ms,
                 twins=() if job.provider in CLASSICAL_SAMPLERS else TWINS,
@@ -65,6 +66,8 @@ class Flight:
 
     provider: str
     request_ids: tuple[str, ...]
+    # Asked for of each problem.
+    shots: int
     provider_job_ids: list[str] = field(default_factory=list)
     submitted_ms: int = 0
     results: dict[str, Result] = field(default_factory=dict)

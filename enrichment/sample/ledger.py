@@ -2,12 +2,13 @@
 
 One `transactional.id` for each partition. Group metadata fences membership and not ownership, so on
 assignment, in this order: `init_transactions` fences the former owner and aborts what it left open;
-then the committed offset is asked for; then the ledger is read to its end; only then work resumes.
+then the committed offset is asked for; then the ledger is read to its end, and cases and outcomes
+with it; only then work resumes.
 
 One thread owns everything here, and must poll often: rebalances are told inside `poll`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,8 +26,11 @@ from confluent_kafka import (
 from enrichment.records.case import Case
 from enrichment.records.job import Job
 from enrichment.records.micro_batch import MicroBatch
+from enrichment.records.outcome import Outcome as OutcomeRecord
+from enrichment.sample.hearing import Hearing
+from enrichment.sample.outcomes import Said
 from enrichment.stream.framing import unframed
-from enrichment.stream.to_end import read_to_end
+from enrichment.stream.to_end import scan_to_end
 from enrichment.stream.topics import CASES, JOBS, MICRO_BATCHES
 from enrichment.stream.transaction import Message, Outcome, TransactionalProducer
 from enrichment.telemetry.log import logger
@@ -54,10 +58,15 @@ class Arrival:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class LedgerState:
-    """What the topics say of one partition: each job's and each case's newest record."""
+    """What the topics say of one partition: each job's and each case's newest record, and outcomes.
+
+    `outcomes_next` is the offset behind those outcomes.
+    """
 
     jobs: dict[str, Job] = field(default_factory=dict)
     cases: dict[str, Case] = field(default_factory=dict)
+    said: Said = field(default_factory=Said)
+    outcomes_next: int = 0
 
 
 Assigned = Callable[[int, LedgerState], None]
@@ -90,6 +99,7 @@ class Ledger:
         self._stopping = stopping
         self._producers: dict[int, TransactionalProducer] = {}
         self._held = False
+        self._hearing = Hearing(self._kafka, pipeline)
         self._decode_batch = msgspec.json.Decoder(MicroBatch)
         self._decode_job = msgspec.json.Decoder(Job)
         self._decode_case = msgspec.json.Decoder(Case)
@@ -131,6 +141,10 @@ class Ledger:
         records = [first, *self._consumer.consume(ARRIVALS_MAX - 1, timeout=0)]
         return [arrival for record in records if (arrival := self._arrival(record)) is not None]
 
+    def outcomes(self) -> Iterator[tuple[int, OutcomeRecord]]:
+        """The outcomes that have come in our partitions; waits for nothing."""
+        return self._hearing.outcomes()
+
     def commit(
         self, partition: int, messages: Sequence[Message], next_offset: int | None
     ) -> Outcome:
@@ -163,6 +177,7 @@ class Ledger:
         self._consumer.close()
         for partition in tuple(self._producers):
             self._drop(partition)
+        self._hearing.close()
 
     def _rejoin(self) -> None:
         """Leave and join again: the one state in which ownership and generation are both known."""
@@ -176,6 +191,7 @@ class Ledger:
         producer = self._producers.pop(partition, None)
         if producer is not None:
             self._on_revoked(partition)
+            self._hearing.leave(partition)
             producer.close()
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -199,6 +215,7 @@ class Ledger:
         ]
         consumer.incremental_assign(start)
         self._producers.update(opened)
+        self._hearing.follow({number: states[number].outcomes_next for number in numbers})
         for number in numbers:
             self._on_assigned(number, states[number])
 
@@ -215,14 +232,21 @@ class Ledger:
         return None
 
     def _read(self, numbers: Sequence[int]) -> dict[int, LedgerState]:
-        """The newest record of each of our jobs and cases in these partitions."""
+        """The newest record of each of our jobs and cases in these partitions, and the outcomes."""
         states = {number: LedgerState() for number in numbers}
-        wanted = [TopicPartition(topic, number) for topic in (JOBS, CASES) for number in numbers]
-        for record in read_to_end(self._kafka, wanted, READ_S):
+        topics = (JOBS, CASES, self._hearing.topic)
+        wanted = [TopicPartition(topic, number) for topic in topics for number in numbers]
+        for record in scan_to_end(self._kafka, wanted, READ_S):
+            state = states[record.partition() or 0]
+            if record.topic() == self._hearing.topic:
+                state.outcomes_next = (record.offset() or 0) + 1
+                outcome = self._hearing.read(record)
+                if outcome is not None:
+                    state.said.add(outcome)
+                continue
             key = record.key() or b""
             if not key.startswith(self._prefix):
                 continue
-            state = states[record.partition() or 0]
             name = key.decode()
             if record.topic() == JOBS:
                 self._fold(record, state.jobs, name, self._decode_job)

@@ -106,6 +106,8 @@ def _feature(update: FeatureUpdate, to: Addresses) -> Message:
 
 def _case(change: Change, to: Addresses, partition: int) -> Message:
     case = change.case
+    # Outcomes change a case between two micro-batches.
+    revision = f"|{case.revision}" if case is not None and case.revision else ""
     return Message(
         topic=CASES,
         partition=partition,
@@ -113,7 +115,9 @@ def _case(change: Change, to: Addresses, partition: int) -> Message:
         value=None if case is None else _encode(case),
         headers=[]
         if case is None
-        else cloud_event("case", to.source, f"{case.case_id}|{case.version}", case.last_seen_ms),
+        else cloud_event(
+            "case", to.source, f"{case.case_id}|{case.version}{revision}", case.last_seen_ms
+        ),
     )
 
 

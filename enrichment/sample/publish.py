@@ -53,19 +53,26 @@ def publication(
         computed_at_ms=now_ms,
         amount_scale=pipeline.stream.amount_scale,
     )
+    differences = differences_of(batch.problems, answers)
     serves = QUANTUM if pipeline.score.serve == QUANTUM and QUANTUM in answers else CLASSICAL
     rings = (
         ring_of(problem, memberships(index, answers), serves, pipeline.cases)
         for index, problem in enumerate(batch.problems)
     )
     return Publication(
-        features=tuple(features(origin, answers)),
+        features=tuple(features(origin, answers, differences)),
         rings=tuple(ring for ring in rings if ring is not None),
-        event=_event(job, batch, answer, now_ms),
+        event=_event(job, batch, answer, differences, now_ms),
     )
 
 
-def _event(job: Job, batch: MicroBatch, answer: Answer, now_ms: int) -> dict[str, Any]:
+def _event(
+    job: Job,
+    batch: MicroBatch,
+    answer: Answer,
+    differences: Mapping[str, Mapping[str, float]],
+    now_ms: int,
+) -> dict[str, Any]:
     """The fields of the last job event: times in milliseconds, hashes, seeds, differences."""
     result = answer.result
     return {
@@ -85,7 +92,7 @@ def _event(job: Job, batch: MicroBatch, answer: Answer, now_ms: int) -> dict[str
         "seeds": tuple(s.seed for s in result.sets),
         "sdk_versions": dict(answer.sdk_versions),
         "calibration_id": result.calibration_id,
-        "differences": differences_of(batch.problems, answer.answers),
+        "differences": differences,
         "device_runs": device_runs(batch.problems, result.sets),
     }
 

@@ -1,13 +1,13 @@
 """What is remembered of one partition: open jobs in order, what is done, what is to be said."""
 
 from bisect import insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from enrichment.records.job import Job, JobEvent, JobState
 from enrichment.records.micro_batch import MicroBatch
-from enrichment.sample.cases import CaseBook
+from enrichment.sample.cases import CaseBook, Change
 from enrichment.sample.flight import Flight
 from enrichment.sample.machine import TERMINAL
 from enrichment.sample.outbox import Outbox
@@ -93,6 +93,12 @@ class Shelf:
         """The content hash under which the job is known already, or None."""
         opened = self.jobs.get(job_id)
         return self.done.get(job_id) if opened is None else opened.batch.content_hash
+
+    def change(self, changes: Sequence[Change], now_ms: int) -> None:
+        """Put what outcomes have changed into the outbox; an analyst waits for that, no machine."""
+        if changes:
+            self.outbox.cases.extend(changes)
+            self.outbox.touch(now_ms, urgent=False)
 
     def turn(self) -> Iterator[OpenJob]:
         """The jobs whose answer may be published: in each shard, up to the first without one."""

@@ -22,6 +22,8 @@ def run(ledger: Ledger, worker: Worker, to: Addresses, stopping: Callable[[], bo
         while not stopping():
             for arrival in ledger.poll(WAIT_BUSY_S if worker.in_flight else WAIT_IDLE_S):
                 worker.claim(arrival)
+            for partition, outcome in ledger.outcomes():
+                worker.hear(partition, outcome)
             worker.tick()
             write(ledger, worker, to)
             ledger.hold(worker.full)

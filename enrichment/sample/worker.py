@@ -16,9 +16,11 @@ from enrichment.pipelines import Pipeline
 from enrichment.provider.contract import Failure, FailureKind, Provider, Result, Running
 from enrichment.records.job import Job, JobState
 from enrichment.records.micro_batch import MicroBatch
+from enrichment.records.outcome import Outcome
 from enrichment.sample import machine
 from enrichment.sample.cases import CaseBook
-from enrichment.sample.estimate import answers_of, fault_of, seed_of
+from enrichment.sample.estimate import answers_of, seed_of
+from enrichment.sample.fault import fault_of
 from enrichment.sample.flight import Flight, requests_of
 from enrichment.sample.ledger import Arrival, LedgerState
 from enrichment.sample.machine import TERMINAL
@@ -80,9 +82,10 @@ class Worker:
 
     def adopt(self, partition: int, state: LedgerState) -> None:
         """Take over a partition as the ledger shows it, and resume what is unfinished."""
-        shelf = Shelf(partition=partition, cases=CaseBook(state.cases.values()))
+        shelf = Shelf(partition=partition, cases=CaseBook(state.cases.values(), state.said))
         self._shelves[partition] = shelf
         now_ms = self._now_ms()
+        shelf.change(shelf.cases.catch_up(), now_ms)
         for job in state.jobs.values():
             if job.state in TERMINAL:
                 shelf.remember(job)
@@ -124,6 +127,20 @@ class Worker:
         done, _ = machine.step(job, nothing)
         shelf.record(job, done, "NothingToSolve")
         shelf.remember(done)
+
+    def hear(self, partition: int, outcome: Outcome) -> None:
+        """Let an outcome change the cases that it concerns."""
+        shelf = self._shelves.get(partition)
+        if shelf is None:
+            return
+        shelf.change(shelf.cases.hear(outcome), self._now_ms())
+        if outcome.case_id and not shelf.cases.knows(outcome.case_id):
+            logger().warning(
+                "an outcome names a case that is not known here",
+                case_id=outcome.case_id,
+                outcome_id=outcome.outcome_id,
+                partition=partition,
+            )
 
     def tick(self) -> None:
         """Look after every open job: answer, deadline, wait, submission, and whose turn it is."""
@@ -227,6 +244,7 @@ class Worker:
         flight = Flight(
             provider=job.provider,
             request_ids=tuple(request.job_id for request in requests),
+            shots=requests[0].shots,
             submitted_ms=now_ms,
         )
         provider = self._provider(job.provider)
@@ -262,7 +280,7 @@ class Worker:
     def _answered(self, opened: OpenJob, flight: Flight, result: Result, now_ms: int) -> None:
         """Check the answer; it is published when it is the job's turn."""
         answers = answers_of(result)
-        fault = fault_of(opened.batch.problems, answers)
+        fault = fault_of(opened.batch.problems, answers, flight.shots)
         if fault:
             self._failed(opened, Failure(kind=FailureKind.ALGORITHM, detail=fault), now_ms)
             return

@@ -173,7 +173,7 @@ def _add_operations(operations: Node, stage: str, streams: Sequence[str]) -> Non
         if stage == "enrich":
             receives.append(of.events)
             sends += [of.enriched, of.dead_letters, of.reviews]
-        if stage == "window":
+        if stage in {"window", "sample"}:
             receives.append(of.outcomes)
     for action, topics in (("receive", receives), ("send", sends)):
         for topic in topics:

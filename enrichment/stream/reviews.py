@@ -4,6 +4,7 @@ The queue is two topics and no state of its own: `<stream>.reviews` holds what a
 `<stream>.outcomes` what was answered. An event is open while no outcome speaks of it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -98,15 +99,14 @@ def outcome_of(pipeline: Pipeline, review: Review, answer: Answer, *, now_ms: in
 
 
 def publish(
-    client: dict[str, Any], pipeline: Pipeline, outcome: Outcome, framing: Framing = BARE
-) -> TopicPartition:
-    """Produce the outcome in the partition of its shard; where it came to stand.
+    client: dict[str, Any], pipeline: Pipeline, outcomes: Sequence[Outcome], framing: Framing = BARE
+) -> list[TopicPartition]:
+    """Produce outcomes, each in the partition of its shard; where they came to stand.
 
-    Raises UnwrittenError where Kafka does not confirm it, ReviewError, KafkaException.
+    Raises UnwrittenError where Kafka does not confirm all of them, ReviewError, KafkaException.
     """
     topic = StreamTopics(pipeline.name).outcomes
-    count = _partitions(client, topic)
-    key = shard_key(pipeline.name, outcome.shard)
+    count = partitions_of(client, topic)
     failed: list[str] = []
     written: list[TopicPartition] = []
 
@@ -117,23 +117,19 @@ def publish(
             failed.append(str(error))
 
     producer = Producer({**client, "enable.idempotence": True})
-    bare = cloud_event(
-        "outcome", f"/enrichment/{pipeline.name}", outcome.outcome_id, outcome.decided_at_ms
-    )
-    value, headers = framing.framed(topic, msgspec.json.encode(outcome), bare)
-    producer.produce(
-        topic,
-        value,
-        key,
-        partition_for(key, count),
-        headers=headers,
-        on_delivery=delivered,
-    )
+    for outcome in outcomes:
+        bare = cloud_event(
+            "outcome", f"/enrichment/{pipeline.name}", outcome.outcome_id, outcome.decided_at_ms
+        )
+        value, headers = framing.framed(topic, msgspec.json.encode(outcome), bare)
+        key = shard_key(pipeline.name, outcome.shard)
+        partition = partition_for(key, count)
+        producer.produce(topic, value, key, partition, headers=headers, on_delivery=delivered)
     producer.flush(FLUSH_S)
-    if not written:
+    if len(written) < len(outcomes):
         said = failed[0] if failed else f"Kafka has not taken it in {FLUSH_S:.0f} s"
         raise UnwrittenError(f"the answer is not known to be written: {said}")
-    return written[0]
+    return written
 
 
 def _values(client: dict[str, Any], *topics: str) -> dict[str, list[bytes]]:
@@ -141,7 +137,7 @@ def _values(client: dict[str, Any], *topics: str) -> dict[str, list[bytes]]:
     everywhere = [
         TopicPartition(topic, number)
         for topic in topics
-        for number in range(_partitions(client, topic))
+        for number in range(partitions_of(client, topic))
     ]
     values: dict[str, list[bytes]] = {topic: [] for topic in topics}
     for record in read_to_end(client | PROMPT, everywhere, READ_S):
@@ -150,7 +146,7 @@ def _values(client: dict[str, Any], *topics: str) -> dict[str, list[bytes]]:
     return values
 
 
-def _partitions(client: dict[str, Any], topic: str) -> int:
+def partitions_of(client: dict[str, Any], topic: str) -> int:
     """How many partitions the topic has. Raises ReviewError where it does not exist."""
     found = AdminClient(dict(client)).list_topics(topic, timeout=10).topics[topic]
     if found.error is not None or not found.partitions:

@@ -3,12 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from enrichment.records import Outcome, OutcomeKind
+from enrichment.records import Outcome
 from enrichment.window.entities import Entity
 
 ENTITIES_MAX: Final = 500_000  # some 200 MB; those heard of least lately are forgotten first
-
-_BAD: Final = frozenset({OutcomeKind.CONFIRMED_FRAUD, OutcomeKind.ANALYST_FRAUD})
 
 
 @dataclass(slots=True)
@@ -29,7 +27,7 @@ class KnownBad:
     def add(self, outcome: Outcome) -> bool:
         """Note one outcome; whether it may change who is known to be bad."""
         entity = Entity(outcome.entity, outcome.id)
-        bad = outcome.kind in _BAD
+        bad = outcome.kind.is_fraud
         record = self._records.pop(entity, None)
         if record is None:
             if not bad:

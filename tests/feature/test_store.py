@@ -16,12 +16,15 @@ from enrichment.feature.store import (
     projection_key,
     update_key,
     version_of,
+    without_differences,
 )
 from enrichment.lab.servers import LocalServers
+from enrichment.records import FeatureUpdate
 from tests.feature.cached import update
 
 pytestmark = pytest.mark.servers
 
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 VERSIONS_MAX = 2**53  # what Lua's numbers hold exactly
 TEXTS = st.text(st.characters(exclude_characters="|", exclude_categories=["Cs"]), min_size=1)
 
@@ -34,6 +37,26 @@ def test_an_update_finds_its_key_in_redis(pipeline: str, kind: str, id_: str, gr
     for layout in (Layout(pipeline), Layout(pipeline, cluster=True)):
         assert layout.feature_of(on_topic) == layout.feature(kind, id_, group)
     assert Layout(pipeline).feature(kind, id_, group) == feature_key(pipeline, kind, id_, group)
+
+
+@given(
+    id_=st.text(),
+    differences=st.dictionaries(st.from_regex("[a-z_]+", fullmatch=True), NUMBERS),
+    values=st.dictionaries(st.text(), NUMBERS),
+)
+@example(id_=',"differences":{', differences={"energy_gap": 1.0}, values={',"differences":{': 2.0})
+def test_the_cache_holds_everything_but_the_differences(
+    id_: str, differences: dict[str, float], values: dict[str, float]
+) -> None:
+    """They are cut out of the text, whatever texts there are; where there are none, it is kept."""
+    bare = update("account", id_, "ring", values=values)
+    assert bare.source is not None
+    source = msgspec.structs.replace(bare.source, differences=differences)
+    full = msgspec.json.encode(msgspec.structs.replace(bare, source=source))
+    cut = without_differences(full)
+    assert msgspec.json.decode(cut, type=FeatureUpdate) == bare
+    assert cut == msgspec.json.encode(bare)
+    assert without_differences(cut) is cut
 
 
 def test_the_keys_are_as_documented() -> None:

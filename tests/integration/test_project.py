@@ -123,16 +123,21 @@ def test_what_is_projected_can_be_read(make_projection: Callable[..., Projection
     eventually("ready", projection.ready)
     assert reader.read("account", "a", "ring").verdict.reason == "never_seen"
     now = now_ms()
+    told = ring("account", "a", 0.8, at_ms=now, pipeline=pipeline.name)
+    assert told.source is not None
+    source = msgspec.structs.replace(told.source, differences={"energy_gap": 0.1})
     projection.publish(
         heartbeat(at_ms=now, pipeline=pipeline.name),
         update("account", "a", "graph", at_ms=now, pipeline=pipeline.name),
-        ring("account", "a", 0.8, at_ms=now, pipeline=pipeline.name),
+        msgspec.structs.replace(told, source=source),
     )
     eventually(
         "a fresh ring",
         lambda: reader.read("account", "a", "ring").verdict.reason == "subgraph_unchanged",
     )
     assert reader.read("account", "a", "ring").estimate("quantum", "membership") == 0.8
+    held = projection.cache.get(projection.layout.feature("account", "a", "ring"))
+    assert held == msgspec.json.encode(told), "what lineage alone reads is not in the cache"
 
 
 def test_a_cluster_is_projected_and_read(

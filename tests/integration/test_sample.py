@@ -20,7 +20,16 @@ from typer.testing import CliRunner, Result
 
 from enrichment.cli import jobs as jobs_cli
 from enrichment.lab.servers import LocalServers
-from enrichment.records import Case, FeatureUpdate, Job, JobEvent, JobState, MicroBatch
+from enrichment.records import (
+    Case,
+    CaseStatus,
+    FeatureUpdate,
+    Job,
+    JobEvent,
+    JobState,
+    MicroBatch,
+    Outcome,
+)
 from enrichment.sample.machine import TERMINAL
 from enrichment.settings import Settings
 from enrichment.stream.to_end import read_to_end
@@ -30,11 +39,13 @@ from enrichment.stream.topics import (
     JOB_EVENTS,
     JOBS,
     MICRO_BATCHES,
+    StreamTopics,
     partition_for,
     shard_key,
 )
 from enrichment.stream.transaction import TransactionalProducer
 from tests.sample.streams import batch, problem
+from tests.sample.told import FRAUD, of_case, of_event
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
 
@@ -121,6 +132,24 @@ class Stage:
         producer.flush(10)
         self.sent.extend(batches)
 
+    def tell(self, *outcomes: Outcome) -> None:
+        """Publish outcomes as whoever knows of them does."""
+        producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 0})
+        topic = StreamTopics(self.pipeline).outcomes
+        for one in outcomes:
+            key = shard_key(self.pipeline, one.shard)
+            partition = partition_for(key, PARTITIONS)
+            producer.produce(topic, key=key, value=msgspec.json.encode(one), partition=partition)
+        producer.flush(10)
+
+    def cases(self) -> dict[str, Case]:
+        """The newest record of each case."""
+        return {
+            key: msgspec.json.decode(value, type=Case)
+            for _, key, value in self.read(CASES)
+            if value is not None
+        }
+
     def batches(self, windows: range, problems: int = 1) -> list[MicroBatch]:
         """Micro-batches for every shard; the same accounts again and again in each."""
         made = []
@@ -181,19 +210,19 @@ def stage(servers: LocalServers, tmp_path: Path) -> Iterator[Stage]:
     """A stage of a pipeline that only this test knows, with its topics there."""
     admin = AdminClient({"bootstrap.servers": servers.bootstrap})
     there = admin.list_topics(timeout=10).topics
+    name = f"t{uuid.uuid4().hex[:8]}"
     missing = [
         NewTopic(
-            name,
+            topic,
             PARTITIONS,
             1,
             config={"cleanup.policy": policy, "max.message.bytes": "4194304"},
         )
-        for name, policy in TOPICS.items()
-        if name not in there
+        for topic, policy in (TOPICS | {StreamTopics(name).outcomes: "delete"}).items()
+        if topic not in there
     ]
-    for created in (admin.create_topics(missing) if missing else {}).values():
+    for created in admin.create_topics(missing).values():
         created.result(20)
-    name = f"t{uuid.uuid4().hex[:8]}"
     toml = tmp_path / f"{name}.toml"
     toml.write_text(PIPELINE_TOML.format(name=name, deadline_ms=20_000))
     one = Stage(bootstrap=servers.bootstrap, pipeline=name, toml=toml)
@@ -252,6 +281,36 @@ def test_micro_batches_become_features_cases_and_terminal_jobs(stage: Stage) -> 
         assert set(event.differences) == {"p0", "p1"}
         assert len(event.circuit_hashes) == len(event.seeds) == 2
         assert event.sdk_versions["qsimcirq"]
+
+
+def test_outcomes_turn_the_status_of_cases_over_also_those_of_a_stopped_stage(
+    stage: Stage,
+) -> None:
+    """Two chargebacks confirm a case; what is said while nobody runs is heard at the next start."""
+    process = stage.start()
+    stage.send(*stage.batches(range(1)))
+    until(stage.all_done)
+    until(lambda: len(stage.cases()) == len(SHARDS))
+    case = next(case for case in stage.cases().values() if case.shard == "eu")
+    key = f"{stage.pipeline}|{case.case_id}"
+    told = [of_event(member.id, FRAUD, 10) for member in case.members[:2]]
+    stage.tell(told[0], told[0])
+    stage.tell(told[1])
+    until(lambda: stage.cases()[key].status is CaseStatus.CONFIRMED)
+
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    stage.tell(of_case(case.case_id, fraud=False, at_ms=20))
+    stage.start()
+    until(lambda: stage.cases()[key].status is CaseStatus.DISMISSED)
+    stage.tell(of_case(case.case_id, fraud=True, at_ms=15), of_event("nobody", FRAUD, 30))
+    stage.tell(of_case(case.case_id, fraud=True, at_ms=25))
+    until(lambda: stage.cases()[key].status is CaseStatus.CONFIRMED)
+    (last,) = (one.verdict for one in stage.cases().values() if one.case_id == case.case_id)
+    assert last is not None
+    assert last.decided_at_ms == 25
+    others = {one.status for one in stage.cases().values() if one.case_id != case.case_id}
+    assert others == {CaseStatus.OPEN}
 
 
 def test_jobs_can_be_listed_and_shown(stage: Stage) -> None:

@@ -18,9 +18,10 @@ from enrichment.provider.contract import (
 )
 from enrichment.provider.jobs import Done
 from enrichment.provider.local import solve, work_of
-from enrichment.records import Case, FeatureUpdate, Job, JobEvent, MicroBatch
+from enrichment.records import Case, FeatureUpdate, Job, JobEvent, MicroBatch, Outcome
 from enrichment.sample.ledger import Arrival, LedgerState
 from enrichment.sample.outbox import Addresses
+from enrichment.sample.outcomes import Said
 from enrichment.sample.worker import Worker
 from enrichment.stream.topics import CASES, FEATURES, JOB_EVENTS, JOBS
 from enrichment.stream.transaction import Message
@@ -147,6 +148,7 @@ class MemoryTopics:
 
     records: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
     consumed: int = 0
+    outcomes: list[Outcome] = field(default_factory=list)
 
     def append(self, messages: list[Message], next_offset: int | None) -> None:
         """One committed transaction."""
@@ -194,8 +196,14 @@ class MemoryTopics:
 
     def state(self) -> LedgerState:
         """What a new owner of the partition reads."""
+        said = Said()
+        for outcome in self.outcomes:
+            said.add(outcome)
         return LedgerState(
-            jobs=self.jobs(), cases={case.case_id: case for case in self.cases().values()}
+            jobs=self.jobs(),
+            cases={case.case_id: case for case in self.cases().values()},
+            said=said,
+            outcomes_next=len(self.outcomes),
         )
 
 
@@ -218,6 +226,7 @@ class Bench:
     topics: MemoryTopics = field(default_factory=MemoryTopics)
     sent: list[MicroBatch] = field(default_factory=list)
     read: int = 0
+    heard: int = 0
     providers: Mapping[str, ScriptedProvider] = field(default_factory=dict)
     draws: Callable[[], float] = lambda: 0.5
     worker: Worker = field(init=False)
@@ -235,6 +244,7 @@ class Bench:
             self.pipeline, lambda name: self.providers[name], now_ms=self.clock, draw=self.draws
         )
         self.read = self.topics.consumed
+        self.heard = len(self.topics.outcomes)
         self.worker.adopt(0, self.topics.state())
 
     def full(self) -> bool:
@@ -245,8 +255,15 @@ class Bench:
         """Publish micro-batches."""
         self.sent.extend(batches)
 
+    def tell(self, *outcomes: Outcome) -> None:
+        """Publish outcomes."""
+        self.topics.outcomes.extend(outcomes)
+
     def poll(self) -> None:
         """Let the worker have what it has not seen."""
+        while self.heard < len(self.topics.outcomes):
+            self.worker.hear(0, self.topics.outcomes[self.heard])
+            self.heard += 1
         while self.read < len(self.sent):
             one = self.sent[self.read]
             self.worker.claim(Arrival(partition=0, offset=self.read, batch=one))

@@ -1,68 +1,20 @@
 """A ring is a case, and stays the same case while it grows, shrinks, splits and merges."""
 
+from random import Random
+
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enrichment.pipelines.definition import Cases
-from enrichment.records import Case, CaseStatus, MicroBatch, Problem, Shared
+from enrichment.records import Case, CaseStatus, Problem, Shared
 from enrichment.sample import cases
 from enrichment.sample.cases import CaseBook, Change, Ring, ring_of
-from tests.sample.streams import batch, problem
+from tests.sample.rings import ids, observe, only, ring, subgraph, window
+from tests.sample.streams import problem
 
 RULE = Cases(membership_min=0.5, members_min=3, density_min=0.3)
-
-
-def subgraph(members: str, *, number: int = 0, amount: int = 500) -> Problem:
-    """A full clique of accounts named by letters, tied by one device."""
-    count = len(members)
-    pairs = [(i, j) for j in range(count) for i in range(j)]
-    device = Shared(
-        entity="device",
-        id=f"dev-{number}",
-        members=tuple(range(count)),
-        events=3,
-        amount_minor=amount,
-    )
-    return Problem(
-        problem_id=f"p{number}",
-        subgraph=f"sub-{members}",
-        entity="account",
-        nodes=tuple(members),
-        weights=tuple(sorted((i, j, 16) for i, j in pairs)),
-        shared=(device,),
-        amount_minor=9_999,
-        first_seen_ms=1_000,
-        last_seen_ms=2_000,
-    )
-
-
-def ring(members: str, **options: int) -> Ring:
-    """All of the clique as a ring."""
-    one = subgraph(members, **options)
-    return Ring(problem=one, members={node: {"quantum": 0.9} for node in one.nodes})
-
-
-def window(number: int, shard: str = "eu") -> MicroBatch:
-    """A micro-batch to see rings in."""
-    return batch(number, shard=shard)
-
-
-def ids(case: Case) -> str:
-    """The members as letters."""
-    return "".join(sorted(member.id for member in case.members))
-
-
-def observe(book: CaseBook, number: int, *rings: Ring, shard: str = "eu") -> list[Change]:
-    """What a window with these rings changes."""
-    return book.observe(window(number, shard), f"job-{number}", rings)
-
-
-def only(book: CaseBook) -> Case:
-    """The one case that there is."""
-    (case,) = book.cases.values()
-    return case
 
 
 def test_a_ring_needs_members_membership_and_density() -> None:
@@ -160,16 +112,6 @@ def test_an_unchanged_case_is_not_published_again() -> None:
     assert changed.case.amount_at_risk_minor == 501
 
 
-def test_a_status_given_by_somebody_stays() -> None:
-    """A confirmed case that grows is still confirmed."""
-    book = CaseBook()
-    observe(book, 1, ring("abc"))
-    known = msgspec.structs.replace(only(book), status=CaseStatus.CONFIRMED)
-    later = CaseBook([known])
-    observe(later, 2, ring("abcd"))
-    assert only(later).status is CaseStatus.CONFIRMED
-
-
 def test_shards_do_not_share_cases() -> None:
     """The same letters in another shard are other accounts."""
     book = CaseBook()
@@ -231,11 +173,73 @@ def _members(one: Problem) -> dict[str, dict[str, float]]:
     return {node: {"quantum": 1.0} for node in one.nodes}
 
 
+def test_a_case_outlives_all_its_first_members() -> None:
+    """One account swapped a step: the same case; more than half at once: another one."""
+    book = CaseBook()
+    (opened,) = observe(book, 0, ring("abcdef"))
+    for number, members in enumerate(("bcdefg", "cdefgh", "defghi", "efghij", "fghijk", "ghijkl")):
+        observe(book, number + 1, ring(members))
+        assert only(book).case_id == opened.case_id
+    assert ids(only(book)) == "ghijkl"
+    assert only(book).first_seen_ms == 1_000
+    observe(book, 8, ring("klmnop"))  # two of six
+    assert len(book.cases) == 2
+
+
+def test_two_rings_of_equal_claim_go_by_their_members_and_not_by_their_order() -> None:
+    """Halves of a case: the one whose ids come first keeps it, wherever in the batch it stands."""
+    one, other = CaseBook(), CaseBook()
+    (opened,) = observe(one, 1, ring("abcdef"))
+    observe(other, 1, ring("abcdef"))
+    first, second = ring("abc", number=1), ring("def", number=2)
+    assert observe(one, 2, first, second) == observe(other, 2, second, first)
+    assert ids(one.cases[opened.case_id]) == "abc"
+
+
+def test_a_case_names_those_it_took_in_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more than it may name, the latest; those that the others had taken in among them."""
+    monkeypatch.setattr(cases, "MERGED_MAX", 2)
+    book = CaseBook()
+    first, second, third, fourth = observe(
+        book, 1, ring("abcde"), ring("fgh"), ring("ijk"), ring("lmn")
+    )
+    observe(book, 2, ring("abcdefgh"), ring("ijklmn"))
+    assert book.cases[third.case_id].merged == (fourth.case_id,)
+    observe(book, 3, ring("abcdefghijklmn"))
+    assert only(book).case_id == first.case_id
+    assert only(book).merged == (fourth.case_id, third.case_id)
+    assert book.knows(third.case_id)
+    assert not book.knows(second.case_id), "it is named no more"
+
+
 letters = st.sets(st.sampled_from("abcdefghijklmnop"), min_size=3, max_size=8)
+streams = st.lists(st.lists(letters, min_size=1, max_size=3), min_size=1, max_size=6)
+
+
+def rings_of(sets: list[set[str]]) -> list[Ring]:
+    """Rings of one micro-batch: an account is in one problem."""
+    taken: set[str] = set()
+    rings = []
+    for index, members in enumerate(sets):
+        free = members - taken
+        taken |= members
+        if len(free) >= 3:
+            rings.append(ring("".join(sorted(free)), number=index))
+    return rings
+
+
+def fold(topic: dict[str, Case], changes: list[Change]) -> None:
+    """What a reader of the compacted topic holds after these."""
+    for change in changes:
+        if change.case is None:
+            del topic[change.case_id]
+        else:
+            assert change.case.case_id == change.case_id
+            topic[change.case_id] = change.case
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.lists(letters, min_size=1, max_size=3), min_size=1, max_size=6))
+@given(streams)
 def test_whatever_rings_come_ids_are_unique_and_the_topic_tells_the_book(
     windows: list[list[set[str]]],
 ) -> None:
@@ -243,22 +247,67 @@ def test_whatever_rings_come_ids_are_unique_and_the_topic_tells_the_book(
     book, again = CaseBook(), CaseBook()
     topic: dict[str, Case] = {}
     for number, sets in enumerate(windows):
-        taken: set[str] = set()
-        rings = []
-        for index, members in enumerate(sets):
-            free = members - taken  # an account is in one problem of a micro-batch
-            taken |= members
-            if len(free) >= 3:
-                rings.append(ring("".join(sorted(free)), number=index))
+        rings = rings_of(sets)
         changes = observe(book, number, *rings)
         assert observe(again, number, *rings) == changes
-        for change in changes:
-            if change.case is None:
-                del topic[change.case_id]
-            else:
-                assert change.case.case_id == change.case_id
-                topic[change.case_id] = change.case
+        fold(topic, changes)
         assert topic == dict(book.cases)
         shown = [frozenset(ids(case)) for case in book.cases.values()]
         for one in rings:
             assert one.ids in shown
+
+
+@settings(max_examples=200, deadline=None)
+@given(streams, st.randoms(use_true_random=False))
+def test_the_order_of_rings_in_a_micro_batch_says_nothing(
+    windows: list[list[set[str]]], rng: Random
+) -> None:
+    """Shuffled, they change the same cases in the same way."""
+    book, other = CaseBook(), CaseBook()
+    for number, sets in enumerate(windows):
+        rings = rings_of(sets)
+        shuffled = rng.sample(rings, len(rings))
+        assert observe(book, number, *rings) == observe(other, number, *shuffled)
+
+
+@settings(max_examples=200, deadline=None)
+@given(streams)
+def test_every_case_is_some_ring_and_every_case_taken_in_has_a_tombstone(
+    windows: list[list[set[str]]],
+) -> None:
+    """Members are those of one ring; who is named as merged is gone for good, and nobody else."""
+    book = CaseBook()
+    gone: set[str] = set()
+    for number, sets in enumerate(windows):
+        rings = rings_of(sets)
+        before = dict(book.cases)
+        changes = observe(book, number, *rings)
+        written = [change.case_id for change in changes]
+        assert len(set(written)) == len(written), "a case twice in one micro-batch"
+        merged = set()
+        for case in (change.case for change in changes if change.case is not None):
+            assert frozenset(ids(case)) in {one.ids for one in rings}
+            assert case.case_id not in gone
+            known = before[case.case_id].merged if case.case_id in before else ()
+            merged |= set(case.merged) - set(known)
+        tombstones = {change.case_id for change in changes if change.case is None}
+        assert merged - gone == tombstones
+        gone |= tombstones
+        assert not gone & book.cases.keys()
+
+
+@settings(max_examples=100, deadline=None)
+@given(streams, st.data())
+def test_new_owners_at_any_time_give_the_same_cases(
+    windows: list[list[set[str]]], data: st.DataObject
+) -> None:
+    """A book made anew of the topic between any two windows: the very same changes."""
+    book, heir = CaseBook(), CaseBook()
+    topic: dict[str, Case] = {}
+    for number, sets in enumerate(windows):
+        if data.draw(st.booleans()):
+            heir = CaseBook(topic.values())
+        rings = rings_of(sets)
+        changes = observe(book, number, *rings)
+        assert observe(heir, number, *rings) == changes
+        fold(topic, changes)

@@ -1,5 +1,7 @@
 """Features say what the samples say: recomputed by brute force, one entity one value."""
 
+import math
+from collections import Counter
 from dataclasses import replace
 from itertools import product
 
@@ -16,7 +18,6 @@ from enrichment.sample.estimate import (
     answers_of,
     density,
     differences_of,
-    fault_of,
     features,
     seed_of,
     shared_owners,
@@ -53,7 +54,8 @@ def made_of(one: MicroBatch, result: Result) -> dict[tuple[str, str], FeatureUpd
         computed_at_ms=77,
         amount_scale=100,
     )
-    updates = list(features(origin, answers_of(result)))
+    answers = answers_of(result)
+    updates = list(features(origin, answers, differences_of(one.problems, answers)))
     by_entity = {(update.entity, update.id): update for update in updates}
     assert len(by_entity) == len(updates), "an entity twice"
     return by_entity
@@ -195,31 +197,67 @@ def test_differences_are_zero_between_equals_and_told_for_both_twins() -> None:
     assert differences_of(problems, {"classical": result.sets}) == {}
 
 
-def broken(result: Result, **changes: object) -> Result:
-    """The result with something wrong in its first set."""
-    first = replace(result.sets[0], **changes)  # type: ignore[arg-type]
-    return replace(result, sets=(first, *result.sets[1:]))
+def test_differences_are_in_every_record_and_no_fallback_has_any() -> None:
+    """Accounts, devices and beneficiaries bear those of their problem, as the job's event does."""
+    problems = (problem(0), problem(1, seed=2))
+    one = batch(1, problems)
+    result = sampled(problems)
+    told = differences_of(problems, answers_of(result))
+    made = made_of(one, result)
+    assert len(made) == 2 * 8
+    for update in made.values():
+        assert update.source is not None
+        assert update.source.differences == told[update.source.problem_id]
+        assert {"energy_gap", "membership_gap", "histogram_distance", "optimum_gap"} < set(
+            update.source.differences
+        )
+    for update in made_of(one, sampled(problems, "exact")).values():
+        assert update.source is not None
+        assert update.source.differences == {}
 
 
-def test_what_is_no_answer_is_told_and_never_a_feature() -> None:
-    """NaN, wrong shapes, wrong order, missing sets, an impossible optimum: each has its words."""
-    problems = (problem(0), problem(1))
-    good = sampled(problems)
-    first = good.sets[0]
-    nan = np.full_like(first.energies, np.nan)
-    shares = np.full(6, np.nan)
-    cases = {
-        "energies": broken(good, energies=nan),
-        "bits": broken(good, bits=first.bits[:, :5]),
-        "order": broken(good, variables=tuple(reversed(first.variables))),
-        "sample sets": replace(good, sets=good.sets[:1]),
-        "within": broken(good, summary=replace(first.summary, membership=shares)),
-        "one membership": broken(good, summary=replace(first.summary, low=shares[:3])),
-        "optimum": broken(good, optimum_energy=first.summary.best_energy + 1),
-    }
-    assert fault_of(problems, answers_of(good)) == ""
-    for words, bad in cases.items():
-        assert words in fault_of(problems, answers_of(bad)), words
+def test_the_best_string_is_told_with_its_energy() -> None:
+    """Each account's x_i in it, and x_i times its energy; attributes have the mean of their two."""
+    one = batch(1, (problem(0, size=7, ring=4),))
+    subgraph = one.problems[0]
+    result = sampled(one.problems)
+    made = made_of(one, result)
+    model = KINDS["ring"](subgraph.nodes, subgraph.weights, ())
+    for path, sets in answers_of(result).items():
+        string = sets[0].summary.best
+        energy = model.energy(dict(zip(subgraph.nodes, string.tolist(), strict=True)))
+        assert energy == pytest.approx(sets[0].energies.min())
+        for node, x in zip(subgraph.nodes, string, strict=True):
+            estimate = made["account", node].estimates[path]
+            assert estimate["in_best"] == x
+            assert estimate["in_best_energy"] == pytest.approx(x * energy)
+    device = made["device", "dev-0"].estimates["classical"]
+    assert device["in_best"] == 1.0
+    lowest = result.twins["classical"][0].energies.min()
+    assert device["in_best_energy"] == pytest.approx(lowest)
+
+
+def test_entropy_and_near_optima_are_those_of_the_strings() -> None:
+    """Recounted string by string; an attribute has its problem's."""
+    one = batch(1, (problem(0),))
+    result = sampled(one.problems)
+    made = made_of(one, result)
+    for path, sets in answers_of(result).items():
+        strings = Counter(map(tuple, sets[0].bits.tolist()))
+        shots = strings.total()
+        entropy = -sum(n / shots * math.log2(n / shots) for n in strings.values())
+        lowest, mean = float(sets[0].energies.min()), float(sets[0].energies.mean())
+        bound = lowest + 0.05 * (mean - lowest)
+        near = {
+            tuple(string)
+            for string, energy in zip(sets[0].bits.tolist(), sets[0].energies, strict=True)
+            if energy <= bound + 1e-9
+        }
+        for entity in (("account", one.problems[0].nodes[0]), ("device", "dev-0")):
+            estimate = made[entity].estimates[path]
+            assert estimate["entropy"] == pytest.approx(entropy)
+            assert estimate["near_optima"] == len(near)
+            assert estimate["mean_energy"] == pytest.approx(mean)
 
 
 def test_density_is_the_mean_over_all_pairs() -> None:

@@ -1,13 +1,10 @@
 """The worker keeps its promises, with a scripted provider and topics in memory."""
 
 import random
-from collections.abc import Callable
-from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from enrichment.provider.contract import Failure, FailureKind, Result
+from enrichment.provider.contract import Failure, FailureKind
 from enrichment.records import JobState
 from enrichment.sample import worker as worker_module
 from enrichment.sample.machine import TERMINAL
@@ -132,36 +129,6 @@ def test_the_late_answer_of_an_abandoned_attempt_changes_nothing() -> None:
     bench.turns(3)
     assert states(bench)[-1] is JobState.FALLBACK_COMPLETE
     assert {path for _, one in bench.topics.features() for path in one.estimates} == {"classical"}
-
-
-def nan(result: Result) -> Result:
-    """The result with energies that are no numbers."""
-    first = result.sets[0]
-    return replace(result, sets=(replace(first, energies=np.full_like(first.energies, np.nan)),))
-
-
-def short(result: Result) -> Result:
-    """The result with a variable missing."""
-    first = result.sets[0]
-    return replace(result, sets=(replace(first, bits=first.bits[:, :-1]),))
-
-
-def none(result: Result) -> Result:
-    """The result without its sets."""
-    return replace(result, sets=())
-
-
-@pytest.mark.parametrize("garbage", [nan, short, none])
-def test_garbage_is_a_failure_and_never_a_feature(garbage: Callable[[Result], Result]) -> None:
-    """NaN, a wrong shape, nothing at all: an algorithm failure, not repeated, and the fallback."""
-    bench = Bench()
-    bench.providers["qsim"].answers[:] = [garbage]
-    bench.send(batch(1, (problem(0),)))
-    bench.turns(8)
-    assert states(bench)[-1] is JobState.FALLBACK_COMPLETE
-    assert len(bench.providers["qsim"].accepted) == 1
-    assert any("algorithm" in event.detail for event in bench.topics.events())
-    assert all("quantum" not in one.estimates for _, one in bench.topics.features())
 
 
 def test_with_the_whole_chain_failing_the_job_fails_and_publishes_nothing() -> None:

@@ -38,6 +38,7 @@ RATE_PER_S: Final = 50_000.0
 # What one path says of one entity: reading it costs by its size, so it has all its figures.
 ESTIMATE: Final = {
     "membership": 0.613, "membership_low": 0.582, "membership_high": 0.643, "in_best": 1.0,
+    "in_best_energy": -3.125,
     "gibbs_marginal": 0.604, "entropy": 4.71, "optimum_energy": -3.125, "mean_energy": -1.8125,
     "near_optima": 3.0,
 }  # fmt: skip
