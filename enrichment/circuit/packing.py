@@ -6,19 +6,24 @@ A simulator does not: its cost is exponential in the qubits, so never pack for o
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter
 
 import cirq
-import numpy as np
-from numpy.typing import NDArray
 
 from enrichment.circuit.angles import Angles
 from enrichment.circuit.lines import Line
 from enrichment.circuit.swap_network import Network, swap_network
-from enrichment.problem.ising import Bits, Ising
+from enrichment.problem.ising import Ising
 
 Place = Callable[[Sequence[int]], Sequence[Line | None]]
 """Sizes to disjoint lines of an empty device, None for each that found no place: `best_lines`."""
+
+Compile = Callable[[Network], cirq.Circuit]
+"""A network to what is run of it, not measured."""
+
+
+class NoPlaceError(ValueError):
+    """A problem for which an empty device has no line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,12 +39,18 @@ def key_of(problem: int) -> str:
     return f"x{problem}"
 
 
-def pack(problems: Sequence[tuple[Ising, Angles]], place: Place) -> tuple[Pack, ...]:
+def pack(
+    problems: Sequence[tuple[Ising, Angles]],
+    place: Place,
+    *,
+    compiled: Compile = attrgetter("circuit"),
+    key: Callable[[int], str] = key_of,
+) -> tuple[Pack, ...]:
     """Return as many circuits as it takes, each with the problems that found a place in it.
 
-    Problems that find none wait for the next circuit. All begin in the first moment of their
-    circuit and are measured together in its last. Raises ValueError for a problem that finds no
-    place on an empty device.
+    Problems that find none wait for the next circuit. All end together, and are measured in the
+    last moment: a shorter one begins later, since a qubit that waits in |0> loses nothing. Raises
+    NoPlaceError for a problem that finds no place on an empty device.
     """
     packs: list[Pack] = []
     waiting = list(range(len(problems)))
@@ -53,34 +64,13 @@ def pack(problems: Sequence[tuple[Ising, Angles]], place: Place) -> tuple[Pack, 
         if not networks:
             sizes = [problems[problem][0].size for problem in waiting]
             msg = f"no line on the device for problems {waiting} of {sizes} variables"
-            raise ValueError(msg)
-        packs.append(Pack(circuit=_together(networks), networks=networks))
+            raise NoPlaceError(msg)
+        circuit = cirq.Circuit.zip(
+            *(compiled(network) for network in networks.values()), align=cirq.Alignment.RIGHT
+        )
+        measured = (
+            cirq.measure(*network.qubits, key=key(problem)) for problem, network in networks.items()
+        )
+        packs.append(Pack(circuit=circuit + cirq.Moment(measured), networks=networks))
         waiting = [problem for problem in waiting if problem not in networks]
     return tuple(packs)
-
-
-def unpack(packed: Pack, measurements: Mapping[str, NDArray[Any]]) -> dict[int, Bits]:
-    """Return each problem's bits, shape (shots, n), columns in its model's order, by its place.
-
-    Raises ValueError where a measurement is missing or has another shape.
-    """
-    shapes = {key: values.shape for key, values in measurements.items()}
-    shots = {shape[0] for shape in shapes.values() if shape}
-    found: dict[int, Bits] = {}
-    for problem, network in packed.networks.items():
-        key = key_of(problem)
-        wanted = (*shots, len(network.line))
-        if shapes.get(key) != wanted:
-            msg = f"measurement {key!r} must have shape {wanted}: {shapes.get(key)}"
-            raise ValueError(msg)
-        found[problem] = measurements[key].astype(np.uint8)
-    return found
-
-
-def _together(networks: Mapping[int, Network]) -> cirq.Circuit:
-    """Return the networks side by side, measured in one moment."""
-    circuit = cirq.Circuit.zip(*(network.circuit for network in networks.values()))
-    measured = (
-        cirq.measure(*network.qubits, key=key_of(problem)) for problem, network in networks.items()
-    )
-    return cirq.Circuit(*circuit, cirq.Moment(measured))

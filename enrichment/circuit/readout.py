@@ -73,17 +73,18 @@ def confusion(zeros: Bits, ones: Bits) -> Confusion:
     )
 
 
-def corrected_marginals(bits: Bits, errors: Confusion) -> Corrected[Floats]:
+def corrected_marginals(bits: Bits, errors: Confusion | None) -> Corrected[Floats]:
     """Return P(x_i = 1) before the readout, shape (n,); not clipped, so means of it stay unbiased.
 
-    Raises ValueError where the bits have another number of columns than the calibration.
+    Where no errors are known it is as it was read. Raises ValueError where the bits have another
+    number of columns than the calibration.
     """
     _check(bits, errors)
     read = bits.mean(axis=0)
     noise = read * (1.0 - read) / len(bits)
-    a = errors.fidelity
-    if not bool((a >= FIDELITY_MIN).all()):
+    if errors is None or not _tells(errors):
         return _as_read(read, float(noise.sum()))
+    a = errors.fidelity
     value = (read - errors.zero_as_one) / a
     of_zeros, of_ones = _calibration_noise(errors)
     # d value / d e = (value - 1) / a and d value / d f = value / a.
@@ -93,19 +94,20 @@ def corrected_marginals(bits: Bits, errors: Confusion) -> Corrected[Floats]:
     return _kept(read, value, bias2, float(noise.sum()), float((noise / a**2 + calibration).sum()))
 
 
-def corrected_mean_energy(model: Ising, bits: Bits, errors: Confusion) -> Corrected[float]:
+def corrected_mean_energy(model: Ising, bits: Bits, errors: Confusion | None) -> Corrected[float]:
     """Return the mean energy before the readout; it may lie below the minimum, as noise may.
 
-    Raises ValueError where the bits have another number of columns than the calibration.
+    Where no errors are known it is as it was read. Raises ValueError where the bits have another
+    number of columns than the calibration.
     """
     _check(bits, errors)
     spins: Floats = 2.0 * bits.astype(np.float64) - 1.0
     plain = np.zeros(model.size)
     read = _energies(model, spins, plain + 1.0, plain)
-    a, b = errors.fidelity, errors.zero_as_one - errors.one_as_zero
     noise = float(read.var()) / len(bits)
-    if not bool((a >= FIDELITY_MIN).all()):
+    if errors is None or not _tells(errors):
         return _as_read(float(read.mean()), noise)
+    a, b = errors.fidelity, errors.zero_as_one - errors.one_as_zero
     found = _energies(model, spins, a, b)
     slope_a, slope_b = _slopes(model, spins, a, b)
     of_zeros, of_ones = _calibration_noise(errors)
@@ -165,9 +167,14 @@ def _as_read(read: T, noise: float) -> Corrected[T]:
     )
 
 
-def _check(bits: Bits, errors: Confusion) -> None:
+def _tells(errors: Confusion) -> bool:
+    """Return whether the readout tells enough of every qubit to be corrected."""
+    return bool((errors.fidelity >= FIDELITY_MIN).all())
+
+
+def _check(bits: Bits, errors: Confusion | None) -> None:
     """Raise ValueError where bits and calibration are not of the same qubits."""
-    size = len(errors.zero_as_one)
+    size = bits.shape[-1] if errors is None else len(errors.zero_as_one)
     if bits.ndim != 2 or len(bits) == 0 or bits.shape[1] != size:
         msg = f"bits must have shape (shots, {size}), with a shot: {bits.shape}"
         raise ValueError(msg)

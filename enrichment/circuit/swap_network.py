@@ -104,21 +104,6 @@ def final_order(size: int, layers: int) -> tuple[int, ...]:
     return tuple(order)
 
 
-def native_gates_max(size: int, layers: int) -> int:
-    """Return how many CZ or sqrt(iSWAP) the network needs once compiled.
-
-    3 for a gate that swaps, 2 for one that does not, and nothing for the last round of a layer that
-    the next layer's first round takes in. Dense models reach it; where there is no coupling, a gate
-    that does not swap is left out.
-    """
-    total = 0
-    for layer in range(layers):
-        for number, (places, swapped) in enumerate(rounds(size, layer)):
-            taken_in = number == size - 1 and layer < layers - 1
-            total += len(places) * (0 if taken_in else 3 if swapped else 2)
-    return total
-
-
 def _meet(
     line: Sequence[cirq.Qid],
     order: list[int],

@@ -11,16 +11,13 @@ from cirq_google.engine import virtual_engine_factory
 
 from enrichment.circuit.angles import Angles
 from enrichment.circuit.ansatz import MEASUREMENT_KEY
-from enrichment.circuit.lines import Errors, Line, best_line, gates_per_pair, line_cost
-from enrichment.circuit.readout import (
-    Confusion,
-    confusion,
-    corrected_marginals,
-    corrected_mean_energy,
-)
-from enrichment.circuit.swap_network import Network, swap_network
+from enrichment.circuit.lines import Errors, Line
+from enrichment.circuit.native import GATES
+from enrichment.circuit.readout import Confusion, confusion
+from enrichment.circuit.swap_network import swap_network
 from enrichment.problem.ising import Bits, Ising
 from enrichment.provider.contract import DeviceRun
+from enrichment.provider.device import Device
 
 if TYPE_CHECKING:
     from enrichment.provider.virtual import Processor
@@ -31,8 +28,8 @@ CALIBRATION_SHOTS: Final = 2_000
 CALIBRATION_SEED: Final = 20_211_116
 """Calibration is a property of the line: the same whatever problem comes first."""
 
-LINES_MAX: Final = 64
-"""Lines and calibrations kept: there is one of each per size and number of layers."""
+READOUTS_MAX: Final = 64
+"""Lines whose readout is kept: there is one per size and number of layers."""
 
 SEED_MAX: Final = 2**31 - 1
 """qsim takes a 32-bit seed."""
@@ -41,27 +38,29 @@ FUSE: Final = 2
 """Larger fused gates change the samples of a seed, and gain nothing below 16 qubits."""
 
 
-class VirtualDevice:
+class VirtualDevice(Device):
     """One processor with its noise, and what was worked out for it: lines and their readouts."""
 
     def __init__(self, processor: "Processor") -> None:
         """Load device, calibration and noise; half a second once cirq-google is imported."""
-        self.processor = processor
-        self.device = virtual_engine_factory.create_device_from_processor_id(processor.name)
         noise = virtual_engine_factory.load_device_noise_properties(processor.name)
-        self._noise = NoiseModelFromGoogleNoiseProperties(noise)
-        cz = processor.gates[0] == "cz"
-        self._gateset = cirq.CZTargetGateset() if cz else cirq.SqrtIswapTargetGateset()
-        native = cirq.CZPowGate if cz else cirq.ISwapPowGate
-        self.errors = Errors(
-            readout={q: float(np.mean(errors)) for q, errors in noise.readout_errors.items()},
-            pairs={
-                (gate.qubits[0], gate.qubits[1]): float(error)
-                for gate, error in noise.gate_pauli_errors.items()
-                if gate.gate_type is native and len(gate.qubits) == 2
-            },
+        gate = processor.gates[0]
+        native = type(GATES[gate])
+        super().__init__(
+            processor.name,
+            virtual_engine_factory.create_device_from_processor_id(processor.name),
+            gate,
+            Errors(
+                readout={q: float(np.mean(errors)) for q, errors in noise.readout_errors.items()},
+                pairs={
+                    (of.qubits[0], of.qubits[1]): float(error)
+                    for of, error in noise.gate_pauli_errors.items()
+                    if of.gate_type is native and len(of.qubits) == 2
+                },
+            ),
+            processor.calibration_id,
         )
-        self._lines: dict[tuple[int, int], Line] = {}
+        self._noise = NoiseModelFromGoogleNoiseProperties(noise)
         self._readouts: dict[Line, Confusion] = {}
 
     def run(
@@ -81,8 +80,9 @@ class VirtualDevice:
         layers = len(angles[0])
         line = line or self.line(model.size, layers)
         network = swap_network(model, angles, line)
-        compiled = self.compiled(network)
-        bits = self._sampled(compiled, shots, int(random.integers(SEED_MAX)))
+        measured = cirq.Moment(cirq.measure(*network.qubits, key=MEASUREMENT_KEY))
+        circuit = self.checked(self.compiled(network) + measured)
+        bits = self._sampled(circuit, shots, int(random.integers(SEED_MAX)))
         random.shuffle(bits)
         errors = self.readout(line)
         held = [line.index(qubit) for qubit in network.qubits]
@@ -91,40 +91,13 @@ class VirtualDevice:
             one_as_zero=errors.one_as_zero[held],
             shots=errors.shots,
         )
-        return bits, DeviceRun(
-            processor=self.processor.name,
-            calibration_id=self.processor.calibration_id,
-            qubits=tuple(str(qubit) for qubit in network.qubits),
-            depth=len(compiled),
-            two_qubit_gates=sum(len(op.qubits) == 2 for op in _gates(compiled)),
-            line_cost=line_cost(self.errors, line, gates_per_pair(model.size, layers)),
-            mean_energy=corrected_mean_energy(model, bits, errors),
-            marginals=corrected_marginals(bits, errors),
-        )
-
-    def line(self, size: int, layers: int) -> Line:
-        """Return the best line for models of this size, worked out once."""
-        known = self._lines.get((size, layers))
-        if known is None:
-            known = best_line(self.errors, size, gates_per_pair(size, layers))
-            if known is None:
-                msg = f"{self.processor.name} has no line of {size} qubits"
-                raise ValueError(msg)
-            self._lines[size, layers] = known
-        return known
-
-    def compiled(self, network: Network) -> cirq.Circuit:
-        """Return the measured circuit in native gates; ValueError where the device refuses it."""
-        compiled = cirq.optimize_for_target_gateset(network.measured(), gateset=self._gateset)
-        compiled = cirq.synchronize_terminal_measurements(compiled)
-        self.device.validate_circuit(compiled)
-        return compiled
+        return bits, self.run_of(model, layers, bits, circuit, network.qubits, errors)
 
     def readout(self, line: Line) -> Confusion:
         """Return the readout errors along a line, from calibration shots, measured once."""
         known = self._readouts.get(line)
         if known is None:
-            while len(self._readouts) >= LINES_MAX:
+            while len(self._readouts) >= READOUTS_MAX:
                 del self._readouts[next(iter(self._readouts))]
             known = confusion(self._prepared(line, 0), self._prepared(line, 1))
             self._readouts[line] = known
@@ -147,8 +120,3 @@ class VirtualDevice:
         result = simulator.run(circuit, repetitions=shots)
         bits: Bits = np.asarray(result.measurements[MEASUREMENT_KEY], dtype=np.uint8)
         return bits
-
-
-def _gates(circuit: cirq.Circuit) -> list[cirq.Operation]:
-    """Return the circuit's operations without its measurements."""
-    return [op for op in circuit.all_operations() if not cirq.is_measurement(op)]

@@ -1,17 +1,16 @@
 """Packed problems give the samples that each gives alone."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import cirq
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from enrichment.circuit.angles import Angles, ising_scaled_angles
 from enrichment.circuit.lines import Line, best_lines
-from enrichment.circuit.packing import key_of, pack, unpack
+from enrichment.circuit.native import CZ, compiled
+from enrichment.circuit.packing import NoPlaceError, key_of, pack
 from enrichment.problem.ising import Ising, ising
 from tests.circuit.models import random_model
 from tests.circuit.reference import state
@@ -37,11 +36,10 @@ def test_packed_samples_are_distributed_as_single_ones() -> None:
     problems = [problem_of(size, seed=size) for size in sizes]
     (packed,) = pack(problems, lambda sizes: best_lines(device(3, 4), sizes, 20.0))
     result = cirq.Simulator(seed=5).run(packed.circuit, repetitions=SHOTS)
-    bits = unpack(packed, result.measurements)
     for position, size in enumerate(sizes):
         model = random_model(size, "BINARY", seed=size)
         wanted = np.abs(state(model, *problems[position][1])) ** 2 * SHOTS
-        strings = bits[position] @ (1 << np.arange(size - 1, -1, -1))
+        strings = result.measurements[key_of(position)] @ (1 << np.arange(size - 1, -1, -1))
         counts = np.bincount(strings, minlength=2**size)
         # Rare strings are pooled, as the test needs about five of each.
         rare = wanted < 5.0
@@ -65,24 +63,23 @@ def test_problems_that_do_not_fit_go_to_further_circuits() -> None:
 
 
 def test_what_fits_nowhere_is_refused() -> None:
-    """A problem larger than the device is a ValueError that names it; none is no circuit."""
-    with pytest.raises(ValueError, match=r"problems \[1\] of \[10\]"):
+    """A problem larger than the device is an error that names it; none is no circuit."""
+    with pytest.raises(NoPlaceError, match=r"problems \[1\] of \[10\]"):
         pack([problem_of(2, 0), problem_of(10, 0)], place)
     assert pack([], place) == ()
 
 
-def test_measurements_are_checked() -> None:
-    """A missing key, or another number of columns or shots, is a ValueError."""
-    (packed,) = pack([problem_of(2, 0), problem_of(3, 0)], place)
-    good = {key_of(0): np.zeros((7, 2), dtype=np.int8), key_of(1): np.ones((7, 3), dtype=np.int8)}
-    bits = unpack(packed, good)
-    assert bits[1].dtype == np.uint8
-    assert bits[1].all()
-    wrongs: tuple[dict[str, NDArray[Any]], ...] = (
-        {key_of(0): good[key_of(0)]},
-        {**good, key_of(1): np.ones((7, 2))},
-        {**good, key_of(1): np.ones((6, 3))},
+def test_short_circuits_begin_late_and_bear_their_keys() -> None:
+    """All end in the moment before the measurement: the shorter one's qubits wait in |0>."""
+    problems = [problem_of(4, 0), problem_of(2, 1)]
+    (packed,) = pack(
+        problems, place, compiled=lambda network: compiled(network, CZ), key=lambda k: f"mine-{k}"
     )
-    for wrong in wrongs:
-        with pytest.raises(ValueError, match="must have shape"):
-            unpack(packed, wrong)
+    assert packed.circuit.all_measurement_key_names() == {"mine-0", "mine-1"}
+    begins = [
+        min(k for k, moment in enumerate(packed.circuit) if moment.operates_on(network.line))
+        for network in packed.networks.values()
+    ]
+    assert begins[0] == 0 < begins[1]
+    for network in packed.networks.values():
+        assert packed.circuit[-2].operates_on(network.line)

@@ -10,7 +10,6 @@ from enrichment.circuit.ansatz import qaoa_circuit
 from enrichment.circuit.swap_network import (
     Network,
     final_order,
-    native_gates_max,
     rounds,
     swap_network,
 )
@@ -76,24 +75,6 @@ def test_gates_are_between_neighbours_and_as_many_as_stated() -> None:
         if len(op.qubits) == 2:
             assert abs(op.qubits[0].col - op.qubits[1].col) == 1  # type: ignore[attr-defined]
     assert network.order == final_order(size, layers)
-
-
-@pytest.mark.parametrize("gateset", [cirq.CZTargetGateset(), cirq.SqrtIswapTargetGateset()])
-@pytest.mark.parametrize(("size", "layers"), [(2, 2), (4, 2), (5, 2), (4, 3)])
-def test_compiled_gates_are_as_stated(
-    gateset: cirq.CompilationTargetGateset, size: int, layers: int
-) -> None:
-    """Compiled to CZ or sqrt(iSWAP), the network has the stated number of two-qubit gates."""
-    angles = (ANGLES[0][:layers], ANGLES[1][:layers])
-    network = swap_network(_dense(size), angles, cirq.GridQubit.rect(1, size))
-    compiled = cirq.optimize_for_target_gateset(network.circuit, gateset=gateset)
-    assert gateset.validate(compiled)
-    assert two_qubit_gates(compiled) == native_gates_max(size, layers)
-    states = [
-        cirq.final_state_vector(circuit, qubit_order=network.qubits, dtype=np.complex128)
-        for circuit in (network.circuit, compiled)
-    ]
-    assert distance(*states) < 1e-6
 
 
 def test_measured_columns_are_variables() -> None:

@@ -7,7 +7,7 @@ from cirq_google.engine import virtual_engine_factory
 
 from enrichment.circuit.angles import ising_scaled_angles
 from enrichment.circuit.lines import random_lines
-from enrichment.circuit.swap_network import native_gates_max
+from enrichment.circuit.native import gates_max
 from enrichment.problem.ising import Bits, ising
 from enrichment.provider.answer import Problem
 from enrichment.provider.virtual import PROCESSORS, VARIABLES_MAX, device, draw
@@ -35,11 +35,11 @@ def test_run_is_native_noisy_and_recorded(name: str) -> None:
     virtual = device(name)
     bits, run = virtual.run(MODEL, ANGLES, 300, np.random.default_rng(1))
     assert bits.shape == (300, SIZE)
-    assert run.two_qubit_gates == native_gates_max(SIZE, LAYERS)
+    assert run.two_qubit_gates == gates_max(SIZE, LAYERS, virtual.gate)
     assert run.processor == name
     assert len(set(run.qubits)) == SIZE
     assert run.calibration_id == PROCESSORS[name].calibration_id
-    graph = virtual.device.metadata.nx_graph
+    graph = virtual.grid.metadata.nx_graph
     assert {frozenset(pair) for pair in virtual.errors.pairs} == {
         frozenset(pair) for pair in graph.edges
     }

@@ -16,6 +16,7 @@ from enrichment.circuit.angles import Angles, ising_scaled_angles
 from enrichment.circuit.ansatz import qaoa_circuit
 from enrichment.circuit.direct import sample
 from enrichment.circuit.lines import random_lines
+from enrichment.circuit.native import CZ
 from enrichment.lab.bench.catalogue import BenchOptions
 from enrichment.lab.bench.report import Report, Row, machine
 from enrichment.problem import KINDS
@@ -116,7 +117,7 @@ def figures(case: Case, seed: int) -> Iterator[tuple[Name, float]]:
             yield (CORRECTED, "ratio", "ratio"), ratio(told.mean_energy.value)
             yield (NETWORK, "two_qubit_gates", "gates"), told.two_qubit_gates
             yield (NETWORK, "depth", "moments"), told.depth
-    if virtual.processor.gates[0] == "cz":
+    if virtual.gate == CZ:
         compiled = routed(virtual, model, angles)
         gates = sum(len(op.qubits) == 2 for op in compiled.all_operations())
         yield (ROUTED, "two_qubit_gates", "gates"), gates
@@ -127,6 +128,6 @@ def routed(
     virtual: VirtualDevice, model: dimod.BinaryQuadraticModel, angles: Angles
 ) -> cirq.Circuit:
     """Return the ansatz without its measurement, routed on the device's graph and compiled."""
-    router = cirq.RouteCQC(virtual.device.metadata.nx_graph)
+    router = cirq.RouteCQC(virtual.grid.metadata.nx_graph)
     placed = router(qaoa_circuit(model, *angles, measure=False))
     return cirq.optimize_for_target_gateset(placed, gateset=cirq.CZTargetGateset())
