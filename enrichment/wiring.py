@@ -333,7 +333,9 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
     stop = stop_on_signals()
     # Circuits load while Kafka is awaited. Fallbacks have a process of their own, started when the
     # first is needed: whatever keeps the chosen provider from answering must not keep them.
-    pool, spare = open_pool(workers=settings.sampler_processes), Pool(workers=1)
+    chosen = pipeline.sampling.provider
+    pool = open_pool(workers=settings.sampler_processes, provider=chosen)
+    spare = Pool(workers=1)
     try:
         if not await_kafka(settings, stop):
             return

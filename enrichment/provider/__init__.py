@@ -6,6 +6,7 @@ types stay inside its file.
 
 import difflib
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -47,11 +48,11 @@ def open_provider(
     return provider
 
 
-def open_pool(*, workers: int) -> "Pool":
-    """Return a started pool of worker processes that warm up every local sampler; never blocks."""
+def open_pool(*, workers: int, provider: str = "") -> "Pool":
+    """Return a started pool of worker processes that warm up for `provider`; never blocks."""
     from enrichment.provider.local import warm_up
     from enrichment.provider.pool import Pool
 
-    pool = Pool(workers=workers, warm_up=warm_up)
+    pool = Pool(workers=workers, warm_up=partial(warm_up, provider))
     pool.start()
     return pool

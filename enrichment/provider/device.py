@@ -4,7 +4,7 @@ One calibration's view: another calibration is another `Device`, with other line
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import cirq
 import numpy as np
@@ -23,6 +23,9 @@ from enrichment.circuit.swap_network import Network, final_order
 from enrichment.problem.ising import Bits, Ising
 from enrichment.provider.contract import DeviceRun
 
+if TYPE_CHECKING:
+    from cirq_google.devices import GridDevice
+
 LINES_MAX: Final = 512
 """Lines kept: one for each size, layers and what was taken before it, some kilobytes each."""
 
@@ -34,7 +37,7 @@ class Device:
     """One processor at one calibration: its graph, native gate and errors, and lines on it."""
 
     def __init__(
-        self, name: str, grid: cirq.Device, gate: str, errors: Errors, calibration_id: str
+        self, name: str, grid: "GridDevice", gate: str, errors: Errors, calibration_id: str
     ) -> None:
         """Serve the device `grid`, whose native two-qubit `gate` is a key of `native.GATES`."""
         self.name = name

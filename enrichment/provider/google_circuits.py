@@ -1,26 +1,41 @@
-"""What goes to Google's engine and what comes back: circuits in its format, samples out of it.
+"""What goes to Google's engine and what comes back: packed native circuits, samples out of them.
 
-One circuit a problem. Gates are brought to what the engine's format can say and qubits to a row of
-the grid, no further: routing, packing and a device's own gates are not here.
+Several problems share a circuit, each on a line of its own under a measurement key of its own. The
+key bears the hash of what was to be run, so that an answer to something else is seen to be one.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, Final
+from itertools import chain
+from typing import Any
 
 import cirq
-import dimod
 import numpy as np
+from cirq_google import CIRCUIT_SERIALIZER
 from cirq_google.api import v2
-from cirq_google.api.v2.results import MeasureInfo
+from cirq_google.api.v2.results import MeasureInfo, find_measurements
 
 from enrichment.circuit.angles import Angles, ising_scaled_angles
-from enrichment.circuit.ansatz import qaoa_circuit
+from enrichment.circuit.packing import pack
 from enrichment.circuit.template import ising_circuit_hash
 from enrichment.provider.answer import Drawn, Problem, sample_set
 from enrichment.provider.contract import SampleRequest, SampleSet
+from enrichment.provider.device import Device
+from enrichment.provider.google_processor import Known
 from enrichment.provider.jobs import problems_of
 
-GATES: Final = ("H", "CZPow", "ZPow", "XPow")
+Circuits = Sequence[cirq.AbstractCircuit]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Plan:
+    """What is to be run for one problem."""
+
+    problem: Problem
+    angles: Angles
+    circuit_hash: str
+    key: str
 
 
 def program_id(job_id: str) -> str:
@@ -28,78 +43,106 @@ def program_id(job_id: str) -> str:
     return f"enrichment-{sha256(job_id.encode()).hexdigest()[:32]}"
 
 
-def circuit_of(model: dimod.BinaryQuadraticModel, angles: Angles, key: str) -> cirq.Circuit:
-    """Return the model's circuit as the engine's format can say it, measured under `key`.
+def circuits_of(request: SampleRequest, device: Device) -> tuple[cirq.Circuit, ...]:
+    """Return the circuits of all of the request's problems, as few as the device allows.
 
-    Variable k is the k-th qubit of the grid's first row.
+    Raises NoPlaceError for a problem that has no place on it, ValueError where it refuses a
+    circuit.
     """
-    logical = qaoa_circuit(model, *angles, measure=False)
-    qubits = _qubits(model.num_variables)
-    row: dict[cirq.Qid, cirq.Qid] = dict(
-        zip(cirq.LineQubit.range(len(qubits)), qubits, strict=True)
+    plans = _plans(request)
+    packs = pack(
+        [(plan.problem.model, plan.angles) for plan in plans],
+        lambda sizes: device.lines(sizes, request.layers),
+        compiled=device.compiled,
+        key=lambda position: plans[position].key,
     )
-    placed = cirq.Circuit(_sayable(op) for op in logical.all_operations()).transform_qubits(row)
-    placed.append(cirq.measure(*qubits, key=key))
-    return placed
+    return tuple(device.checked(packed.circuit) for packed in packs)
 
 
-def circuits_of(request: SampleRequest) -> list[cirq.Circuit]:
-    """Return the circuit of each of the request's problems, in their order."""
-    circuits = []
-    for position, problem in enumerate(problems_of(request)):
-        angles, key, _ = _plan(position, problem)
-        circuits.append(circuit_of(request.models[position], angles, key))
-    return circuits
+def circuits_from(program: Any) -> tuple[cirq.AbstractCircuit, ...]:
+    """Return the circuits of a program as the engine keeps it; raises TypeError if it is none."""
+    message = v2.program_pb2.Program()
+    if not program.code.Unpack(message):
+        msg = f"not a program: {program.code.type_url!r}"
+        raise TypeError(msg)
+    return tuple(circuit for _, _, circuit in CIRCUIT_SERIALIZER.deserialize_multi_program(message))
 
 
-def sets_of(request: SampleRequest, answer: Any) -> tuple[SampleSet, ...]:
+def sets_of(
+    request: SampleRequest, answer: Any, circuits: Circuits, known: Known
+) -> tuple[SampleSet, ...]:
     """Return the checked sample sets of an engine's result; raises where it is not the request's.
 
-    Columns are found by their qubits, sweeps by their measurement keys.
+    `circuits` are what was run: they say which qubits held a problem's variables. Columns are found
+    by their qubits, problems by their measurement keys. `known` is the calibration to correct by.
     """
     message = v2.result_pb2.Result()
     if not answer.result.Unpack(message):
         msg = f"not a result: {answer.result.type_url!r}"
         raise TypeError(msg)
-    problems = problems_of(request)
-    plans = [_plan(position, problem) for position, problem in enumerate(problems)]
-    measures = [
-        MeasureInfo(key, _qubits(problem.model.size), 1, [], [])
-        for problem, (_, key, _) in zip(problems, plans, strict=True)
-    ]
-    sweeps = v2.results_from_proto(message, measures)
-    if len(sweeps) != len(problems):
-        msg = f"{len(sweeps)} answers for {len(problems)} circuits"
+    plans = _plans(request)
+    measures = [find_measurements(circuit) for circuit in circuits]
+    where = {
+        info.key: (info, circuit)
+        for circuit, infos in zip(circuits, measures, strict=True)
+        for info in infos
+    }
+    if sorted(info.key for info in chain(*measures)) != sorted(plan.key for plan in plans):
+        msg = f"the engine's program is another: it measures {sorted(where)}"
         raise ValueError(msg)
-    sets: list[SampleSet] = []
-    for problem, plan, sweep in zip(problems, plans, sweeps, strict=True):
-        (gammas, betas), key, named = plan
+    bits = _measured(message, measures)
+    return tuple(
+        _sample_set(request, plan, bits[plan.key], where[plan.key], known) for plan in plans
+    )
+
+
+def _plans(request: SampleRequest) -> list[_Plan]:
+    """Return what is to be run for each problem; keys differ though problems may be alike."""
+    plans = []
+    for position, problem in enumerate(problems_of(request)):
+        angles = ising_scaled_angles(problem.model, problem.layers)
+        named = ising_circuit_hash(problem.model, *angles)
+        key = f"x{position}-{named[:12]}"
+        plans.append(_Plan(problem=problem, angles=angles, circuit_hash=named, key=key))
+    return plans
+
+
+def _measured(message: Any, measures: Sequence[list[MeasureInfo]]) -> dict[str, Any]:
+    """Return all circuits' bits by key; raises ValueError where an answer is not its circuit's."""
+    sweeps = v2.results_from_proto(message, [*chain(*measures)])
+    if len(sweeps) != len(measures):
+        msg = f"{len(sweeps)} answers for {len(measures)} circuits"
+        raise ValueError(msg)
+    found: dict[str, Any] = {}
+    for sweep, infos in zip(sweeps, measures, strict=True):
         (trial,) = sweep
-        bits = trial.records[key][:, 0, :].astype(np.uint8)
-        drawn = Drawn(bits=bits, circuit_hash=named, gammas=gammas, betas=betas)
-        sets.append(sample_set(problem, "google", drawn))
-    return tuple(sets)
+        if sorted(trial.records) != sorted(info.key for info in infos):
+            msg = f"an answer to {sorted(trial.records)} for {[info.key for info in infos]}"
+            raise ValueError(msg)
+        found |= {key: record[:, 0, :] for key, record in trial.records.items()}
+    return found
 
 
-def _plan(position: int, problem: Problem) -> tuple[Angles, str, str]:
-    """Return a problem's angles, its measurement key and its circuit's hash.
-
-    The key bears the hash: an answer to another circuit under the same job id is seen to be one.
-    """
-    angles = ising_scaled_angles(problem.model, problem.layers)
-    named = ising_circuit_hash(problem.model, *angles)
-    return angles, f"x{position}-{named[:12]}", named
-
-
-def _qubits(size: int) -> list[cirq.GridQubit]:
-    """Return the qubits of a model's variables, in their order."""
-    return [cirq.GridQubit(0, k) for k in range(size)]
-
-
-def _sayable(op: cirq.Operation) -> cirq.OP_TREE:
-    """Return the operation in gates that the engine's format has: ZZ^t = Z^t Z^t CZ^(-2t)."""
-    if not isinstance(op.gate, cirq.ZZPowGate):
-        return op
-    t = op.gate.exponent
-    one, two = op.qubits
-    return [cirq.Z(one) ** t, cirq.Z(two) ** t, cirq.CZ(one, two) ** (-2 * t)]
+def _sample_set(
+    request: SampleRequest,
+    plan: _Plan,
+    bits: Any,
+    where: tuple[MeasureInfo, cirq.AbstractCircuit],
+    known: Known,
+) -> SampleSet:
+    """Return one problem's checked samples, and how its circuit was run."""
+    info, circuit = where
+    gammas, betas = plan.angles
+    drawn = Drawn(
+        bits=bits.astype(np.uint8), circuit_hash=plan.circuit_hash, gammas=gammas, betas=betas
+    )
+    checked = sample_set(plan.problem, "google", drawn)
+    run = known.device.run_of(
+        plan.problem.model,
+        request.layers,
+        checked.bits,
+        circuit,
+        info.qubits,
+        known.confusion(info.qubits),
+    )
+    return replace(checked, device_run=run)

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Final
 
+import grpc
 from cirq_google.engine.engine_client import EngineException
 from google.api_core import exceptions as google_errors
 from google.auth import exceptions as auth_errors
 
+from enrichment.circuit.packing import NoPlaceError
 from enrichment.provider.contract import Failure, FailureKind
+from enrichment.provider.google_processor import NoDeviceError
 from enrichment.provider.jobs import kind_of
 
 
@@ -25,11 +28,18 @@ FAILURES: Final[tuple[tuple[type[BaseException], FailureKind], ...]] = (
     (google_errors.DataLoss, FailureKind.ALGORITHM),
     (google_errors.Cancelled, FailureKind.TRANSIENT),
     (google_errors.Conflict, FailureKind.TRANSIENT),
+    (google_errors.ClientError, FailureKind.VALIDATION),
     (google_errors.ServerError, FailureKind.TRANSIENT),
+    (google_errors.RetryError, FailureKind.TRANSIENT),
     (google_errors.GoogleAPIError, FailureKind.UNKNOWN),
+    (grpc.RpcError, FailureKind.TRANSIENT),
     (auth_errors.TransportError, FailureKind.TRANSIENT),
+    (auth_errors.TimeoutError, FailureKind.TRANSIENT),
+    (auth_errors.ResponseError, FailureKind.TRANSIENT),
     (auth_errors.GoogleAuthError, FailureKind.PERMISSION),
     (AttemptsUsedError, FailureKind.VALIDATION),
+    (NoDeviceError, FailureKind.VALIDATION),
+    (NoPlaceError, FailureKind.VALIDATION),
     (EngineException, FailureKind.UNKNOWN),
     (TimeoutError, FailureKind.TRANSIENT),
     (ConnectionError, FailureKind.TRANSIENT),
@@ -38,7 +48,8 @@ FAILURES: Final[tuple[tuple[type[BaseException], FailureKind], ...]] = (
 """What an exception means, the first that fits; of an EngineException its cause is looked up.
 
 Submissions are found again by their ids, so a lost or late answer is TRANSIENT, not UNKNOWN; a call
-that was cancelled was so by the network, not by us.
+that was cancelled was so by the network, not by us. Credentials that say of their error that it may
+be retried are believed.
 """
 
 JOB_FAILURES: Final[Mapping[str, FailureKind]] = {
@@ -63,4 +74,7 @@ JOB_FAILURES: Final[Mapping[str, FailureKind]] = {
 def failure_of(error: BaseException) -> Failure:
     """Return what an exception means, by FAILURES."""
     found = error.__cause__ if isinstance(error, EngineException) and error.__cause__ else error
-    return Failure(kind=kind_of(found, FAILURES), detail=f"{type(found).__name__}: {error}")
+    kind = kind_of(found, FAILURES)
+    if isinstance(found, auth_errors.GoogleAuthError) and found.retryable:
+        kind = FailureKind.TRANSIENT
+    return Failure(kind=kind, detail=f"{type(found).__name__}: {error}")

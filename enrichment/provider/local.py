@@ -30,6 +30,13 @@ from enrichment.provider.pool import Pool, stopping
 
 SDKS: Final = ("cirq-core", "cirq-google", "qsimcirq", "dimod", "dwave-samplers", "numpy")
 
+LIGHT: Final = ("qsim", "exact", "annealing", "random")
+"""What every child loads, twins and fallbacks among it: a second of imports that they share."""
+
+HEAVY: Final = ("virtual",)
+"""What a child loads only where it is the pipeline's provider: cirq-google takes five seconds, a
+half second's noise model follows, and a job that waits for them would spend its deadline."""
+
 FAILURES: Final[tuple[tuple[type[BaseException], FailureKind], ...]] = (
     (BrokenProcessPool, FailureKind.TRANSIENT),
     (MemoryError, FailureKind.TRANSIENT),
@@ -152,8 +159,11 @@ def solve(work: Work) -> Done | Failure:
     )
 
 
-def warm_up() -> None:
-    """Load and run every local sampler once, on a model of two variables."""
+def warm_up(provider: str = "") -> None:
+    """Load and run local samplers once, on a model of two variables: the light ones, and `provider`.
+
+    A provider whose work is not local needs no more than the light ones, for its twins.
+    """
     model = Ising(
         h=np.array([0.0, 0.1]),
         rows=np.array([0]),
@@ -162,7 +172,7 @@ def warm_up() -> None:
         offset=0.0,
     )
     problem = Problem(model=model, variables=(0, 1), layers=1, shots=2, seed=0)
-    for name in ("qsim", "exact", "annealing", "random"):
+    for name in (*LIGHT, *(name for name in HEAVY if name == provider)):
         _sample(name, problem)
 
 

@@ -63,6 +63,8 @@ class DeviceRun(msgspec.Struct, frozen=True, kw_only=True):
     mean_energy_read: float
     mean_energy: float
     readout_corrected: bool
+    # By which the line was costed and the readout corrected; the job's own is the event's.
+    calibration_id: str = ""
 
 
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True):

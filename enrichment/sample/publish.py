@@ -112,5 +112,6 @@ def device_runs(problems: Sequence[Problem], sets: Sequence[SampleSet]) -> dict[
                 mean_energy_read=run.mean_energy.read,
                 mean_energy=run.mean_energy.value,
                 readout_corrected=run.mean_energy.applied,
+                calibration_id=run.calibration_id,
             )
     return found

@@ -25,7 +25,8 @@ from enrichment.provider.contract import (
     Running,
 )
 from enrichment.provider.pool import Pool
-from tests.provider.quantum_engine import CALIBRATION_S, QuantumEngine
+from tests.provider.quantum_engine import QuantumEngine
+from tests.provider.quantum_processor import CALIBRATION_S
 from tests.provider.requests import (
     NOW_MS,
     answer_of,

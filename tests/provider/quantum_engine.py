@@ -15,10 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import cirq
 import grpc
 import numpy as np
-import qsimcirq
 from cirq_google import CIRCUIT_SERIALIZER
 from cirq_google.api import v2
 from cirq_google.cloud import quantum
@@ -29,11 +27,11 @@ from cirq_google.engine.engine_client import EngineClient
 from google.auth.credentials import AnonymousCredentials
 from google.protobuf import any_pb2, empty_pb2, timestamp_pb2
 
+from tests.provider.quantum_processor import FakeProcessor, result_of
+
 SERVICE: Final = "google.cloud.quantum.v1alpha1.QuantumEngineService"
 PROJECT: Final = "some-project"
 PROCESSOR: Final = "some-processor"
-CALIBRATION_S: Final = 1_600_000_000
-ACTIVE_JOBS: Final = 3
 ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 State = quantum.ExecutionStatus.State
@@ -41,6 +39,7 @@ Code = quantum.ExecutionStatus.Failure.Code
 
 METHODS: Final[dict[str, tuple[Any, Any]]] = {
     "CreateQuantumProgram": (calls.CreateQuantumProgramRequest, quantum.QuantumProgram),
+    "GetQuantumProgram": (calls.GetQuantumProgramRequest, quantum.QuantumProgram),
     "CreateQuantumJob": (calls.CreateQuantumJobRequest, quantum.QuantumJob),
     "GetQuantumJob": (calls.GetQuantumJobRequest, quantum.QuantumJob),
     "CancelQuantumJob": (calls.CancelQuantumJobRequest, None),
@@ -71,6 +70,7 @@ class Job:
     """One job of the fake: due at a time, then run when it is first looked at."""
 
     job: Any
+    calibration_s: int
     created_s: float
     due_s: float
     ended: Any = State.STATE_UNSPECIFIED
@@ -80,6 +80,7 @@ class Job:
 class QuantumEngine:
     """The service, its programs, its jobs, and what is to go wrong next."""
 
+    processor: FakeProcessor = field(default_factory=FakeProcessor)
     queue_s: float = 0.0
     failure: tuple[Any, str] | None = None
     spoil: Callable[[Any], None] | None = None
@@ -178,10 +179,19 @@ class QuantumEngine:
         _check_id(program.name, context)
         if program.name in self.programs:
             context.abort(grpc.StatusCode.ALREADY_EXISTS, f"{program.name} exists")
-        if not program.code.Unpack(v2.program_pb2.Program()):
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a program")
+        for circuit in self._circuits(program, context):
+            refusal = self.processor.refusal(circuit)
+            if refusal:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal)
         self.programs[program.name] = program
         return program
+
+    def _get_quantum_program(self, request: Any, context: grpc.ServicerContext) -> Any:
+        if request.name not in self.programs:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no program {request.name}")
+        program = self.programs[request.name]
+        code = program.code if request.return_code else None
+        return quantum.QuantumProgram(name=program.name, code=code)
 
     def _create_quantum_job(self, request: Any, context: grpc.ServicerContext) -> Any:
         job = request.quantum_job
@@ -189,12 +199,16 @@ class QuantumEngine:
         if request.parent not in self.programs:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no program {request.parent}")
         wanted = job.scheduling_config.processor_selector.processor
-        if wanted != f"projects/{PROJECT}/processors/{PROCESSOR}":
-            context.abort(grpc.StatusCode.NOT_FOUND, f"no processor {wanted}")
+        _check_processor(wanted, context)
         if job.name in self.jobs:
             context.abort(grpc.StatusCode.ALREADY_EXISTS, f"{job.name} exists")
         now_s = time.time()
-        self.jobs[job.name] = Job(job=job, created_s=now_s, due_s=now_s + self.queue_s)
+        self.jobs[job.name] = Job(
+            job=job,
+            calibration_s=self.processor.calibration_s,
+            created_s=now_s,
+            due_s=now_s + self.queue_s,
+        )
         return self._seen(job.name)
 
     def _get_quantum_job(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -222,15 +236,16 @@ class QuantumEngine:
         packed.Pack(message)
         return quantum.QuantumResult(parent=request.parent, result=packed)
 
-    def _get_quantum_processor(self, request: Any, _: grpc.ServicerContext) -> Any:
-        stats = quantum.QuantumProcessor.ActivityStats(active_jobs_count=ACTIVE_JOBS)
-        return quantum.QuantumProcessor(name=request.name, activity_stats=stats)
+    def _get_quantum_processor(self, request: Any, context: grpc.ServicerContext) -> Any:
+        _check_processor(request.name, context)
+        return self.processor.message(request.name)
 
-    def _get_quantum_calibration(self, request: Any, _: grpc.ServicerContext) -> Any:
-        return quantum.QuantumCalibration(
-            name=request.name.replace("current", str(CALIBRATION_S)),
-            timestamp=timestamp_pb2.Timestamp(seconds=CALIBRATION_S),
-        )
+    def _get_quantum_calibration(self, request: Any, context: grpc.ServicerContext) -> Any:
+        _check_processor(request.name.partition("/calibrations/")[0], context)
+        found = self.processor.calibration(request.name)
+        if found is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no calibration {request.name}")
+        return found
 
     def _state(self, job: Job) -> Any:
         """Return where the job stands now."""
@@ -248,8 +263,9 @@ class QuantumEngine:
         status = quantum.ExecutionStatus(
             state=state,
             processor_name=f"projects/{PROJECT}/processors/{PROCESSOR}",
-            calibration_name=f"projects/{PROJECT}/processors/{PROCESSOR}/calibrations/{CALIBRATION_S}",
         )
+        if job.calibration_s:
+            status.calibration_name = f"{status.processor_name}/calibrations/{job.calibration_s}"
         if state is State.FAILURE and self.failure:
             status.failure.error_code, status.failure.error_message = self.failure
         if state is State.SUCCESS:
@@ -259,27 +275,30 @@ class QuantumEngine:
             name=name, create_time=_timestamp(job.created_s), execution_status=status
         )
 
+    def _circuits(self, program: Any, context: grpc.ServicerContext | None = None) -> list[Any]:
+        """Return a program's circuits; what is no program is refused."""
+        message = v2.program_pb2.Program()
+        if not program.code.Unpack(message):
+            assert context is not None
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a program")
+        found = CIRCUIT_SERIALIZER.deserialize_multi_program(message)
+        return [circuit for _, _, circuit in found]
+
     def _run(self, name: str, job: Job) -> Any:
         """Return the samples of the job's circuits."""
-        program, context = v2.program_pb2.Program(), v2.run_context_pb2.RunContext()
-        assert self.programs[name.rpartition("/jobs/")[0]].code.Unpack(program)
+        context = v2.run_context_pb2.RunContext()
         assert job.job.run_context.Unpack(context)
         (sweep,) = context.parameter_sweeps
-        message = v2.result_pb2.Result()
+        circuits = self._circuits(self.programs[name.rpartition("/jobs/")[0]])
         random = np.random.default_rng()
-        for _, _, circuit in CIRCUIT_SERIALIZER.deserialize_multi_program(program):
-            found = qsimcirq.QSimSimulator(seed=int(random.integers(2**31))).run(
-                circuit, repetitions=sweep.repetitions
-            )
-            order = random.permutation(sweep.repetitions)
-            records = {key: record[order] for key, record in found.records.items()}
-            trial = cirq.ResultDict(params=cirq.ParamResolver({}), records=records)
-            v2.results_to_proto([[trial]], v2.find_measurements(circuit), out=message)
-            (measured,) = message.sweep_results[-1].parameterized_results[0].measurement_results
-            columns = [*measured.qubit_measurement_results][::-1]
-            del measured.qubit_measurement_results[:]
-            measured.qubit_measurement_results.extend(columns)
-        return message
+        records = [self.processor.run(circuit, sweep.repetitions, random) for circuit in circuits]
+        return result_of(records, circuits)
+
+
+def _check_processor(name: str, context: grpc.ServicerContext) -> None:
+    """Refuse a processor that there is not."""
+    if name != f"projects/{PROJECT}/processors/{PROCESSOR}":
+        context.abort(grpc.StatusCode.NOT_FOUND, f"no processor {name}")
 
 
 def _check_id(name: str, context: grpc.ServicerContext) -> None:

@@ -6,31 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cirq
 import dimod
 import grpc
 import numpy as np
 import pytest
 from cirq_google.cloud import quantum
-from cirq_google.engine.engine_client import EngineException
-from google.api_core import exceptions as google_errors
-from google.auth import exceptions as auth_errors
 
-from enrichment.circuit import qaoa_circuit, scaled_angles
 from enrichment.provider import open_provider
 from enrichment.provider.contract import Failure, FailureKind, Handle, Result, Running
-from enrichment.provider.google import ATTEMPTS_MAX, Google
-from enrichment.provider.google_circuits import circuit_of, program_id
-from enrichment.provider.google_failures import (
-    FAILURES,
-    JOB_FAILURES,
-    AttemptsUsedError,
-    failure_of,
-)
+from enrichment.provider.google import Google
+from enrichment.provider.google_circuits import program_id
+from enrichment.provider.google_engine import ATTEMPTS_MAX
+from enrichment.provider.google_failures import JOB_FAILURES
 from enrichment.provider.pool import Pool
+from tests.provider.engine_jobs import failure_in, opened, until
 from tests.provider.quantum_engine import (
-    ACTIVE_JOBS,
-    CALIBRATION_S,
     LOST,
     PROCESSOR,
     PROJECT,
@@ -38,6 +28,7 @@ from tests.provider.quantum_engine import (
     Fault,
     QuantumEngine,
 )
+from tests.provider.quantum_processor import CALIBRATION_S, FakeProcessor
 from tests.provider.requests import (
     NOW_MS,
     answer_of,
@@ -64,42 +55,6 @@ def provider(service: QuantumEngine) -> Iterator[Google]:
     yield from opened(service)
 
 
-def opened(service: QuantumEngine, **options: Any) -> Iterator[Google]:
-    """Open a provider for a while."""
-    pool = Pool(workers=1)
-    provider = open_provider("google", pool, now_ms=now_ms, options=service.options() | options)
-    assert isinstance(provider, Google)
-    yield provider
-    provider.close()
-    pool.close()
-
-
-def failure_in(provider: Google, job_id: str) -> Failure:
-    """Return the failure of a job that has to fail."""
-    answer = answer_of(provider, job_id)
-    assert isinstance(answer, Failure), answer
-    return answer
-
-
-def until(true: Any, *, within_s: float = 10.0) -> None:
-    """Wait for something to become true."""
-    end = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end, f"not within {within_s} s"
-        time.sleep(0.01)
-
-
-@pytest.mark.parametrize("vartype", ["BINARY", "SPIN"])
-def test_what_is_sent_is_the_ansatz(vartype: str) -> None:
-    """The circuit in the engine's gates prepares the state of the source of truth."""
-    model = model_of(4, 3, vartype=vartype)
-    angles = scaled_angles(model, 2)
-    wanted = cirq.final_state_vector(qaoa_circuit(model, *angles, measure=False))
-    sent = circuit_of(model, angles, "x")[:-1]
-    found = cirq.final_state_vector(sent, qubit_order=cirq.GridQubit.rect(1, 4))
-    assert abs(np.vdot(wanted, found)) == pytest.approx(1.0, abs=1e-5)
-
-
 def test_columns_are_the_variables(provider: Google) -> None:
     """Of a model with one lone optimum the commonest string is it, not one of another order."""
     model = dimod.BinaryQuadraticModel("BINARY")
@@ -117,47 +72,85 @@ def test_result_says_where_when_and_for_how_much(service: QuantumEngine) -> None
         result = result_of(provider, request_of("an id / with änything in it"))
         assert result.calibration_id == str(CALIBRATION_S)
         assert result.execution_ms == pytest.approx(500, abs=1)
-        assert result.cost == pytest.approx(0.01 * 200 * 2)
+        assert result.cost == pytest.approx(0.01 * 200)  # both problems share a circuit
         assert len(service.jobs) == 1
         (name,) = service.jobs
         assert name.endswith(f"/jobs/{result.provider_job_id}")
         assert result.sets[0].circuit_hash != result.sets[1].circuit_hash
 
 
-def test_description_tells_of_the_processor(provider: Google) -> None:
+def test_description_tells_of_the_processor(service: QuantumEngine, provider: Google) -> None:
     """Calibration and queue are asked for beside: the first description does not wait for them."""
     assert provider.describe().calibration_id == ""
     until(lambda: provider.describe().calibration_id)
     found = provider.describe()
     assert found.calibration_id == str(CALIBRATION_S)
     assert found.calibration_time_ms == CALIBRATION_S * 1000
-    assert found.queue_s == pytest.approx(ACTIVE_JOBS * 0.1)
+    assert found.queue_s == pytest.approx(service.processor.active_jobs * 0.1)
     assert found.sdk_versions["cirq-google"]
 
 
-@pytest.mark.parametrize("method", ["CreateQuantumProgram", "CreateQuantumJob"])
-@pytest.mark.parametrize(
-    ("code", "kind"),
-    [
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, FailureKind.QUOTA),
-        (grpc.StatusCode.PERMISSION_DENIED, FailureKind.PERMISSION),
-        (grpc.StatusCode.UNAUTHENTICATED, FailureKind.PERMISSION),
-        (grpc.StatusCode.INVALID_ARGUMENT, FailureKind.VALIDATION),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, FailureKind.TRANSIENT),
-    ],
-)
-def test_refused_submission_has_its_kind(
-    service: QuantumEngine, provider: Google, method: str, code: Any, kind: FailureKind
-) -> None:
-    """What the service refuses is said by kind, and the same id may be submitted again after."""
+def refused(
+    service: QuantumEngine, provider: Google, method: str, code: grpc.StatusCode
+) -> FailureKind:
+    """Return the kind of a submission that the service refuses once, and submit it again."""
     service.fail(method, Fault(code=code))
     assert isinstance(provider.submit(request_of("refused")), Handle)
-    assert failure_in(provider, "refused").kind is kind
+    kind = failure_in(provider, "refused").kind
     assert isinstance(result_of(provider, request_of("refused")), Result)
     assert len(service.jobs) == 1
+    return kind
 
 
-def test_service_that_stays_away_is_transient(service: QuantumEngine, provider: Google) -> None:
+CREATE = pytest.mark.parametrize("method", ["CreateQuantumProgram", "CreateQuantumJob"])
+
+
+@CREATE
+def test_quota(service: QuantumEngine, provider: Google, method: str) -> None:
+    """A quota that is used up is QUOTA at once, and the same id may be submitted later."""
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert refused(service, provider, method, code) is FailureKind.QUOTA
+    assert service.calls[method] == 2
+
+
+@CREATE
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED]
+)
+def test_permission(service: QuantumEngine, provider: Google, method: str, code: Any) -> None:
+    """Who may not submit, or is not known, is told PERMISSION."""
+    assert refused(service, provider, method, code) is FailureKind.PERMISSION
+
+
+@CREATE
+def test_invalid_program(service: QuantumEngine, provider: Google, method: str) -> None:
+    """What the service does not take is VALIDATION."""
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    assert refused(service, provider, method, code) is FailureKind.VALIDATION
+
+
+@CREATE
+def test_late_answer(service: QuantumEngine, provider: Google, method: str) -> None:
+    """A submission that the network gives up is TRANSIENT: the next one finds what there is."""
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    assert refused(service, provider, method, code) is FailureKind.TRANSIENT
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan(service: QuantumEngine, provider: Google, value: float) -> None:
+    """A coefficient that is no number is VALIDATION before any call; answers are bits.
+
+    What a calibration says in NaN is left out: `test_qubits_without_a_number_are_not_used`.
+    """
+    model = model_of(3, 1)
+    model.set_linear(model.variables[0], value)
+    refusal = provider.submit(request_of("nan", models=(model,), seeds=(1,)))
+    assert isinstance(refusal, Failure)
+    assert refusal.kind is FailureKind.VALIDATION
+    assert not service.calls
+
+
+def test_unavailable(service: QuantumEngine, provider: Google) -> None:
     """UNAVAILABLE is tried again for a moment; after that it is a TRANSIENT failure."""
     service.fail("CreateQuantumJob", *(UNAVAILABLE,) * 2)
     assert isinstance(result_of(provider, request_of("short")), Result)
@@ -182,7 +175,7 @@ def test_no_server_at_all_is_transient_and_nothing_blocks(
 
 
 @pytest.mark.parametrize("method", ["CreateQuantumProgram", "CreateQuantumJob"])
-def test_answer_lost_after_acceptance_is_found_again(
+def test_answer_lost_after_acceptance(
     service: QuantumEngine, provider: Google, method: str
 ) -> None:
     """The service has accepted and its answer is lost: ALREADY_EXISTS is attached to."""
@@ -204,7 +197,7 @@ def test_restarted_worker_attaches(service: QuantumEngine, provider: Google) -> 
     assert len(service.jobs) == 1
 
 
-def test_dropped_connection_is_bridged(service: QuantumEngine, provider: Google) -> None:
+def test_dropped_connection(service: QuantumEngine, provider: Google) -> None:
     """The connection breaks while the job waits; its answer is fetched when there is one again."""
     service.queue_s = 0.5
     provider.submit(request_of("dropped"))
@@ -234,7 +227,7 @@ def test_failing_fetch_is_tried_again(
     assert len(service.jobs) == 2
 
 
-def test_slow_queue_ends_at_the_deadline(service: QuantumEngine, provider: Google) -> None:
+def test_slow_queue(service: QuantumEngine, provider: Google) -> None:
     """A job still in the queue at its deadline is CANCELLED, at the engine too."""
     service.queue_s = 60.0
     provider.submit(request_of("slow", deadline_ms=NOW_MS + 400))
@@ -311,11 +304,6 @@ def test_failed_job_says_why(service: QuantumEngine, provider: Google, code: Any
     assert isinstance(result_of(provider, request_of("fails")), Result)
 
 
-def test_every_code_of_a_failed_job_has_a_kind() -> None:
-    """The table has the package's codes, all of them and no other."""
-    assert set(JOB_FAILURES) == {code.name for code in Code}
-
-
 def fewer_shots(message: Any) -> None:
     """Answer with half the shots."""
     message.sweep_results[0].repetitions //= 2
@@ -343,16 +331,15 @@ def another_circuit(message: Any) -> None:
     measured(message).key = "other"
 
 
-def swapped_circuits(message: Any) -> None:
-    """Answer in another order."""
-    sweeps = [*message.sweep_results][::-1]
-    del message.sweep_results[:]
-    message.sweep_results.extend(sweeps)
+def swapped_problems(message: Any) -> None:
+    """Answer to each problem under the other's key."""
+    one, two = message.sweep_results[0].parameterized_results[0].measurement_results
+    one.key, two.key = two.key, one.key
 
 
-def missing_circuit(message: Any) -> None:
-    """Answer to one circuit less."""
-    del message.sweep_results[1]
+def missing_problem(message: Any) -> None:
+    """Answer to one problem less."""
+    del message.sweep_results[0].parameterized_results[0].measurement_results[1]
 
 
 def nothing(message: Any) -> None:
@@ -373,17 +360,42 @@ def measured(message: Any) -> Any:
         missing_qubit,
         another_qubit,
         another_circuit,
-        swapped_circuits,
-        missing_circuit,
+        swapped_problems,
+        missing_problem,
         nothing,
     ],
 )
-def test_what_is_not_the_answer_is_not_let_in(
+def test_wrong_number_of_bits_or_shots(
     service: QuantumEngine, provider: Google, spoil: Any
 ) -> None:
-    """Wrong shots, bits, qubits, circuits or order are an ALGORITHM failure."""
+    """Wrong shots, bits, qubits or problems are an ALGORITHM failure."""
     service.spoil = spoil
     provider.submit(request_of("spoilt"))
+    assert failure_in(provider, "spoilt").kind is FailureKind.ALGORITHM
+
+
+def swapped_circuits(message: Any) -> None:
+    """Answer in another order."""
+    sweeps = [*message.sweep_results][::-1]
+    del message.sweep_results[:]
+    message.sweep_results.extend(sweeps)
+
+
+def missing_circuit(message: Any) -> None:
+    """Answer to one circuit less."""
+    del message.sweep_results[1]
+
+
+@pytest.mark.parametrize("spoil", [swapped_circuits, missing_circuit])
+def test_wrong_number_or_order_of_circuits(
+    service: QuantumEngine, provider: Google, spoil: Any
+) -> None:
+    """Of a job of two circuits both answers have to be there, each to its own."""
+    service.processor = FakeProcessor(model="rainbow")  # of 23 qubits
+    models = (model_of(12, 1), model_of(12, 2))
+    assert isinstance(result_of(provider, request_of("whole", models=models)), Result)
+    service.spoil = spoil
+    provider.submit(request_of("spoilt", models=models))
     assert failure_in(provider, "spoilt").kind is FailureKind.ALGORITHM
 
 
@@ -418,7 +430,7 @@ def test_missing_credentials_are_permission(
         assert (failure.kind, "Credentials" in failure.detail) == (FailureKind.PERMISSION, True)
 
 
-def test_hundred_submissions_are_one_job(service: QuantumEngine) -> None:
+def test_duplicate_submission(service: QuantumEngine) -> None:
     """However often and from wherever an id is submitted, the engine runs it once."""
     service.queue_s = 0.3
     for one in opened(service):
@@ -429,58 +441,6 @@ def test_hundred_submissions_are_one_job(service: QuantumEngine) -> None:
             assert isinstance(answer_of(one, "hundred"), Result)
             assert isinstance(answer_of(two, "hundred"), Result)
     assert len(service.jobs) == 1
-
-
-KINDS: dict[Any, FailureKind] = {
-    google_errors.TooManyRequests: FailureKind.QUOTA,
-    google_errors.ResourceExhausted: FailureKind.QUOTA,
-    google_errors.Forbidden: FailureKind.PERMISSION,
-    google_errors.PermissionDenied: FailureKind.PERMISSION,
-    google_errors.Unauthorized: FailureKind.PERMISSION,
-    google_errors.Unauthenticated: FailureKind.PERMISSION,
-    google_errors.BadRequest: FailureKind.VALIDATION,
-    google_errors.InvalidArgument: FailureKind.VALIDATION,
-    google_errors.FailedPrecondition: FailureKind.VALIDATION,
-    google_errors.NotFound: FailureKind.VALIDATION,
-    google_errors.MethodNotImplemented: FailureKind.VALIDATION,
-    google_errors.DataLoss: FailureKind.ALGORITHM,
-    google_errors.Cancelled: FailureKind.TRANSIENT,
-    google_errors.Aborted: FailureKind.TRANSIENT,
-    google_errors.Conflict: FailureKind.TRANSIENT,
-    google_errors.ServiceUnavailable: FailureKind.TRANSIENT,
-    google_errors.InternalServerError: FailureKind.TRANSIENT,
-    google_errors.DeadlineExceeded: FailureKind.TRANSIENT,
-    google_errors.Unknown: FailureKind.TRANSIENT,
-    google_errors.ServerError: FailureKind.TRANSIENT,
-    google_errors.GoogleAPIError: FailureKind.UNKNOWN,
-    auth_errors.TransportError: FailureKind.TRANSIENT,
-    auth_errors.DefaultCredentialsError: FailureKind.PERMISSION,
-    auth_errors.RefreshError: FailureKind.PERMISSION,
-    auth_errors.GoogleAuthError: FailureKind.PERMISSION,
-    AttemptsUsedError: FailureKind.VALIDATION,
-    EngineException: FailureKind.UNKNOWN,
-    TimeoutError: FailureKind.TRANSIENT,
-    ConnectionError: FailureKind.TRANSIENT,
-    ValueError: FailureKind.ALGORITHM,
-    Exception: FailureKind.ALGORITHM,
-    SystemExit: FailureKind.UNKNOWN,
-}
-
-
-@pytest.mark.parametrize("raised", list(KINDS))
-def test_every_exception_has_a_kind(raised: Any) -> None:
-    """The table says what an exception means, itself or as the cause of an EngineException."""
-    error = raised("its words")
-    assert failure_of(error).kind is KINDS[raised]
-    if isinstance(error, google_errors.GoogleAPICallError):
-        wrapped = EngineException("its words")
-        wrapped.__cause__ = error
-        assert failure_of(wrapped).kind is KINDS[raised]
-
-
-def test_every_line_of_the_table_is_tested() -> None:
-    """Each class of FAILURES is itself among the cases above."""
-    assert {known for known, _ in FAILURES} <= set(KINDS)
 
 
 def test_too_many_calls_are_a_quota_and_a_closed_provider_says_so(
@@ -524,4 +484,12 @@ def test_unconfigured_says_what_to_set(missing: str) -> None:
     """Without a project or a processor there is no provider, and the message says what to set."""
     options = {"project_id": PROJECT, "processor_id": PROCESSOR} | {missing: ""}
     with pytest.raises(ValueError, match="ENRICHMENT_GOOGLE_PROJECT"):
+        open_provider("google", Pool(workers=1), now_ms=now_ms, options=options)
+
+
+@pytest.mark.parametrize("given", ["run_name", "device_config_name"])
+def test_half_a_configuration_is_refused(service: QuantumEngine, given: str) -> None:
+    """A run without its device's configuration, or the other way round, is no provider."""
+    options = service.options() | {given: "something"}
+    with pytest.raises(ValueError, match="come as a pair"):
         open_provider("google", Pool(workers=1), now_ms=now_ms, options=options)

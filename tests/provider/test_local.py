@@ -15,7 +15,7 @@ import pytest
 
 from enrichment.circuit import circuit_hash, scaled_angles
 from enrichment.problem.ising import ising
-from enrichment.provider import annealing, exact, open_provider, qsim
+from enrichment.provider import annealing, exact, local, open_provider, qsim
 from enrichment.provider.answer import Drawn, Problem, sample_set
 from enrichment.provider.contract import Failure, FailureKind, Handle
 from enrichment.provider.local import Work, failure_of, solve
@@ -155,3 +155,16 @@ def test_contract_marginals_and_problems_import_no_cirq() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("provider", "heavy"), [("", []), ("qsim", []), ("google", []), ("virtual", ["virtual"])]
+)
+def test_children_warm_up_for_what_they_will_do(
+    monkeypatch: pytest.MonkeyPatch, provider: str, heavy: list[str]
+) -> None:
+    """The virtual device's seconds of imports are spent where it is the pipeline's provider."""
+    warmed: list[str] = []
+    monkeypatch.setattr(local, "_sample", lambda name, _: warmed.append(name))
+    local.warm_up(provider)
+    assert warmed == [*local.LIGHT, *heavy]

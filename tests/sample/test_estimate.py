@@ -301,6 +301,7 @@ def test_runs_on_a_device_are_told_by_problem() -> None:
     found = told["p1"]
     assert (found.processor, found.depth, found.two_qubit_gates) == ("willow_pink", 64, 77)
     assert found.qubits == run.qubits
+    assert found.calibration_id == run.calibration_id != ""
     assert (found.mean_energy_read, found.mean_energy, found.readout_corrected) == (
         -2.0,
         -2.5,
