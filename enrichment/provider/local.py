@@ -160,9 +160,9 @@ def solve(work: Work) -> Done | Failure:
 
 
 def warm_up(provider: str = "") -> None:
-    """Load and run local samplers once, on a model of two variables: the light ones, and `provider`.
+    """Load and run local samplers once, on a model of two variables: those that `provider` needs.
 
-    A provider whose work is not local needs no more than the light ones, for its twins.
+    One whose work is not local needs no more than the light ones, for its twins.
     """
     model = Ising(
         h=np.array([0.0, 0.1]),

@@ -46,13 +46,16 @@ class FakeProcessor:
     def calibrate(self, at_s: int, **figures: float) -> None:
         """Make a calibration the current one: the published one, some qubits' figures changed.
 
-        `figures` are readout errors by qubit, as in ``q0_6=0.4``: of reading it as 0 and as 1.
+        `figures` are readout errors by qubit, as in ``q0_6=0.4``: of reading 0 as 1, and half as
+        much again of reading 1 as 0.
         """
         snapshot = published.load_median_device_calibration(self.model).to_proto()
         for metric in snapshot.metrics:
             error = figures.get("q" + "_".join(metric.targets))
-            if error is not None and metric.name.endswith(("p00_error", "p11_error")):
+            if error is not None and metric.name.endswith("p00_error"):
                 metric.values[0].double_val = error
+            if error is not None and metric.name.endswith("p11_error"):
+                metric.values[0].double_val = 1.5 * error
         snapshot.timestamp_ms = at_s * 1000
         self.calibrations[at_s] = snapshot
 

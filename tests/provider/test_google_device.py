@@ -230,7 +230,7 @@ def test_readout_is_corrected_by_the_calibration_where_it_helps(service: Quantum
         marginals, energy = drawn.device_run.marginals, drawn.device_run.mean_energy
         assert marginals.applied
         assert marginals.read == pytest.approx(drawn.bits.mean(axis=0))
-        assert marginals.value == pytest.approx((marginals.read - 0.1) / 0.8)
+        assert marginals.value == pytest.approx((marginals.read - 0.1) / 0.75)
         assert energy.applied
         assert energy.value < energy.read == pytest.approx(drawn.summary.mean_energy)
     service.processor.calibrate(CALIBRATION_S + 2, **dict.fromkeys(figures, 0.0))

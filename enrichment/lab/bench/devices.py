@@ -37,7 +37,7 @@ NOTES: Final = (
     "ratio: (mean over all strings - mean energy) / (mean over all strings - minimum)",
     f"{SHOTS} shots; corrected: readout errors from calibration shots taken out of the mean energy",
     "line_cost: minus the logarithm of the chance of no error; depth: moments once compiled",
-    "routed: cirq.RouteCQC on the whole device, then the same compiler; for CZ devices",
+    "routed: cirq.RouteCQC on the whole device, then Cirq's compiler; for CZ devices",
 )
 
 
