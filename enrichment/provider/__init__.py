@@ -20,6 +20,7 @@ PROVIDERS: Final[Mapping[str, str]] = {
     "annealing": "enrichment.provider.annealing",
     "random": "enrichment.provider.random",
     "google": "enrichment.provider.google",
+    "ionq": "enrichment.provider.ionq",
     "virtual": "enrichment.provider.virtual",
 }
 """Name -> module, imported when opened; its ``open_provider(pool, now_ms, **options)`` makes it."""

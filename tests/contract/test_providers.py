@@ -1,8 +1,10 @@
 """Every provider keeps the contract: one suite, no exceptions for anyone.
 
-`google` is the real client against a fake of its service. Two claims that a device cannot keep are
-asked of the local providers alone: that a seed fixes the samples, and that nothing is said of a
-calibration.
+`google` and `ionq` are the real clients against fakes of their services. What not all can claim is
+asked of each as it is: that a seed fixes the samples is not asked of a device (nor of `google`,
+whose fake is like one; `ionq` draws from the simulator's probabilities here), what is said of a
+calibration is another for each, and what a submission that another process repeats comes to is
+what the provider says of itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,6 +27,7 @@ from enrichment.provider.contract import (
     Running,
 )
 from enrichment.provider.pool import Pool
+from tests.provider.ionq_service import IonqService
 from tests.provider.quantum_engine import QuantumEngine
 from tests.provider.quantum_processor import CALIBRATION_S
 from tests.provider.requests import (
@@ -54,13 +57,30 @@ def service() -> Iterator[QuantumEngine]:
     service.close()
 
 
+@pytest.fixture
+def ionq_service() -> Iterator[IonqService]:
+    """The fake that IonQ's client talks to."""
+    service = IonqService().start()
+    yield service
+    service.stop()
+
+
+SERVICES = {"google": "service", "ionq": "ionq_service"}
+"""The fixture of the service that a provider's client talks to, where there is one."""
+
+
 @pytest.fixture(params=list(PROVIDERS))
-def provider(request: pytest.FixtureRequest, pool: Pool) -> Iterator[Provider]:
+def opening(request: pytest.FixtureRequest, pool: Pool) -> Callable[[], Provider]:
+    """What opens each provider in turn, as one more process would."""
+    name = request.param
+    options = request.getfixturevalue(SERVICES[name]).options() if name in SERVICES else None
+    return lambda: open_provider(name, pool, now_ms=now_ms, options=options)
+
+
+@pytest.fixture
+def provider(opening: Callable[[], Provider]) -> Iterator[Provider]:
     """Each provider in turn."""
-    options = None
-    if request.param == "google":
-        options = request.getfixturevalue("service").options()
-    provider = open_provider(request.param, pool, now_ms=now_ms, options=options)
+    provider = opening()
     yield provider
     provider.close()
 
@@ -72,8 +92,9 @@ def keep_busy(
     """What lets the provider's next job wait for so many seconds."""
 
     def keep_busy(seconds: float) -> None:
-        if provider.describe().name == "google":
-            request.getfixturevalue("service").queue_s = seconds
+        name = provider.describe().name
+        if name in SERVICES:
+            request.getfixturevalue(SERVICES[name]).queue_s = seconds
         else:
             assert not isinstance(pool.submit(sleep, seconds), Failure)
 
@@ -184,6 +205,26 @@ def test_duplicate_submission_attaches(provider: Provider) -> None:
     assert isinstance(third, Handle)
     assert third.attached
     assert provider.poll("twice") is answer
+
+
+def test_repeated_elsewhere_is_one_job_or_said_not_to_be(
+    request: pytest.FixtureRequest, provider: Provider, opening: Callable[[], Provider]
+) -> None:
+    """What another process submits under a known id runs again only where that is said of it.
+
+    A provider of our own processes runs it again for nothing, with the same samples.
+    """
+    found = provider.describe()
+    other = opening()
+    results = [result_of(each, request_of("elsewhere")) for each in (provider, other)]
+    other.close()
+    if found.name in SERVICES:
+        jobs = request.getfixturevalue(SERVICES[found.name]).jobs
+        assert len(jobs) == (1 if found.idempotent_submission else 2)
+    else:
+        assert found.idempotent_submission
+        assert found.price_per_shot == 0.0
+        assert (results[0].sets[0].bits == results[1].sets[0].bits).all()
 
 
 def test_cancelled_job_says_so_and_may_start_anew(
@@ -305,7 +346,7 @@ def test_description_is_complete(provider: Provider) -> None:
     """Ids are ours, versions are named, no price was configured; devices alone are calibrated."""
     found = provider.describe()
     assert found.name in PROVIDERS
-    assert found.idempotent_submission
+    assert found.idempotent_submission is (found.name != "ionq")  # which takes no id from us
     assert found.gate_set or found.name in ("exact", "annealing", "random")
     assert found.price_per_shot == 0.0  # none was configured
     assert found.queue_s >= 0

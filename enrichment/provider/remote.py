@@ -1,0 +1,225 @@
+"""Jobs at a service elsewhere: taken step by step in a few threads, none of them the caller's.
+
+What is the same whatever the service: a poll hands the job's next step over and returns what is
+known, deadlines are kept here, a job that is given up is cancelled there after its last step, and
+twins are computed by our own processes meanwhile. How a step is taken, what an exception in it
+means and how a job is cancelled is the subclass's to say.
+"""
+
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from enrichment.provider import local
+from enrichment.provider.contract import Failure, FailureKind, Result, Running, SampleRequest
+from enrichment.provider.jobs import JOBS_MAX, Done, Jobs
+from enrichment.provider.pool import Pool
+from enrichment.telemetry.log import logger
+
+THREADS: Final = 4
+"""Steps at once: a call of milliseconds serves hundreds of jobs, and four may hang at a time."""
+
+STEPS_MAX: Final = 4 * JOBS_MAX
+"""Steps handed over and not done: one for each open job, and room for what is to be cancelled."""
+
+CALL_S: Final = 10.0
+"""One call to the service: answers of 64 problems take a second, a service that hangs is left."""
+
+POLL_S: Final = 0.05
+POLL_S_MAX: Final = 5.0
+"""A job's state is asked for at growing intervals, between these: queues last seconds to hours."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Run:
+    """One job on its way: written by one step at a time, which `step` stands for.
+
+    `remote_id` is what the service calls the job, "" until it is known to have accepted it.
+    """
+
+    request: SampleRequest
+    until_s: float
+    twins: "Future[Done | Failure] | None"
+    future: "Future[Done | Failure]" = field(default_factory=Future)
+    step: "Future[None] | None" = None
+    poll_s: float = POLL_S
+    next_s: float = 0.0
+    remote_id: str = ""
+    begun: bool = False
+    faults: int = 0
+    drawn: Done | None = None
+
+
+class Remote(Jobs):
+    """A provider over a service: its jobs, the threads that call it, and what is given up.
+
+    Twins are computed in `pool`, which is the caller's, as for the local providers.
+    """
+
+    def __init__(
+        self, name: str, pool: Pool, now_ms: Callable[[], int], *, variables_max: int
+    ) -> None:
+        """Serve as provider `name` (a key of PROVIDERS); no thread is started yet."""
+        super().__init__(name, now_ms, variables_max=variables_max)
+        self._pool = pool
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
+        self._places = threading.BoundedSemaphore(STEPS_MAX)
+        self._runs: dict[str, Run] = {}
+        self._cancelling: dict[str, Future[None]] = {}
+        self._closed = False
+
+    def poll(self, job_id: str) -> Running | Result | Failure:
+        """Return how the job stands, and have the next step taken where it is due."""
+        with self._lock:
+            self._drive(job_id)
+        return super().poll(job_id)
+
+    def close(self) -> None:
+        """Forget all jobs and take no further step; what the service has accepted runs on there."""
+        super().close()
+        with self._lock:
+            self._closed = True
+            for run in self._runs.values():
+                _drop_twins(run)
+            self._runs.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @abstractmethod
+    def _advance(self, run: Run) -> Done | Failure | None:
+        """Submit the job or look at it: its samples, its failure, or None while it runs.
+
+        Called in one of the threads, and never twice at a time for one run; it takes no lock.
+        """
+
+    @abstractmethod
+    def _fault(self, run: Run, error: Exception) -> Failure | None:
+        """Return the failure that an exception in `_advance` is, or None where the next may do."""
+
+    @abstractmethod
+    def _tell(self, run: Run) -> None:
+        """Have the service cancel the job, called in one of the threads after its last step."""
+
+    def _begin(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":
+        """Start the twins, and hand over the submission."""
+        twins = None
+        if request.twins:
+            started = self._pool.submit(local.solve, local.work_of(request, "", until_s))
+            if isinstance(started, Failure):
+                return started
+            twins = started
+        run = Run(request=request, until_s=until_s, twins=twins)
+        run.step = self._hand(self._step, run, self._cancelling.pop(request.job_id, None))
+        if run.step is None:
+            _drop_twins(run)
+            if self._closed:
+                return Failure(kind=FailureKind.CANCELLED, detail="the provider is closed")
+            return Failure(kind=FailureKind.QUOTA, detail=f"{STEPS_MAX} calls wait already")
+        self._runs[request.job_id] = run
+        return run.future
+
+    def _drive(self, job_id: str) -> None:
+        """Have the job's next step taken, or end it where its deadline has passed."""
+        run = self._runs.get(job_id)
+        if run is None:
+            return
+        now_s = time.time()
+        if run.future.done():
+            del self._runs[job_id]
+            _drop_twins(run)
+        elif now_s >= run.until_s:
+            detail = f"deadline passed after 0 of {len(run.request.models)} problems"
+            _end(run, Failure(kind=FailureKind.CANCELLED, detail=detail))
+            self._abandon(job_id, run)
+        elif now_s >= run.next_s and (run.step is None or run.step.done()):
+            run.next_s = now_s + run.poll_s
+            run.poll_s = min(POLL_S_MAX, 1.5 * run.poll_s)
+            run.step = self._hand(self._step, run, None)
+
+    def _give_up(self, job_id: str, future: "Future[Done | Failure]") -> None:
+        """Forget the answer at once, and have the service told."""
+        future.cancel()
+        run = self._runs.get(job_id)
+        if run is not None:
+            self._abandon(job_id, run)
+
+    def _abandon(self, job_id: str, run: Run) -> None:
+        """Let go of a run that is over, and have it cancelled after its last step."""
+        del self._runs[job_id]
+        _drop_twins(run)
+        self._cancelling = {key: told for key, told in self._cancelling.items() if not told.done()}
+        telling = self._hand(self._cancel, run, run.step)
+        if telling is not None:
+            self._cancelling[job_id] = telling
+        elif not self._closed:
+            logger().warning("not cancelled: too many calls wait", job_id=job_id)
+
+    def _hand(self, step: Callable[..., None], *args: Any) -> "Future[None] | None":
+        """Hand a step to the threads; None where too many wait, or after close."""
+        if self._closed or not self._places.acquire(blocking=False):
+            return None
+        future = self._threads.submit(step, *args)
+        future.add_done_callback(lambda _: self._places.release())
+        return future
+
+    def _begun(self, job_id: str, future: "Future[Done | Failure] | None") -> bool:  # noqa: ARG002  # of all providers
+        """Return whether the service has begun to run the job."""
+        run = self._runs.get(job_id)
+        return run is not None and run.begun
+
+    # What follows runs in the provider's threads, and never takes its lock.
+
+    def _step(self, run: Run, after: "Future[None] | None") -> None:
+        """Take one job one step further, and end it where that was the last."""
+        if after is not None:
+            wait([after], timeout=2 * CALL_S)
+        if run.future.done():
+            return
+        try:
+            outcome = run.drawn or self._advance(run)
+        except Exception as error:  # noqa: BLE001  # every kind is in the subclass's table
+            outcome = self._fault(run, error)
+        else:
+            run.faults = 0
+        if isinstance(outcome, Done):
+            run.drawn = outcome
+            outcome = _with_twins(run, outcome)
+        if outcome is not None:
+            _end(run, outcome)
+
+    def _cancel(self, run: Run, after: "Future[None] | None") -> None:
+        """Have the service told that a job is given up, once its last step has been taken."""
+        if after is not None:
+            wait([after], timeout=2 * CALL_S)
+        self._tell(run)
+
+
+def _with_twins(run: Run, drawn: Done) -> Done | Failure | None:
+    """Return the samples with their twins beside, a twin's failure, or None until they are done."""
+    if run.twins is None:
+        return drawn
+    if not run.twins.done():
+        return None
+    try:
+        twins = run.twins.result(timeout=0)
+    except Exception as error:  # noqa: BLE001  # every kind is in the local table
+        return local.failure_of(error)
+    if isinstance(twins, Failure):
+        return twins
+    return replace(drawn, twins=twins.twins)
+
+
+def _end(run: Run, outcome: Done | Failure) -> None:
+    """Set the run's outcome, unless it has been given up meanwhile."""
+    with suppress(InvalidStateError):
+        run.future.set_result(outcome)
+
+
+def _drop_twins(run: Run) -> None:
+    """Give the twins up where they have not begun."""
+    if run.twins is not None:
+        run.twins.cancel()
