@@ -75,6 +75,24 @@ class Settings(BaseSettings):
     google_price_per_shot: float = Field(
         default=0.0, ge=0.0, description="What a shot is taken to cost, in the bill's currency"
     )
+    ionq_api_key: SecretStr | None = Field(
+        default=None, description="The key of the `ionq` provider at IonQ"
+    )
+    ionq_url: str = Field(
+        default="https://api.ionq.co",
+        description="Where its API is; https:// alone, or a loopback address",
+    )
+    ionq_target: str = Field(
+        default="simulator",
+        pattern=r"^(simulator|qpu(\.[a-z0-9-]+)?)$",
+        description="Its target: simulator, or qpu.<device>",
+    )
+    ionq_noise_model: str = Field(
+        default="", description="The device whose noise its simulator has; without one it is ideal"
+    )
+    ionq_price_per_shot: float = Field(
+        default=0.0, ge=0.0, description="What a shot is taken to cost, in the bill's currency"
+    )
     instance: str = Field(
         default="0",
         pattern=r"^[A-Za-z0-9_.-]{1,60}$",

@@ -393,7 +393,14 @@ def _providers(
             "run_name": settings.google_run_name,
             "device_config_name": settings.google_device_config,
             "price_per_shot": settings.google_price_per_shot,
-        }
+        },
+        "ionq": {
+            "api_key": settings.ionq_api_key.get_secret_value() if settings.ionq_api_key else "",
+            "url": settings.ionq_url,
+            "target": settings.ionq_target,
+            "noise_model": settings.ionq_noise_model,
+            "price_per_shot": settings.ionq_price_per_shot,
+        },
     }
 
     @cache

@@ -6,7 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from enrichment.wiring import GC_OBJECTS, collect_young
+from enrichment.pipelines import load
+from enrichment.provider.ionq import Ionq
+from enrichment.provider.pool import Pool
+from enrichment.settings import Settings
+from enrichment.wiring import GC_OBJECTS, _providers, collect_young
 
 
 class Node:
@@ -41,3 +45,20 @@ def test_new_cycles_are_found_and_what_is_kept_is_not_looked_at_again() -> None:
     assert gone() is None
     assert gc.get_freeze_count() >= before + len(kept)
     assert gc.get_count()[0] < GC_OBJECTS
+
+
+def test_vendors_key_reaches_its_client_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ENRICHMENT_IONQ_*` make the provider; the key is in its requests' header and in no text."""
+    monkeypatch.setenv("ENRICHMENT_IONQ_API_KEY", "some-key")
+    monkeypatch.setenv("ENRICHMENT_IONQ_TARGET", "qpu.forte-1")
+    monkeypatch.setenv("ENRICHMENT_IONQ_PRICE_PER_SHOT", "0.5")
+    settings = Settings()
+    pool = Pool(workers=1)
+    provider = _providers(settings, load("payments"), pool, pool)("ionq")
+    assert isinstance(provider, Ionq)
+    assert provider._client.headers["Authorization"] == "apiKey some-key"
+    assert provider.describe().price_per_shot == 0.5
+    assert provider._options.target == "qpu.forte-1"
+    assert "some-key" not in repr(settings) + str(settings.model_dump()) + repr(provider._options)
+    provider.close()
+    pool.close()

@@ -59,7 +59,7 @@ LATER: Final = (FailureKind.TRANSIENT, FailureKind.QUOTA)
 
 RUNNING: Final = ("started", "running")
 CANCELLED: Final = ("canceled", "deleted")
-"""States of a job at IonQ; the API says `started` where the client's documentation says `running`."""
+"""A job's states at IonQ: the API says `started` where the client's documents say `running`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +232,9 @@ def open_provider(pool: Pool, now_ms: Callable[[], int], **options: Any) -> Ionq
         msg = "the ionq provider needs a key: set ENRICHMENT_IONQ_API_KEY"
         raise ValueError(msg)
     # What is not would be refused by the HTTP library, in words that hold it.
-    if not (chosen.api_key.isascii() and chosen.api_key.isprintable() and " " not in chosen.api_key):
+    if not (
+        chosen.api_key.isascii() and chosen.api_key.isprintable() and " " not in chosen.api_key
+    ):
         msg = "ENRICHMENT_IONQ_API_KEY holds characters that no key has: a line's end, perhaps"
         raise ValueError(msg)
     url = urlsplit(chosen.url)

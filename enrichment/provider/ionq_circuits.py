@@ -73,8 +73,8 @@ def sets_of(
 ) -> tuple[SampleSet, ...]:
     """Return the checked sample sets of a job's histograms; raises where they are not the answer.
 
-    Histograms are counts as shares of the shots, or, if `exact`, probabilities, from which shots are
-    drawn here with the request's seeds.
+    Histograms are counts as shares of the shots or, if `exact`, probabilities, from which shots
+    are drawn here with the request's seeds.
     """
     _check_job(request, job, target)
     answers = _in_order(job, histograms)

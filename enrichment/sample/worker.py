@@ -7,6 +7,9 @@ all that is remembered of it is dropped, and the next owner reads what is true.
 Two orders are kept. An attempt is in the ledger before it is submitted. And the jobs of one shard
 publish in the order of their windows, so that no feature and no case goes back to an older version;
 a slow job holds back the younger ones of its shard no longer than its deadline and its fallbacks.
+
+And one thing is never done: what a provider may have accepted is submitted again only where that
+attaches (`Description.idempotent_submission`). Elsewhere the fallback is next.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -95,6 +98,7 @@ class Worker:
                 opened = shelf.open(job, job.micro_batch, recorded_attempt=job.attempt)
                 opened.deadline_ms = self._deadline_of(job)
                 self._apply(opened, machine.JobAdopted(attempt=job.attempt, at_ms=now_ms))
+                self._leave_in_doubt(opened, now_ms)
         logger().info(
             "partition taken over",
             partition=partition,
@@ -252,7 +256,7 @@ class Worker:
             accepted = provider.submit(request)
             if isinstance(accepted, Failure):
                 flight.cancel(provider)
-                self._failed(opened, accepted, now_ms)
+                self._failed(opened, accepted, now_ms, others=len(flight.provider_job_ids))
                 return
             flight.provider_job_ids.append(accepted.provider_job_id)
         opened.flight = flight
@@ -267,7 +271,10 @@ class Worker:
         news = flight.poll(self._provider(flight.provider))
         job = opened.job
         if isinstance(news, Failure):
-            self._failed(opened, news, now_ms)
+            others = len(flight.request_ids) - 1
+            if others:
+                flight.cancel(self._provider(flight.provider))
+            self._failed(opened, news, now_ms, others=others)
         elif isinstance(news, Running):
             if job.state is JobState.SUBMITTED and news.queue_s == 0.0:
                 started = machine.ProviderStarted(attempt=job.attempt, at_ms=now_ms)
@@ -293,8 +300,12 @@ class Worker:
             sdk_versions=self._provider(flight.provider).describe().sdk_versions,
         )
 
-    def _failed(self, opened: OpenJob, failure: Failure, now_ms: int) -> None:
-        """Try again, or go on to the chain's next, by the kind of failure."""
+    def _failed(self, opened: OpenJob, failure: Failure, now_ms: int, *, others: int = 0) -> None:
+        """Try again, or go on to the chain's next, by the kind of failure.
+
+        `others` of the attempt's requests were accepted beside the one that failed. A new attempt
+        has new ids for all of them, so where ids do not attach there is none.
+        """
         job = opened.job
         opened.flight = None
         if now_ms >= opened.deadline_ms:
@@ -309,7 +320,7 @@ class Worker:
             deadline_ms=opened.deadline_ms,
             draw=self._draw,
         )
-        if due_ms is None:
+        if due_ms is None or (others and not self._attaches(job.provider)):
             self._give_up(opened, detail, now_ms)
             return
         opened.tries += 1
@@ -342,6 +353,24 @@ class Worker:
                 attempt=job.attempt, at_ms=now_ms, next_provider=following, detail=detail
             )
         self._apply(opened, event)
+
+    def _leave_in_doubt(self, opened: OpenJob, now_ms: int) -> None:
+        """Go on to the chain's next where a second submission would be a second job.
+
+        The attempt is in the ledger before it is submitted, so whoever takes it over cannot tell
+        whether it was: that is harmless only where the provider knows the attempt by our id.
+        """
+        provider = opened.job.provider
+        if self._attaches(provider):
+            return
+        kind = FailureKind.UNKNOWN.value
+        detail = f"{provider}: {kind}: it may have been submitted by the former owner"
+        logger().warning("left in doubt", job_id=opened.job.job_id, detail=detail)
+        self._give_up(opened, detail, now_ms)
+
+    def _attaches(self, provider: str) -> bool:
+        """Whether a provider that is sent an id again starts nothing."""
+        return self._provider(provider).describe().idempotent_submission
 
     def _finish(self, opened: OpenJob) -> None:
         """It is the job's turn: say that its samples are here."""

@@ -1,10 +1,10 @@
 """A fake of IonQ's API (v0.4), over HTTP on a loopback socket, for the real client.
 
-It knows of the API what its published OpenAPI document says: which fields a job has and which values
-they take, that ids are the service's to give, and that a POST that comes twice makes two jobs. It
-reads circuits from the JSON that was sent and simulates them. Like the service it writes qubit 0 as
-the lowest bit of a decimal number, and answers probabilities: exact ones for the ideal simulator,
-shares of the shots for a device and for the noisy simulator. Faults are put in front of it.
+It knows of the API what its published OpenAPI document says: which fields a job has and which
+values they take, that ids are the service's to give, and that a POST that comes twice makes two
+jobs. It reads circuits from the JSON that was sent and simulates them. Like the service it writes
+qubit 0 as the lowest bit of a decimal number, and answers probabilities: exact ones for the ideal
+simulator, shares of the shots for a device and for the noisy simulator. Faults are put in front.
 """
 
 import json
@@ -13,8 +13,8 @@ import socket
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +24,11 @@ from uuid import uuid4
 import cirq
 import numpy as np
 from numpy.typing import NDArray
+
+from enrichment.provider import open_provider
+from enrichment.provider.ionq import Ionq
+from enrichment.provider.pool import Pool
+from tests.provider.requests import now_ms
 
 KEY: Final = "a-key-that-nobody-else-may-see"
 DEVICE: Final = "qpu.forte-1"
@@ -58,6 +63,9 @@ CODES: Final = (
     *("SimulationError", "SimulationTimeout", "SystemCancel", "TooLongPredictedExecutionTime"),
     *("TooManyControls", "TooManyGates", "TooManyShots", "UnknownBillingError", "UnsupportedGate"),
 )
+
+UNCLEAR_STATUSES: Final = (408, 409, 500, 501, 502, 503, 504, *range(520, 530))
+"""What the service, or a gateway before it, may say of a job that it has accepted."""
 
 GATES: Final[dict[str, Callable[[float], cirq.Gate]]] = {
     "h": lambda _: cirq.H,
@@ -165,6 +173,8 @@ class IonqService:
 
     def answer(self, line: str, key: str, body: dict[str, Any]) -> tuple[int, Any]:
         """Return status and answer of a call; `line` is its method and path."""
+        if not any(path.fullmatch(line) for _, path in PATHS):
+            raise RefusedError(404, f"no such call: {line}")
         if key != f"apiKey {KEY}":
             raise RefusedError(401, "Invalid key provided.")
         with self._lock:
@@ -262,8 +272,6 @@ class _Handler(BaseHTTPRequestHandler):
         status, answer = fault.status, {"message": "a fault in front of the call"}
         if fault.after or not broken:
             try:
-                if not call:
-                    raise RefusedError(404, f"no such call: {line}")
                 status, answer = service.answer(line, self.headers["Authorization"], body)
             except RefusedError as refusal:
                 status, answer = refusal.status, {"message": str(refusal)}
@@ -285,6 +293,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # so named
         """Say nothing."""
+
+
+@contextmanager
+def opened(service: IonqService, **options: Any) -> Iterator[Ionq]:
+    """A provider over the fake, for a while; no child is started before a twin is asked for."""
+    pool = Pool(workers=1)
+    provider = open_provider("ionq", pool, now_ms=now_ms, options=service.options() | options)
+    assert isinstance(provider, Ionq)
+    yield provider
+    provider.close()
+    pool.close()
 
 
 def _check(body: dict[str, Any]) -> None:
@@ -326,7 +345,7 @@ def _histogram(
 ) -> dict[str, float]:
     """Return what the backend says of one circuit: probabilities, or shares of the shots."""
     size = 1 + max(max(gate["targets"]) for gate in gates)
-    exact = _probabilities(gates, size)
+    exact = probabilities(gates, size)
     noisy = (body.get("noise") or {"model": "ideal"})["model"] != "ideal"
     if body["backend"] == "simulator" and not noisy:
         return {str(state): float(p) for state, p in enumerate(exact) if p > 0}
@@ -336,7 +355,7 @@ def _histogram(
     return {str(state): int(count) / shots for state, count in enumerate(counts) if count}
 
 
-def _probabilities(gates: list[dict[str, Any]], size: int) -> NDArray[np.float64]:
+def probabilities(gates: list[dict[str, Any]], size: int) -> NDArray[np.float64]:
     """Return the probability of each state, qubit 0 the lowest bit of its number."""
     # Cirq's first qubit is the highest bit.
     qubits = cirq.LineQubit.range(size)[::-1]
@@ -352,4 +371,6 @@ def _probabilities(gates: list[dict[str, Any]], size: int) -> NDArray[np.float64
 
 def _iso(at_s: float) -> str:
     """Return Unix time as the service writes it."""
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )

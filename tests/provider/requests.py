@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -83,3 +84,18 @@ def signal_self() -> str:
 def threads_of_blas() -> str:
     """Return how many threads a child's BLAS was told to use."""
     return os.environ["OPENBLAS_NUM_THREADS"]
+
+
+def failure_of(provider: Provider, job_id: str) -> Failure:
+    """Return the failure of a job that has to fail."""
+    answer = answer_of(provider, job_id)
+    assert isinstance(answer, Failure), answer
+    return answer
+
+
+def until(true: Callable[[], object], *, within_s: float = 10.0) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end, f"not within {within_s} s"
+        time.sleep(0.01)

@@ -80,6 +80,8 @@ class ScriptedProvider:
     refusals: list[Failure] = field(default_factory=list)
     answers: list[Failure | Callable[[Result], Result]] = field(default_factory=list)
     holds: bool = False
+    idempotent: bool = True
+    accepted_max: int = 1_000
     started: bool = False
     accepted: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
@@ -90,7 +92,9 @@ class ScriptedProvider:
         """Refuse as scripted, attach to a known job, or accept."""
         if self.refusals:
             return self.refusals.pop(0)
-        known = request.job_id in self.jobs
+        if len(self.accepted) >= self.accepted_max:
+            return Failure(kind=FailureKind.QUOTA, detail="no more")
+        known = request.job_id in self.jobs and self.idempotent
         if known and not isinstance(self.outcomes.get(request.job_id), Failure):
             return Handle(
                 job_id=request.job_id, provider_job_id=f"p-{request.job_id}", attached=True
@@ -133,7 +137,7 @@ class ScriptedProvider:
             calibration_time_ms=0,
             queue_s=0.0,
             price_per_shot=0.0,
-            idempotent_submission=True,
+            idempotent_submission=self.idempotent,
             sdk_versions={"fake": "1"},
         )
 

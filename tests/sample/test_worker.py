@@ -13,6 +13,7 @@ from tests.sample.streams import batch, problem
 
 AWAY = Failure(kind=FailureKind.TRANSIENT, detail="away")
 FORBIDDEN = Failure(kind=FailureKind.PERMISSION, detail="forbidden")
+IN_DOUBT = Failure(kind=FailureKind.UNKNOWN, detail="sent, and not answered")
 
 
 def states(bench: Bench, number: int = 0) -> list[JobState]:
@@ -187,6 +188,77 @@ def test_a_new_owner_resumes_under_the_same_attempt() -> None:
     assert len(bench.providers["qsim"].accepted) == 1
 
 
+@pytest.mark.parametrize("at_submission", [True, False])
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_what_is_in_doubt_is_never_submitted_again(at_submission: bool, idempotent: bool) -> None:
+    """UNKNOWN, whenever it is said: one submission and no more, and the fallback publishes."""
+    bench = Bench()
+    qsim = bench.providers["qsim"]
+    qsim.idempotent = idempotent
+    (qsim.refusals if at_submission else qsim.answers).append(IN_DOUBT)
+    bench.send(batch(1, (problem(0),)))
+    bench.turns(20)
+    assert states(bench)[-1] is JobState.FALLBACK_COMPLETE
+    assert len(qsim.accepted) == (0 if at_submission else 1)
+    assert qsim.refusals == qsim.answers == []
+    told = [event.detail for event in bench.topics.events() if event.event == "ProviderGivenUp"]
+    assert told == ["qsim: unknown: sent, and not answered"]
+
+
+@pytest.mark.parametrize("turns", [1, 2, 40])
+def test_a_new_owner_does_not_repeat_what_would_not_attach(turns: int) -> None:
+    """After a crash at a provider without our ids the attempt may be out: the fallback is next.
+
+    So it is whether the ledger has the attempt as pending, or as accepted.
+    """
+    bench = Bench()
+    qsim = bench.providers["qsim"]
+    qsim.idempotent, qsim.holds = False, True
+    bench.send(batch(1, (problem(0),)))
+    bench.turns(turns)
+    assert states(bench)[-1] is (JobState.SUBMITTED if turns == 40 else JobState.PENDING)
+    before = list(qsim.accepted)
+    bench.restart()
+    bench.turns(5)
+    assert states(bench)[-1] is JobState.FALLBACK_COMPLETE
+    assert qsim.accepted == before
+    told = [event.detail for event in bench.topics.events() if event.event == "ProviderGivenUp"]
+    assert len(told) == 1
+    assert "may have been submitted" in told[0]
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_an_attempt_that_fails_in_part_is_cancelled_as_a_whole(idempotent: bool) -> None:
+    """One of two requests fails: the other is cancelled, and sent anew only where ids attach."""
+    bench = Bench()
+    qsim = bench.providers["qsim"]
+    qsim.idempotent = idempotent
+    qsim.answers.append(AWAY)
+    bench.send(batch(1, tuple(problem(k) for k in range(70))))
+    bench.turns(60)
+    job_id = bench.sent[0].micro_batch_id
+    assert qsim.cancelled == [f"{job_id}|1|0", f"{job_id}|1|64"]
+    end = JobState.SUCCEEDED if idempotent else JobState.FALLBACK_COMPLETE
+    assert states(bench)[-1] is end
+    assert len(qsim.accepted) == (4 if idempotent else 2)
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_an_attempt_that_is_refused_in_part_is_cancelled_as_a_whole(idempotent: bool) -> None:
+    """The second of two requests is refused: the first is cancelled, and the same follows."""
+    bench = Bench()
+    qsim = bench.providers["qsim"]
+    qsim.idempotent, qsim.accepted_max = idempotent, 1
+    bench.send(batch(1, tuple(problem(k) for k in range(70))))
+    bench.turns(3)
+    assert qsim.cancelled == [f"{bench.sent[0].micro_batch_id}|1|0"]
+    qsim.accepted_max = 10
+    bench.turns(60)
+    end = JobState.SUCCEEDED if idempotent else JobState.FALLBACK_COMPLETE
+    assert states(bench)[-1] is end
+    assert len(qsim.accepted) == (3 if idempotent else 1)
+
+
 def test_a_job_seen_running_is_executing_in_the_ledger() -> None:
     """The ledger tells submitted from executing, for whoever looks at a slow job."""
     bench = Bench()
@@ -291,6 +363,8 @@ def test_whatever_goes_wrong_every_job_ends_once_and_nothing_goes_back(seed: int
     """Seeded faults of provider, transactions and process; the invariants hold in each run."""
     rng = random.Random(seed)
     bench = faulty(rng)
+    qsim = bench.providers["qsim"]
+    qsim.idempotent = seed % 2 == 0
     for number in range(rng.randrange(5, 15)):
         shard = rng.choice(["eu", "us"])
         first = 100_000 * (shard == "us")
@@ -309,6 +383,7 @@ def test_whatever_goes_wrong_every_job_ends_once_and_nothing_goes_back(seed: int
     ends = [job.job_id for job in bench.topics.job_records() if job.state in TERMINAL]
     assert sorted(ends) == sorted(wanted), "not every job ended exactly once"
     assert bench.topics.consumed == len(bench.sent)
+    assert len(set(qsim.accepted)) == len(qsim.accepted) or qsim.idempotent, "doubled"
     newest: dict[str, int] = {}
     for key, update in bench.topics.features():
         assert update.version > newest.get(key, -1), f"{key} went back"
