@@ -26,6 +26,11 @@ demo: setup prerequisites ## A minute of payments through everything, on servers
 test: setup peers prerequisites ## All tests, on servers of their own (TESTS="tests/lab -k ports" for some)
 	$(BIN)/python -m pytest $(TESTS)
 
+.PHONY: contract
+contract: setup ## What every provider must keep, as a grid: provider by test case
+	$(BIN)/python -m pytest tests/contract/test_providers.py --quiet --junit-xml .state/contract.xml
+	$(BIN)/python -m tests.contract.grid .state/contract.xml
+
 # How long and how hard: the short form, with 3 kills, is part of `make test`.
 KILLS ?= 20
 EVENTS ?= 1000000

@@ -1,7 +1,9 @@
 """Whatever samples, behind one narrow contract: simulators, classical solvers, devices.
 
-What may enter: one file per provider and one line in ``PROVIDERS``; an adapter's own exceptions and
-types stay inside its file.
+Adding a vendor is one file and one line in ``PROVIDERS``: a module with ``open_provider``, over
+`enrichment.provider.remote` where the work is done elsewhere. A long one (circuits in its format,
+its failures' kinds) may go on in files that begin with its name; its own exceptions and types stay
+in them.
 """
 
 import difflib

@@ -8,7 +8,6 @@ many bits and rounds counts that are none, so histograms are read here, and chec
 
 from collections.abc import Mapping
 from hashlib import sha256
-from math import isfinite
 from typing import Any, Final
 
 import cirq
@@ -144,7 +143,8 @@ def _read(histogram: Any, size: int) -> tuple[NDArray[np.int64], NDArray[np.floa
     if len(set(states)) != len(states) or not all(state < 2**size for state in states):
         msg = f"states are not distinct numbers of {size} bits: {states[:5]}..."
         raise ValueError(msg)
-    if not all(isfinite(share) and 0.0 <= share <= 1.0 + SUM_TOLERANCE for share in shares):
+    # NaN fails every comparison, so "all within" and not "any beyond".
+    if not all(0.0 <= share <= 1.0 + SUM_TOLERANCE for share in shares):
         msg = f"shares are not numbers from 0 to 1: {shares[:5]}..."
         raise ValueError(msg)
     if abs(sum(shares) - 1.0) > SUM_TOLERANCE:

@@ -13,7 +13,14 @@ from enrichment.circuit import qaoa_circuit, scaled_angles
 from enrichment.provider import open_provider
 from enrichment.provider.contract import FailureKind, Result, Running
 from enrichment.provider.ionq import Ionq
-from enrichment.provider.ionq_circuits import GATES, TEXT_MAX, job_name, program_of, sets_of
+from enrichment.provider.ionq_circuits import (
+    GATES,
+    TEXT_MAX,
+    _counted,
+    job_name,
+    program_of,
+    sets_of,
+)
 from enrichment.provider.ionq_client import Client
 from enrichment.provider.pool import Pool
 from tests.provider.ionq_service import (
@@ -146,6 +153,8 @@ def test_noise_is_asked_for_with_a_seed(service: IonqService) -> None:
         one = result_of(provider, request_of("one", seeds=(1, 2)))
         two = result_of(provider, request_of("two", seeds=(1, 2)))
         noise = [job.body["noise"] for job in service.jobs.values()]
+        result_of(provider, request_of("three", seeds=(1, 3)))
+        assert [job.body["noise"] for job in service.jobs.values()][2] != noise[0]
         assert noise[0] == noise[1]
         assert noise[0]["model"] == "aria-1"
         assert (one.sets[0].bits == two.sets[0].bits).all()
@@ -195,6 +204,8 @@ SPOILT: dict[str, Callable[[dict[str, Any]], Any]] = {
     "too many bits": renamed(lambda found: {str(int(k) + 32): p for k, p in found.items()}),
     "one state of too many bits": renamed(lambda found: found | {"32": 0.0}),
     "bit strings": renamed(lambda found: {f"{int(k):05b}x": p for k, p in found.items()}),
+    "a sign": renamed(lambda found: {f"-{k}": p for k, p in found.items()}),
+    "no plain number": renamed(lambda found: {f"{k}_": p for k, p in found.items()}),
     "a state twice": renamed(lambda found: found | {"0" + next(iter(found)): 0.0}),
     "nan": renamed(lambda found: found | {next(iter(found)): float("nan")}),
     "null": renamed(lambda found: found | {next(iter(found)): None}),
@@ -250,6 +261,14 @@ def test_shares_that_are_no_counts_are_not_let_in(
         service.spoil = renamed(lambda _: {"0": 50 / 150, "1": 100 / 150})
         provider.submit(request_of("fewer"))
         assert failure_of(provider, "fewer").kind is K.ALGORITHM
+
+
+def test_counts_add_up_to_the_shots_or_are_refused() -> None:
+    """Shares that are counts, of one shot too many, are not taken."""
+    states = np.array([0, 1])
+    assert len(_counted(states, np.array([0.5, 0.5]), 10_000)) == 10_000
+    with pytest.raises(ValueError, match="10001"):
+        _counted(states, np.array([0.5, 0.5001]), 10_000)
 
 
 def test_other_request_under_a_known_id_is_not_answered(

@@ -192,15 +192,10 @@ def test_refused_batch_has_left_nothing_behind(service: IonqService, provider: I
     assert len(service.jobs) == 1
 
 
-def test_no_server_at_all_is_transient_and_nothing_blocks(
-    service: IonqService, provider: Ionq
-) -> None:
+def test_no_server_at_all_is_transient(service: IonqService, provider: Ionq) -> None:
     """A refused connection has sent nothing: TRANSIENT at once, and the id may be sent later."""
     service.stop()
-    began = time.monotonic()
     assert isinstance(provider.submit(request_of("down")), Handle)
-    assert isinstance(provider.poll("down"), Running)
-    assert time.monotonic() - began < 0.2
     assert failure_of(provider, "down").kind is K.TRANSIENT
     service.start()
     assert isinstance(result_of(provider, request_of("down")), Result)
@@ -270,11 +265,12 @@ def test_service_that_goes_away_for_good_ends_at_the_deadline(
 def test_hanging_service_ends_at_the_deadline(service: IonqService, provider: Ionq) -> None:
     """A call that is never answered holds nobody up; what it began is cancelled in the end."""
     service.queue_s = 60.0
-    service.fail(CREATE, Fault(hang_s=1.0))
+    service.fail(CREATE, Fault(hang_s=2.0))
     began = time.monotonic()
     provider.submit(request_of("hangs", deadline_ms=NOW_MS + 300))
+    assert isinstance(provider.poll("hangs"), Running)
     assert failure_of(provider, "hangs").kind is K.CANCELLED
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 1.8
     until(lambda: service.jobs)
     (job,) = service.jobs.values()
     until(lambda: job.ended == "canceled")
