@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from typing import Any
 
 import dimod
@@ -13,6 +14,7 @@ import numpy as np
 from enrichment.circuit.template import QAOA, QAOA_VERSION
 from enrichment.provider.contract import Failure, Provider, Result, Running, SampleRequest
 
+ANSWER_BYTES = 1_000_000
 NOW_MS = 1_700_000_000_000
 
 
@@ -71,6 +73,36 @@ def sleep(seconds: float) -> int:
     """Occupy a child; return its process id."""
     time.sleep(seconds)
     return os.getpid()
+
+
+def die_in_the_middle_of_the_answer() -> bytes:
+    """Kill this child when half of its answer is written, and the parent has begun to read it."""
+
+    def half(self: Connection, part: bytes, write: object = None) -> None:  # noqa: ARG001  # as it is called
+        os.write(self.fileno(), part[: len(part) // 2])
+        if len(part) > ANSWER_BYTES:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Connection._send = half  # type: ignore[attr-defined]  # that very place
+    return bytes(ANSWER_BYTES)
+
+
+class Unsendable(Exception):  # noqa: N818  # what it is
+    """An exception that is pickled well and cannot be made again."""
+
+    def __init__(self, one: str, two: str) -> None:
+        """Take two words, and tell the base of one."""
+        super().__init__(one + two)
+
+
+def raise_unsendable() -> None:
+    """Raise it."""
+    raise Unsendable("a", "b")
+
+
+def answer_unsendable() -> object:
+    """Return what cannot be pickled."""
+    return lambda: None
 
 
 def signal_self() -> str:

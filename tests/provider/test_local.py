@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from itertools import product
@@ -17,7 +18,7 @@ from enrichment.circuit import circuit_hash, scaled_angles
 from enrichment.problem.ising import ising
 from enrichment.provider import annealing, exact, local, open_provider, qsim
 from enrichment.provider.answer import Drawn, Problem, sample_set
-from enrichment.provider.contract import Failure, FailureKind, Handle
+from enrichment.provider.contract import Failure, FailureKind, Handle, Running
 from enrichment.provider.local import Work, failure_of, solve
 from enrichment.provider.pool import Pool
 from tests.provider.requests import answer_of, model_of, now_ms, request_of, result_of, sleep
@@ -113,9 +114,12 @@ def test_killed_child_is_transient_and_the_job_may_be_sent_again() -> None:
         child = pool.submit(sleep, 0.0)
         assert not isinstance(child, Failure)
         pid = child.result(timeout=30)
-        busy = pool.submit(sleep, 30.0)
-        assert not isinstance(busy, Failure)
-        assert isinstance(provider.submit(request_of("killed")), Handle)
+        seconds = request_of(
+            "killed", models=(model_of(20, 1),) * 64, seeds=tuple(range(64)), twins=("exact",)
+        )
+        assert isinstance(provider.submit(seconds), Handle)
+        while not (isinstance(told := provider.poll("killed"), Running) and told.queue_s == 0.0):
+            time.sleep(0.001)
         os.kill(pid, signal.SIGKILL)
         answer = answer_of(provider, "killed")
         assert isinstance(answer, Failure)

@@ -8,13 +8,21 @@ import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from pickle import PicklingError
 from typing import TypeVar
 
 import pytest
 
 from enrichment.provider.contract import Failure, FailureKind
 from enrichment.provider.pool import Pool
-from tests.provider.requests import signal_self, sleep, threads_of_blas
+from tests.provider.requests import (
+    answer_unsendable,
+    die_in_the_middle_of_the_answer,
+    raise_unsendable,
+    signal_self,
+    sleep,
+    threads_of_blas,
+)
 
 T = TypeVar("T")
 
@@ -57,18 +65,84 @@ def test_full_pool_says_so() -> None:
     assert closed.kind is FailureKind.CANCELLED
 
 
-def test_killed_child_breaks_its_tasks_and_the_pool_is_rebuilt() -> None:
-    """SIGKILL of the child fails what was pending; the next submission gets a new child."""
+def test_killed_child_breaks_its_task_alone_and_is_replaced() -> None:
+    """SIGKILL of the child fails the task that it had; what waited runs in a new child."""
     pool = Pool(workers=1)
     try:
         child = value_of(pool.submit(sleep, 0.0))
-        pending = pool.submit(sleep, 30.0)
+        pending, waiting = pool.submit(sleep, 30.0), pool.submit(sleep, 0.0)
         assert not isinstance(pending, Failure)
+        while not pending.running():
+            time.sleep(0.001)
         os.kill(child, signal.SIGKILL)
         with pytest.raises(BrokenProcessPool):
             pending.result(timeout=30)
-        assert value_of(pool.submit(sleep, 0.0)) != child
+        assert value_of(waiting) != child
         assert pool.rebuilt == 1
+    finally:
+        pool.close()
+
+
+def test_a_child_killed_in_the_middle_of_its_answer_is_noticed() -> None:
+    """Half an answer in the pipe fails its task at once, and the pool goes on.
+
+    An executor of the standard library reads on for ever here: every job that was in flight, and
+    every later one, waited until its deadline.
+    """
+    pool = Pool(workers=2)
+    try:
+        half = pool.submit(die_in_the_middle_of_the_answer)
+        assert not isinstance(half, Failure)
+        with pytest.raises(BrokenProcessPool):
+            half.result(timeout=10)
+        many = [pool.submit(sleep, 0.05) for _ in range(6)]
+        assert len({value_of(one) for one in many}) == 2
+        assert pool.rebuilt == 1
+    finally:
+        pool.close()
+
+
+def test_an_idle_child_that_was_killed_costs_no_task() -> None:
+    """A child that dies between two tasks is replaced before the next one, which succeeds."""
+    pool = Pool(workers=1)
+    try:
+        child = value_of(pool.submit(sleep, 0.0))
+        os.kill(child, signal.SIGKILL)
+        while alive(child):
+            time.sleep(0.001)
+        time.sleep(0.1)  # its other threads end after its first, and only then is it gone
+        assert value_of(pool.submit(sleep, 0.0)) != child
+    finally:
+        pool.close()
+
+
+def test_what_cannot_travel_is_its_own_tasks_failure() -> None:
+    """An answer or an exception that cannot be sent fails its task and leaves the child alone."""
+    pool = Pool(workers=1)
+    try:
+        child = value_of(pool.submit(sleep, 0.0))
+        for function in (answer_unsendable, raise_unsendable):
+            with pytest.raises(TypeError):
+                value_of(pool.submit(function))
+        with pytest.raises((AttributeError, PicklingError)):
+            value_of(pool.submit(answer_unsendable()))  # type: ignore[arg-type]  # no function
+        with pytest.raises(ZeroDivisionError) as raised:
+            value_of(pool.submit(divmod, 1, 0))
+        assert any("Traceback" in note for note in raised.value.__notes__)
+        assert value_of(pool.submit(sleep, 0.0)) == child
+    finally:
+        pool.close()
+
+
+def test_a_child_that_cannot_start_fails_what_it_was_for() -> None:
+    """A warm-up that raises fails each task with BrokenProcessPool; nothing waits for ever."""
+    pool = Pool(workers=1, warm_up=raise_unsendable)
+    try:
+        for _ in range(2):
+            future = pool.submit(sleep, 0.0)
+            assert not isinstance(future, Failure)
+            with pytest.raises(BrokenProcessPool):
+                future.result(timeout=30)
     finally:
         pool.close()
 
