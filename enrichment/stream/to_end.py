@@ -17,6 +17,18 @@ CALL_S: Final = 10.0
 POLL_S: Final = 0.05
 LEADER_S: Final = 0.2  # between questions to a partition that was just created
 QUESTIONS_MAX: Final = 25  # five seconds: by then it has a leader, or is in trouble
+MOVING: Final = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+    }
+)
+"""A partition that gets or changes its leader. By code: of what a broker answered to a question the
+client says `retriable()` never, whatever the code (measured, confluent-kafka 2.16)."""
 
 
 def read_to_end(
@@ -52,17 +64,19 @@ def scan_to_end(
         waited_s = 0.0
         while ends:
             found = reader.consume(1_000, timeout=POLL_S)
-            waited_s = 0.0 if found else waited_s + POLL_S
+            waited_s += POLL_S
             if waited_s > timeout_s:
                 raise TimeoutError(f"no end of {sorted(ends)} in {timeout_s} s")
             for record in found:
                 error = record.error()
                 if error is None:
+                    waited_s = 0.0
                     yield record
                 elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  # so named
-                    if not error.retriable():
+                    if not _is_moving(error):
                         raise KafkaException(error)
                 else:
+                    waited_s = 0.0
                     where = (record.topic() or "", record.partition() or 0)
                     if where in ends and (record.offset() or 0) >= ends[where]:
                         del ends[where]
@@ -76,7 +90,12 @@ def _end(reader: Consumer, wanted: TopicPartition) -> int:
         try:
             return int(reader.get_watermark_offsets(wanted, CALL_S)[1])
         except KafkaException as error:
-            if not error.args[0].retriable() or left == 0:
+            if not _is_moving(error.args[0]) or left == 0:
                 raise
             time.sleep(LEADER_S)
     raise AssertionError("unreachable: the last question raises")
+
+
+def _is_moving(error: KafkaError) -> bool:
+    """Whether the same question may be answered in a moment."""
+    return bool(error.retriable()) or error.code() in MOVING
