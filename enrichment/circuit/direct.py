@@ -9,8 +9,9 @@ is one. The same seed gives the same samples for the same qsim, fuse setting and
 """
 
 import importlib.util
+import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.machinery import ExtensionFileLoader
 from math import pi
@@ -27,6 +28,12 @@ FUSE_SMALL: Final = 2
 FUSE_LARGE: Final = 3
 FUSE_LARGE_FROM: Final = 16
 """Fused gates of 2 qubits are fastest up to 12 variables, of 3 from 16; 4 changes the results."""
+
+SETTINGS: Final[Mapping[str, str]] = {
+    "fuse": f"{FUSE_SMALL}, from {FUSE_LARGE_FROM} variables on {FUSE_LARGE}",
+    "threads": "1",
+}
+"""What samples depend on beside circuit, seed and qsim's version, in words for a job's record."""
 
 SEED_MAX: Final = 2**31 - 1
 """qsim takes a 32-bit seed."""
@@ -117,15 +124,29 @@ def qsim() -> ModuleType:
     if "qsimcirq" in sys.modules:
         module: ModuleType = sys.modules["qsimcirq"].qsim
         return module
+    return _extension(_folder(), f"qsim_{_instructions()}")
+
+
+@cache
+def machine_class() -> str:
+    """Return what of this machine decides the last bits of results, such as ``x86_64 avx2``."""
+    return f"{platform.machine()} {_instructions()}"
+
+
+@cache
+def _instructions() -> str:
+    """Return the instruction set that qsim uses here, as in qsimcirq's own __init__."""
+    decide = _extension(_folder(), "qsim_decide")
+    return {0: "avx512", 1: "avx2", 2: "sse"}.get(decide.detect_instructions(), "basic")
+
+
+def _folder() -> Path:
+    """Return where qsimcirq's compiled modules are."""
     package = importlib.util.find_spec("qsimcirq")
     if package is None or package.origin is None:
         msg = "qsimcirq is not installed: install enrichment[sample]"
         raise ModuleNotFoundError(msg)
-    folder = Path(package.origin).parent
-    # As in qsimcirq's own __init__: 0 AVX-512, 1 AVX2, 2 SSE, else plain.
-    names = {0: "qsim_avx512", 1: "qsim_avx2", 2: "qsim_sse"}
-    decide = _extension(folder, "qsim_decide")
-    return _extension(folder, names.get(decide.detect_instructions(), "qsim_basic"))
+    return Path(package.origin).parent
 
 
 def _extension(folder: Path, name: str) -> ModuleType:

@@ -170,6 +170,7 @@ class Description:
     """What a provider says of itself now; a simulator has no calibration ("" and 0) and no price.
 
     `qubits_max` bounds the variables of one model; `queue_s` estimates the wait of a new job.
+    `conditions` are what samples depend on beside request, seed and SDKs, where that is known.
     """
 
     name: str
@@ -181,6 +182,7 @@ class Description:
     price_per_shot: float
     idempotent_submission: bool
     sdk_versions: Mapping[str, str]
+    conditions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Provider(Protocol):

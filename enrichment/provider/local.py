@@ -5,7 +5,7 @@ same for all of them and live here, ids and what is kept in `enrichment.provider
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from enrichment.circuit import direct
 from enrichment.problem.ising import Ising
 from enrichment.provider import PROVIDERS
 from enrichment.provider.answer import Drawn, Problem, sample_set
@@ -36,6 +37,9 @@ LIGHT: Final = ("qsim", "exact", "annealing", "random")
 HEAVY: Final = ("virtual",)
 """What a child loads only where it is the pipeline's provider: cirq-google takes five seconds, a
 half second's noise model follows, and a job that waits for them would spend its deadline."""
+
+SETTINGS: Final[Mapping[str, Mapping[str, str]]] = {"qsim": direct.SETTINGS}
+"""By sampler: what its samples depend on beside the class of machine, and can be set in code."""
 
 FAILURES: Final[tuple[tuple[type[BaseException], FailureKind], ...]] = (
     (BrokenProcessPool, FailureKind.TRANSIENT),
@@ -98,6 +102,7 @@ class Local(Jobs):
             price_per_shot=0.0,
             idempotent_submission=True,
             sdk_versions=versions_of(*SDKS),
+            conditions={"machine": direct.machine_class(), **SETTINGS.get(self.name, {})},
         )
 
     def _begin(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":

@@ -67,6 +67,24 @@ class DeviceRun(msgspec.Struct, frozen=True, kw_only=True):
     calibration_id: str = ""
 
 
+class JobRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job's samples depend on beside its models and seeds: enough to draw them again.
+
+    `conditions` are the provider's own, by name: the class of machine, the simulator's settings.
+    Equal seeds give equal samples under equal conditions and SDK versions; under others they may.
+    """
+
+    problem_kind: str
+    template: str
+    template_version: int
+    # Of the ansatz; a classical sampler has none and ignores it.
+    layers: int
+    shots: int
+    conditions: dict[str, str] = {}
+    pipeline_version: str = ""
+    enrichment_version: str = ""
+
+
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One transition of one job, kept in full on `sampling.job-events`."""
 
@@ -93,3 +111,8 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     differences: dict[str, dict[str, float]] = {}
     # By problem id; empty where no device was used, virtual or real.
     device_runs: dict[str, DeviceRun] = {}
+    # Path (quantum, classical, random) -> a hash of each problem's samples, in order: whoever draws
+    # them again can tell whether they are the same. Empty in records older than this field.
+    sample_hashes: dict[str, tuple[str, ...]] = {}
+    # Only with an answer; none in records older than this field.
+    run: JobRun | None = None

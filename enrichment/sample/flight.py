@@ -39,7 +39,7 @@ def requests_of(
             SampleRequest(
                 job_id=f"{job.job_id}|{job.attempt}|{first}",
                 models=tuple(
-                    build(problem.nodes, problem.weights, _flags(problem)) for problem in problems
+                    build(problem.nodes, problem.weights, flags_of(problem)) for problem in problems
                 ),
                 template=QAOA,
                 template_version=QAOA_VERSION,
@@ -54,7 +54,7 @@ def requests_of(
     return requests
 
 
-def _flags(problem: Problem) -> tuple[int, ...]:
+def flags_of(problem: Problem) -> tuple[int, ...]:
     """One known-bad flag per node, or none where nobody is known to be bad."""
     bad = frozenset(problem.known_bad)
     return tuple(int(i in bad) for i in range(len(problem.nodes))) if bad else ()

@@ -292,12 +292,14 @@ class Worker:
             self._failed(opened, Failure(kind=FailureKind.ALGORITHM, detail=fault), now_ms)
             return
         opened.flight = None
+        described = self._provider(flight.provider).describe()
         opened.answer = Answer(
             result=result,
             answers=answers,
             submitted_ms=flight.submitted_ms,
             received_ms=now_ms,
-            sdk_versions=self._provider(flight.provider).describe().sdk_versions,
+            sdk_versions=described.sdk_versions,
+            conditions=described.conditions,
         )
 
     def _failed(self, opened: OpenJob, failure: Failure, now_ms: int, *, others: int = 0) -> None:

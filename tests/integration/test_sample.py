@@ -224,7 +224,8 @@ def stage(servers: LocalServers, tmp_path: Path) -> Iterator[Stage]:
     for created in admin.create_topics(missing).values():
         created.result(20)
     toml = tmp_path / f"{name}.toml"
-    toml.write_text(PIPELINE_TOML.format(name=name, deadline_ms=20_000))
+    # As long as a test waits at all: what these tests claim is not how fast the machine is.
+    toml.write_text(PIPELINE_TOML.format(name=name, deadline_ms=60_000))
     one = Stage(bootstrap=servers.bootstrap, pipeline=name, toml=toml)
     yield one
     for process in one.processes:
@@ -344,20 +345,24 @@ def test_jobs_can_be_listed_and_shown(stage: Stage) -> None:
 
 def test_killed_in_the_middle_it_resumes_from_the_ledger(stage: Stage) -> None:
     """After kill -9 and restart every job ends once, and no feature version goes back."""
-    first = stage.start()
-    # Seconds of work on any machine, so that the kill falls into it.
-    stage.send(*stage.batches(range(80), problems=20))
 
-    def some_done() -> bool:
-        return sum(job.state in TERMINAL for job in stage.jobs().values()) >= 5
+    def done() -> int:
+        return sum(job.state in TERMINAL for job in stage.jobs().values())
 
-    until(some_done)
-    first.kill()
-    first.wait(10)
-    left = [job for job in stage.jobs().values() if job.state not in TERMINAL]
-    assert left, "it was done before it was killed: give it more"
+    # As much at once as a slow machine can do; where a fast one is done before it is killed, more.
+    for start in range(0, 200, 20):
+        process = stage.start()
+        before = done()
+        stage.send(*stage.batches(range(start, start + 20), problems=20))
+        until(lambda before=before: done() >= before + 5)  # type: ignore[misc]
+        process.kill()
+        process.wait(10)
+        if any(job.state not in TERMINAL for job in stage.jobs().values()):
+            break
+    else:
+        pytest.fail("it was always done before it was killed")
     stage.start()
-    stage.send(*stage.batches(range(80, 82)))
+    stage.send(*stage.batches(range(300, 302)))
     until(stage.all_done)
 
     assert stage.ends() == {one.micro_batch_id: 1 for one in stage.sent}
@@ -470,5 +475,6 @@ def test_past_its_deadline_a_job_ends_with_the_classical_estimate_alone(stage: S
 
 
 def _children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in text.split()]
+    """The children of every thread of a process: the kernel lists them by who started them."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for one in lists for child in one.read_text().split()]
