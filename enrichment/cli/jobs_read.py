@@ -1,0 +1,190 @@
+"""What the topics say of jobs: the ledger, one job's history, and all else that explains it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from enrichment.cli.app import fail
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+    from enrichment.records import Case, FeatureUpdate, Job, JobEvent, MicroBatch
+    from enrichment.sample.again import Recorded
+    from enrichment.settings import Settings
+
+EXIT_UNKNOWN: Final = 2
+READ_S: Final = 30.0
+"""How long a topic may be silent before its end."""
+
+T = TypeVar("T")
+
+
+def ledger(settings: "Settings") -> "dict[str, Job]":
+    """The newest entry of each job."""
+    return {key: job for key, (_, job) in _ledger(settings).items()}
+
+
+def job_and_partition(settings: "Settings", job_id: str) -> "tuple[Job, int]":
+    """A job, and the number of the partitions in which it travels; ends the command without one."""
+    import difflib
+
+    jobs = _ledger(settings)
+    if job_id not in jobs:
+        near = difflib.get_close_matches(job_id, jobs, n=1)
+        hint = f"; the nearest is '{near[0]}'" if near else "; see `enrichment jobs list`"
+        fail(f"there is no job '{job_id}' in the ledger{hint}", EXIT_UNKNOWN)
+    partition, job = jobs[job_id]
+    return job, partition
+
+
+def history(settings: "Settings", job_id: str, partition: int) -> "tuple[JobEvent, ...]":
+    """A job's transitions, in order."""
+    from enrichment.records import JobEvent
+    from enrichment.stream.topics import JOB_EVENTS
+
+    where = [partition % _count(settings, JOB_EVENTS)]
+    return tuple(_decoded(settings, JOB_EVENTS, where, {job_id}, JobEvent))
+
+
+def recorded(settings: "Settings", job_id: str) -> "Recorded":
+    """All that the topics know of a job.
+
+    They are read from their beginnings: what is not of this job is skipped and not kept.
+    """
+    from enrichment.records import MicroBatch
+    from enrichment.sample.again import Recorded
+    from enrichment.stream.topics import MICRO_BATCHES
+
+    job, partition = job_and_partition(settings, job_id)
+    batch = job.micro_batch
+    if batch is None:
+        # Two contents under one identity: the job is the one whose hash it bears.
+        named = {job.micro_batch_id}
+        found = list(_decoded(settings, MICRO_BATCHES, [partition], named, MicroBatch))
+        same = [one for one in found if one.content_hash == job.content_hash]
+        batch = next(iter(same or found), None)
+    return Recorded(
+        job=job,
+        events=history(settings, job_id, partition),
+        batch=batch,
+        features=() if batch is None else tuple(_features(settings, job_id, batch)),
+        cases=tuple(_cases(settings, job_id, partition)),
+    )
+
+
+def _features(settings: "Settings", job_id: str, batch: "MicroBatch") -> "list[FeatureUpdate]":
+    """The job's own updates that the topic still holds; a repetition replaces the one before."""
+    from enrichment.records import FeatureUpdate
+    from enrichment.sample.estimate import GROUP
+    from enrichment.stream.topics import FEATURES, partition_for
+
+    keys = {
+        f"{batch.pipeline}|{entity}|{id_}|{GROUP}"
+        for problem in batch.problems
+        for entity, id_ in (
+            *((problem.entity, node) for node in problem.nodes),
+            *((shared.entity, shared.id) for shared in problem.shared),
+        )
+    }
+    count = _count(settings, FEATURES)
+    where = sorted({partition_for(key, count) for key in keys})
+    newest = {
+        (update.entity, update.id): update
+        for update in _decoded(settings, FEATURES, where, keys, FeatureUpdate)
+        if update.source is not None and update.source.job_id == job_id
+    }
+    return list(newest.values())
+
+
+def _cases(settings: "Settings", job_id: str, partition: int) -> "list[Case]":
+    """The cases that the job made or carried on, and no later one has since."""
+    from enrichment.records import Case
+    from enrichment.stream.framing import unframed
+    from enrichment.stream.topics import CASES
+
+    newest: dict[str, Case | None] = {}
+    decode = _decoder(Case)
+    for record in _scanned(settings, CASES, [partition]):
+        value = record.value()
+        newest[_key(record)] = None if value is None else decode(unframed(value))
+    return [case for case in newest.values() if case is not None and case.job_id == job_id]
+
+
+def _ledger(settings: "Settings") -> "dict[str, tuple[int, Job]]":
+    """Partition and newest entry of each job."""
+    from enrichment.records import Job
+    from enrichment.stream.framing import unframed
+    from enrichment.stream.topics import JOBS
+
+    decode = _decoder(Job)
+    jobs: dict[str, tuple[int, Job]] = {}
+    for record in _scanned(settings, JOBS, range(_count(settings, JOBS))):
+        value = record.value()
+        if value is None:
+            jobs.pop(_key(record), None)
+        else:
+            jobs[_key(record)] = (record.partition() or 0, decode(unframed(value)))
+    return jobs
+
+
+def _decoded(
+    settings: "Settings", topic: str, partitions: Iterable[int], keys: set[str], kind: type[T]
+) -> Iterator[T]:
+    """The records of a topic with one of the keys."""
+    from enrichment.stream.framing import unframed
+
+    decode = _decoder(kind)
+    for record in _scanned(settings, topic, partitions):
+        value = record.value()
+        if value is not None and _key(record) in keys:
+            yield decode(unframed(value))
+
+
+def _scanned(settings: "Settings", topic: str, partitions: Iterable[int]) -> "Iterator[Message]":
+    """Every committed record of these partitions; ends the command where Kafka does not answer."""
+    from confluent_kafka import KafkaException, TopicPartition
+
+    from enrichment.stream.to_end import scan_to_end
+    from enrichment.wiring import kafka_config
+
+    wanted = [TopicPartition(topic, number) for number in partitions]
+    try:
+        yield from scan_to_end(kafka_config(settings, "jobs"), wanted, READ_S)
+    except KafkaException as error:
+        fail(f"Kafka at {settings.kafka_bootstrap} does not answer: {error.args[0].str()}")
+    except TimeoutError as error:
+        fail(f"{topic} cannot be read to its end: {error}; is a transaction left open?")
+
+
+def _count(settings: "Settings", topic: str) -> int:
+    """How many partitions a topic has; ends the command where there is none."""
+    from confluent_kafka import KafkaException
+
+    from enrichment.wiring import ConfigurationError, partition_count
+
+    try:
+        return partition_count(settings, topic)
+    except ConfigurationError as error:
+        fail(str(error), EXIT_UNKNOWN)
+    except KafkaException as error:
+        where, why = settings.kafka_bootstrap, error.args[0].str()
+        fail(f"Kafka at {where} does not answer: {why}; `enrichment up` starts a local one")
+
+
+def _decoder(kind: type[T]) -> Callable[[bytes], T]:
+    import msgspec
+
+    return msgspec.json.Decoder(kind).decode
+
+
+def _key(record: "Message") -> str:
+    return (record.key() or b"").decode()
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """A record as JSON would have it, without the payload."""
+    import msgspec
+
+    found: dict[str, Any] = msgspec.to_builtins(record)
+    found.pop("micro_batch", None)
+    return found
