@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
@@ -89,11 +89,11 @@ def test_a_job_is_explained_and_drawn_again_gives_the_same(stage: Stage, tmp_pat
     assert told["recipe"]["conditions"]["fuse"]
     assert told["recipe"]["conditions"]["machine"]
     assert told["recipe"]["not_recorded"] == []
-    drawn = ElementTree.fromstring(svg.read_text())  # noqa: S314  # our own
+    drawn = ET.fromstring(svg.read_text())  # noqa: S314  # our own
     measured = [text.text for text in drawn.iter(f"{SVG}text")]
     assert measured.count("H") == len(wanted.nodes)
     assert wanted.nodes[0] not in svg.read_text()
-    assert ElementTree.fromstring(plot.read_text()).tag == f"{SVG}svg"  # noqa: S314  # our own
+    assert ET.fromstring(plot.read_text()).tag == f"{SVG}svg"  # noqa: S314  # our own
 
     text = explained(stage, batch.micro_batch_id, "--problem", "1")
     assert text.returncode == 0, text.stderr
