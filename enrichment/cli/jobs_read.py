@@ -51,18 +51,12 @@ def recorded(settings: "Settings", job_id: str) -> "Recorded":
 
     They are read from their beginnings: what is not of this job is skipped and not kept.
     """
-    from enrichment.records import MicroBatch
     from enrichment.sample.again import Recorded
-    from enrichment.stream.topics import MICRO_BATCHES
 
     job, partition = job_and_partition(settings, job_id)
     batch = job.micro_batch
     if batch is None:
-        # Two contents under one identity: the job is the one whose hash it bears.
-        named = {job.micro_batch_id}
-        found = list(_decoded(settings, MICRO_BATCHES, [partition], named, MicroBatch))
-        same = [one for one in found if one.content_hash == job.content_hash]
-        batch = next(iter(same or found), None)
+        batch = _micro_batch(settings, job, partition)
     return Recorded(
         job=job,
         events=history(settings, job_id, partition),
@@ -70,6 +64,27 @@ def recorded(settings: "Settings", job_id: str) -> "Recorded":
         features=() if batch is None else tuple(_features(settings, job_id, batch)),
         cases=tuple(_cases(settings, job_id, partition)),
     )
+
+
+def _micro_batch(settings: "Settings", job: "Job", partition: int) -> "MicroBatch | None":
+    """The job's micro-batch. Two contents under one identity: the job is of the hash it bears."""
+    import msgspec
+
+    from enrichment.records import MicroBatch
+    from enrichment.stream.framing import unframed
+    from enrichment.stream.topics import MICRO_BATCHES
+
+    # They are keyed by shard, and decoding one takes longer than to see that it is another.
+    named = msgspec.json.encode(job.micro_batch_id)
+    decode = _decoder(MicroBatch)
+    found = [
+        batch
+        for record in _scanned(settings, MICRO_BATCHES, [partition])
+        if named in (value := record.value() or b"")
+        and (batch := decode(unframed(value))).micro_batch_id == job.micro_batch_id
+    ]
+    same = [batch for batch in found if batch.content_hash == job.content_hash]
+    return next(iter(same or found), None)
 
 
 def _features(settings: "Settings", job_id: str, batch: "MicroBatch") -> "list[FeatureUpdate]":

@@ -13,8 +13,9 @@ from types import ModuleType
 import dimod
 import numpy as np
 import pytest
+import qsimcirq
 
-from enrichment.circuit import circuit_hash, scaled_angles
+from enrichment.circuit import circuit_hash, direct, scaled_angles
 from enrichment.problem.ising import ising
 from enrichment.provider import annealing, exact, local, open_provider, qsim
 from enrichment.provider.answer import Drawn, Problem, sample_set
@@ -172,3 +173,18 @@ def test_children_warm_up_for_what_they_will_do(
     monkeypatch.setattr(local, "_sample", lambda name, _: warmed.append(name))
     local.warm_up(provider)
     assert warmed == [*local.LIGHT, *heavy]
+
+
+def test_what_samples_depend_on_is_described() -> None:
+    """The class of machine by which qsim chooses its code, and the settings of that sampler."""
+    pool = Pool(workers=1)
+    try:
+        told = {
+            name: dict(open_provider(name, pool, now_ms=now_ms).describe().conditions)
+            for name in ("qsim", "exact")
+        }
+    finally:
+        pool.close()
+    assert qsimcirq.qsim.__name__.endswith(f"_{told['exact']['machine'].split()[1]}")
+    assert told["qsim"] == {**told["exact"], **direct.SETTINGS}
+    assert set(told["exact"]) == {"machine"}
