@@ -130,7 +130,7 @@ def _drawn_again(recorded: "Recorded", pipeline: "Pipeline") -> "Again | str":
     if why_not:
         return why_not
     requests = requests_again(recorded, pipeline, now_ms() + int(DRAW_S * 1000))
-    pool = open_pool(workers=1)
+    pool = open_pool(workers=1, provider=recorded.job.provider)
     try:
         provider = open_provider(recorded.job.provider, pool, now_ms=now_ms)
         result = _polled(provider, requests)
@@ -149,7 +149,7 @@ def _polled(provider: "Provider", requests: "list[SampleRequest]") -> "Result | 
     flight = Flight(
         provider=requests[0].job_id,
         request_ids=tuple(request.job_id for request in requests),
-        submitted_ms=0,
+        shots=requests[0].shots,
     )
     for request in requests:
         accepted = provider.submit(request)

@@ -163,7 +163,7 @@ def _energies(energies: "Energies | None", width: int) -> Iterator[str]:
     if energies is None:
         return
     yield ""
-    yield "Samples by energy (shots in each bin; a better sampler is higher up)"
+    yield "Samples by energy (shots in each bin; a better sampler has more of them at the top)"
     room = (width - 22) // max(1, len(energies.counts)) - 7
     most = max(max(counts) for counts in energies.counts.values())
     yield "  " + " " * 20 + "".join(f"{path:<{room + 7}}" for path in energies.counts).rstrip()

@@ -26,7 +26,8 @@ from enrichment.records.case import Case
 from enrichment.records.feature import FeatureUpdate
 from enrichment.records.job import Job, JobEvent
 from enrichment.records.micro_batch import MicroBatch
-from enrichment.sample.estimate import answers_of, fault_of
+from enrichment.sample.estimate import answers_of
+from enrichment.sample.fault import fault_of
 from enrichment.sample.flight import flags_of, requests_of
 from enrichment.sample.machine import TERMINAL
 from enrichment.sample.publish import Answer, Publication, publication
@@ -185,7 +186,7 @@ def compared(
     if event is None or batch is None:
         raise ValueError(refusal(recorded))
     answers = answers_of(result)
-    fault = fault_of(batch.problems, answers)
+    fault = fault_of(batch.problems, answers, pipeline.sampling.shots)
     if fault:
         raise ValueError(fault)
     answer = Answer(

@@ -25,7 +25,6 @@ from enrichment.sample.again import Again, Recorded
 from enrichment.sample.estimate import (
     CLASSICAL,
     CLASSICAL_SAMPLERS,
-    ENERGY_TOLERANCE,
     QUANTUM,
     RANDOM,
     answers_of,
@@ -44,6 +43,7 @@ from enrichment.sample.explained import (
     Tie,
     Verdict,
 )
+from enrichment.sample.fault import ENERGY_TOLERANCE
 from enrichment.sample.flight import flags_of
 
 BINS: Final = 14
