@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from enrichment.records import JobState
-from enrichment.sample.again import Check, Recorded, as_it_was, refusal, requests_again
+from enrichment.sample.again import SEEDED, Check, Recorded, as_it_was, refusal, requests_again
 from enrichment.sample.publish import sample_hashes
 from tests.sample.recordings import drawn_again, pipeline_of, recorded_of
 
@@ -17,7 +17,7 @@ def check_of(recorded: Recorded, name: str) -> Check:
     return next(check for check in drawn_again(recorded).compared.checks if check.name == name)
 
 
-@pytest.mark.parametrize("provider", ["qsim", "exact", "annealing", "random"])
+@pytest.mark.parametrize("provider", sorted(SEEDED))
 def test_a_job_drawn_again_is_the_same_in_every_bit(provider: str) -> None:
     """Whoever sampled: equal hashes on every path, equal features, equal differences."""
     again = drawn_again(recorded_of(provider))
