@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from enrichment.problem.ising import Bits, Ising
+from enrichment.problem.ising import Bits, Ising, strings_of
 
 FUSE_SMALL: Final = 2
 FUSE_LARGE: Final = 3
@@ -48,8 +48,7 @@ def sample(
     strings = np.array(qsim().qsim_sample_final(options, shots), dtype=np.uint64)
     random.shuffle(strings)
     # Variable 0 is the highest bit: qsim numbers qubits the other way round than Cirq.
-    places = np.arange(model.size - 1, -1, -1, dtype=np.uint64)
-    return ((strings[:, None] >> places) & np.uint64(1)).astype(np.uint8)
+    return np.ascontiguousarray(strings_of(strings, model.size)[:, ::-1])
 
 
 def final_state(

@@ -4,6 +4,7 @@ Samplers hold the GIL, so their work runs in spawned processes, one thread each.
 fails every pending future with BrokenProcessPool; the next submission gets a new pool.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -160,6 +161,7 @@ def _begin_child(stop: Event, warm_up: Callable[[], None] | None) -> None:
     threading.Thread(target=_die_with_parent, name="parent-watch", daemon=True).start()
     if warm_up is not None:
         warm_up()
+    gc.freeze()  # what was loaded lives as long as the process: no need to walk it again and again
 
 
 def _die_with_parent() -> None:
