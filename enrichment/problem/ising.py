@@ -67,9 +67,7 @@ def ising(model: dimod.BinaryQuadraticModel) -> Ising:
 
 def spin_model(form: Ising) -> dimod.BinaryQuadraticModel:
     """Return the SPIN model of an Ising form, its variables the positions in their order."""
-    return dimod.BinaryQuadraticModel.from_numpy_vectors(
-        form.h, (form.rows, form.cols, form.couplings), form.offset, dimod.SPIN
-    )
+    return dimod.BinaryQuadraticModel(form.h, _upper(form), form.offset, dimod.SPIN)
 
 
 def coupling_matrix(model: Ising) -> Floats:

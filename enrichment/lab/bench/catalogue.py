@@ -90,4 +90,9 @@ BENCHMARKS: Final = {
         "the shot interval holds, and memory over ten thousand jobs; without servers.",
         "enrichment.lab.bench.sampling.run",
     ),
+    "noise": Benchmark(
+        "The same circuits without noise and on a virtual device: what is left of samples and "
+        "memberships at 6, 8 and 10 variables; without servers.",
+        "enrichment.lab.bench.sampling.noise",
+    ),
 }
