@@ -183,7 +183,7 @@ class _Best:
     tolerance: float
 
     def at(self, wanted: float) -> _Edge:
-        """The best `wanted` shots, at most `most`: those that tie at the edge share what is left."""
+        """The best `wanted` shots, at most `most`: those that tie at the edge share the rest."""
         edge = self.energies[_position(wanted)]
         first = int(np.searchsorted(self.energies, edge - self.tolerance, "left"))
         behind = int(np.searchsorted(self.energies, edge + self.tolerance, "right"))

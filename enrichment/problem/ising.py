@@ -126,7 +126,9 @@ def all_energies(model: Ising) -> Floats:
     inner, outer = slice(0, middle), slice(middle, model.size)
 
     def own(spins: Floats, part: slice) -> Floats:
-        return spins @ model.h[part] + np.einsum("si,si->s", spins @ upper[part, part], spins)
+        fields = spins @ upper[part, part] + model.h[part]
+        energy: Floats = np.einsum("si,si->s", fields, spins)
+        return energy
 
     total: Floats = high @ (low @ upper[inner, outer]).T
     total += own(high, outer)[:, None]
@@ -137,6 +139,6 @@ def all_energies(model: Ising) -> Floats:
 @cache
 def _strings(size: int) -> Floats:
     """Return all strings of so many spins, shape (2^size, size); bit k of the row is column k."""
-    spins: Floats = 2.0 * ((np.arange(2**size)[:, None] >> np.arange(size)) & 1) - 1.0
+    spins: Floats = 2.0 * strings_of(np.arange(2**size, dtype=np.uint64), size) - 1.0
     spins.flags.writeable = False
     return spins

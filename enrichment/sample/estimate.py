@@ -212,8 +212,7 @@ def _node_estimates(answer: SampleSet) -> list[dict[str, float]]:
     names = (*columns, *common)
     same = tuple(common.values())
     return [
-        dict(zip(names, (*row, *same), strict=True))
-        for row in zip(*columns.values(), strict=True)
+        dict(zip(names, (*row, *same), strict=True)) for row in zip(*columns.values(), strict=True)
     ]
 
 

@@ -86,8 +86,8 @@ BENCHMARKS: Final = {
         "enrichment.lab.bench.devices",
     ),
     "sampling": Benchmark(
-        "Problems per second of the sampler and its peers, what samples of each are worth, how often "
-        "the shot interval holds, and memory over ten thousand jobs; without servers.",
+        "Problems per second of the sampler and its peers, what samples of each are worth, how "
+        "often the shot interval holds, and memory over ten thousand jobs; without servers.",
         "enrichment.lab.bench.sampling.run",
     ),
     "noise": Benchmark(

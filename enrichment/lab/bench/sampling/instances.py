@@ -1,13 +1,13 @@
 """The fixed problems that samplers are compared on: planted rings with decoys, hashed.
 
-They come from simulated streams: payments of the lab's scenarios, windowed by the window stage's own
-code with a size cap too high to bind, and each ring's last candidate subgraph cut to n accounts
+They come from simulated streams: payments of the lab's scenarios, windowed by the window stage's
+own code with a size cap too high to bind, and each ring's last candidate subgraph cut to n accounts
 around the ring. Beside its members an instance so holds those who are tied to them most: families,
 clubs, payers of one payee, chance. How it is cut knows the truth, as no service does: it is here to
 compare samplers on one and the same problems, not to say how many rings would be found.
 
-They are kept in a file, so that they stay what they are when the window stage changes; `python -m
-enrichment.lab.bench.sampling.instances` makes them anew, and INSTANCES_HASH then has to change with them.
+They are kept in a file, so that they stay what they are when the window stage changes. This module,
+run by `python -m`, makes them anew, and INSTANCES_HASH then has to change with them.
 """
 
 import sys
@@ -29,7 +29,7 @@ from enrichment.lab.bench.rings import BATCH_MS, START_MS, STRENGTHS, VARIABLES_
 from enrichment.lab.scenario import SimulationSettings
 from enrichment.lab.simulate import ground_truth
 from enrichment.pipelines import load
-from enrichment.problem import KINDS
+from enrichment.problem import KINDS, ring
 from enrichment.problem.ising import ising
 from enrichment.records import Problem, Shared
 
@@ -80,12 +80,16 @@ class Instance:
 
         No ring problem is so sparse, since theta couples every pair; problems of another kind are.
         """
-        return KINDS["ring"](self.nodes, self.weights, (), theta=0.0)
+        return ring(self.nodes, self.weights, (), theta=0.0)
 
     def problem(self, problem_id: str) -> Problem:
         """The problem as a micro-batch holds it, a device tying the ring."""
         tie = Shared(
-            entity="device", id=f"d-{problem_id}", members=self.members, events=9, amount_minor=9_000
+            entity="device",
+            id=f"d-{problem_id}",
+            members=self.members,
+            events=9,
+            amount_minor=9_000,
         )
         return Problem(
             problem_id=problem_id,
@@ -122,9 +126,7 @@ def hash_of(every: Iterable[Instance]) -> str:
 def made(settings: SimulationSettings, sizes: Iterable[int]) -> Iterator[Instance]:
     """The instances that one stream gives: of each size and ring the last, if there is one."""
     pipeline = load("payments")
-    wide = replace(
-        pipeline, problem=replace(pipeline.problem, variables_max=VARIABLES_LIFTED)
-    )
+    wide = replace(pipeline, problem=replace(pipeline.problem, variables_max=VARIABLES_LIFTED))
     ring_of = {
         account: ring.ring_id for ring in ground_truth(settings).rings for account in ring.members
     }
@@ -132,10 +134,10 @@ def made(settings: SimulationSettings, sizes: Iterable[int]) -> Iterator[Instanc
     for close in closes(ticks(settings, pipeline, batch_ms=BATCH_MS), wide):
         for problem in close.micro_batch.problems:
             together = Counter(ring_of[node] for node in problem.nodes if node in ring_of)
-            last |= {ring: problem for ring, count in together.items() if count >= INSIDE_MIN}
+            last |= {name: problem for name, count in together.items() if count >= INSIDE_MIN}
     for size in sizes:
-        for ring, problem in sorted(last.items()):
-            members = [at for at, node in enumerate(problem.nodes) if ring_of.get(node) == ring]
+        for name, problem in sorted(last.items()):
+            members = [at for at, node in enumerate(problem.nodes) if ring_of.get(node) == name]
             kept = cut(problem.weights, members, len(problem.nodes), size)
             place = {at: position for position, at in enumerate(kept)}
             # Whoever is in another ring is a member of a ring as well.

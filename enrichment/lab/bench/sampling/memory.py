@@ -10,8 +10,8 @@ from typing import Final
 
 from enrichment.circuit.template import QAOA, QAOA_VERSION
 from enrichment.lab.bench.catalogue import BenchError, BenchOptions
-from enrichment.lab.bench.planted import planted_ring
 from enrichment.lab.bench.observe import memory_mib
+from enrichment.lab.bench.planted import planted_ring
 from enrichment.lab.bench.report import Row
 from enrichment.provider import open_pool, open_provider
 from enrichment.provider.contract import Failure, Provider, Result, SampleRequest
@@ -29,8 +29,10 @@ DEADLINE_MS: Final = 60_000
 IDLE_S: Final = 0.0005
 
 NOTES: Final = (
-    f"memory: {JOBS:,} jobs of one problem (n = 6, 8, 12, {SHOTS} shots, twins) through the qsim "
-    f"provider's spawned child; growth is from {FIRST:,} jobs on",
+    (
+        f"memory: {JOBS:,} jobs of one problem (n = 6, 8, 12, {SHOTS} shots, twins) through the "
+        f"qsim provider's spawned child; growth is from {FIRST:,} jobs on"
+    ),
 )
 
 

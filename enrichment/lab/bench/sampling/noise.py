@@ -37,12 +37,18 @@ AGAIN: Final = "ideal, other seed"
 Name = tuple[str, str, str]  # system, metric, unit
 
 NOTES: Final = (
-    f"fixed instances {INSTANCES_HASH}, the first of each size ({COUNTS}); {SHOTS:,} shots; a run is "
-    "a seed, its figure the mean over the instances; noise is a published snapshot's, no hardware",
-    "ratio, optimum_found, auc: as in `bench sampling`; ratio_corrected: readout errors taken out "
-    "of the mean energy, where that helps",
-    f"membership_gap: mean |difference of ring membership| from {IDEAL}'s; histogram_distance: "
-    f"Kolmogorov and Smirnov's of the energies from {IDEAL}'s; '{AGAIN}' is what shots alone do",
+    (
+        f"fixed instances {INSTANCES_HASH}, the first of each size ({COUNTS}); {SHOTS:,} shots; a "
+        "run is a seed, its figure the mean over them; noise is a published snapshot's, no hardware"
+    ),
+    (
+        "ratio, optimum_found, auc: as in `bench sampling`; ratio_corrected: readout errors taken "
+        "out of the mean energy, where that helps"
+    ),
+    (
+        f"membership_gap: mean |difference of ring membership| from {IDEAL}'s; histogram_distance: "
+        f"Kolmogorov and Smirnov's of the energies; '{AGAIN}' is what shots alone do"
+    ),
 )
 
 

@@ -43,16 +43,24 @@ RANDOM: Final = "random"
 FIGURES: Final = {"optimum_found": "share", "ratio": "ratio", "auc": "AUC"}
 
 NOTES: Final = (
-    f"quality: fixed instances {INSTANCES_HASH}, planted rings with decoys; {SHOTS:,} shots; "
-    "a run is a seed, its figure the mean over the instances",
-    "optimum_found: share of instances of which a sample has the proven least energy; ratio: (mean "
-    "over all strings - mean energy) / (mean over all strings - minimum); auc: of ring membership "
-    "for who is in a ring",
-    f"{EQUAL_TIME}: as many reads of {annealing.SWEEPS} sweeps as fit in the CPU time of QAOA "
-    f"p = {TIMED_LAYERS}, measured in this run, its set-up not counted, at most {SHOTS_MAX:,}; "
-    f"{FULL}: {SHOTS:,} reads",
-    f"{GIBBS}: independent samples at temperature {exact.GIBBS_TEMPERATURE:g} local norm; their "
-    "ratio is that temperature's, not a measure of the solver, which knows the optimum",
+    (
+        f"quality: fixed instances {INSTANCES_HASH}, planted rings with decoys; {SHOTS:,} shots; "
+        "a run is a seed, its figure the mean over the instances"
+    ),
+    (
+        "optimum_found: share of instances of which a sample has the proven least energy; ratio: "
+        "(mean over all strings - mean energy) / (mean over all strings - minimum); auc: of ring "
+        "membership for who is in a ring"
+    ),
+    (
+        f"{EQUAL_TIME}: as many reads of {annealing.SWEEPS} sweeps as fit in the CPU time of QAOA "
+        f"p = {TIMED_LAYERS}, measured in this run, its set-up not counted, at most {SHOTS_MAX:,}; "
+        f"{FULL}: {SHOTS:,} reads"
+    ),
+    (
+        f"{GIBBS}: independent samples at temperature {exact.GIBBS_TEMPERATURE:g} local norm: the "
+        "ratio is that temperature's, and no measure of the solver, which knows the optimum"
+    ),
 )
 
 
@@ -73,7 +81,8 @@ class Found:
 
     def per_instance(self, name: str) -> Floats:
         """The means over runs, instance by instance."""
-        return np.mean(self.by_figure[name], axis=0)
+        means: Floats = np.mean(self.by_figure[name], axis=0)
+        return means
 
 
 def rows(options: BenchOptions) -> Iterator[Row]:

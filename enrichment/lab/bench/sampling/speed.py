@@ -48,11 +48,15 @@ Path = Callable[[dimod.BinaryQuadraticModel, Ising, int], Bits]
 """From a model, as it is and as arrays, and a seed to SHOTS samples."""
 
 NOTES: Final = (
-    f"speed: from a binary quadratic model to ring membership, p = {LAYERS}, {SHOTS:,} shots, one "
-    "thread on one core, by CPU time; all paths in turn within each run",
-    "dense: ring problems as they are, where theta couples every pair; sparse: the same graphs at "
-    "theta 0, so that only linked pairs are coupled (at 12 accounts 25 of 66)",
-    f"{ANNEALING}: dwave-samplers, {annealing.SWEEPS} sweeps a read: another sampler, no circuit",
+    (
+        f"speed: from a binary quadratic model to ring membership, p = {LAYERS}, {SHOTS:,} shots, "
+        "one thread on one core, by CPU time; all paths in turn within each run"
+    ),
+    (
+        "dense: ring problems as they are, where theta couples every pair; sparse: the same graphs "
+        "at theta 0, so that only linked pairs are coupled (at 12 accounts 25 of 66)"
+    ),
+    f"{ANNEALING}: dwave-samplers, {annealing.SWEEPS} sweeps a read; no circuit",
 )
 
 
@@ -72,12 +76,11 @@ def rows(options: BenchOptions) -> Iterator[Row]:
             options.say(f"speed: run {run + 1} of {runs} is done")
     for (size, kind), by_path in found.items():
         case = f"speed, n={size}, {kind}"
-        for path, rates in by_path.items():
-            yield Row.of(case, path, "problems", rates, "problems/s")
+        for path, measured in by_path.items():
+            yield Row.of(case, path, "problems", measured, "problems/s")
         for path in by_path.keys() - {DIRECT}:
             ratios = [
-                ours / theirs
-                for ours, theirs in zip(by_path[DIRECT], by_path[path], strict=True)
+                ours / theirs for ours, theirs in zip(by_path[DIRECT], by_path[path], strict=True)
             ]
             yield Row.of(case, f"{DIRECT} ÷ {path}", "ratio", ratios, "ratio")
 
@@ -88,7 +91,7 @@ def rates_of(size: int, kind: str, seconds: float, backwards: bool) -> dict[str,
         each.model() if kind == DENSE else each.sparse_model()
         for each in instances(size)[:PROBLEMS]
     ]
-    order = list(reversed(PATHS)) if backwards else list(PATHS)
+    order = list(PATHS)[::-1] if backwards else list(PATHS)
     rates = {path: _rate(PATHS[path], models, seconds) for path in order}
     return {path: rates[path] for path in PATHS}
 
@@ -116,9 +119,7 @@ def _solve(path: Path, model: dimod.BinaryQuadraticModel, seed: int) -> None:
 
 def _problem(model: dimod.BinaryQuadraticModel, form: Ising, seed: int) -> Problem:
     """The problem as a worker process gets it."""
-    return Problem(
-        model=form, variables=variables(model), layers=LAYERS, shots=SHOTS, seed=seed
-    )
+    return Problem(model=form, variables=variables(model), layers=LAYERS, shots=SHOTS, seed=seed)
 
 
 def by_direct(model: dimod.BinaryQuadraticModel, form: Ising, seed: int) -> Bits:
@@ -131,7 +132,8 @@ def by_run(model: dimod.BinaryQuadraticModel, form: Ising, seed: int) -> Bits:
     del seed  # the simulator keeps its own: making one for each problem would cost it
     angles = ising_scaled_angles(form, LAYERS)
     result = _qsim_simulator(form.size).run(qaoa_circuit(model, *angles), repetitions=SHOTS)
-    return result.measurements[MEASUREMENT_KEY].astype(np.uint8)
+    bits: Bits = result.measurements[MEASUREMENT_KEY].astype(np.uint8)
+    return bits
 
 
 def by_cirq(model: dimod.BinaryQuadraticModel, form: Ising, seed: int) -> Bits:
@@ -139,7 +141,8 @@ def by_cirq(model: dimod.BinaryQuadraticModel, form: Ising, seed: int) -> Bits:
     del seed
     angles = ising_scaled_angles(form, LAYERS)
     result = _cirq_simulator().run(qaoa_circuit(model, *angles), repetitions=SHOTS)
-    return result.measurements[MEASUREMENT_KEY].astype(np.uint8)
+    bits: Bits = result.measurements[MEASUREMENT_KEY].astype(np.uint8)
+    return bits
 
 
 def by_numpy(model: dimod.BinaryQuadraticModel, form: Ising, seed: int) -> Bits:

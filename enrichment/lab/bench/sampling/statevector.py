@@ -5,7 +5,6 @@ mixer is the same rotation of every qubit, so a block of qubits is one product o
 """
 
 from collections.abc import Iterator, Sequence
-from functools import reduce
 from typing import Final
 
 import numpy as np
@@ -44,7 +43,7 @@ def final_state(model: Ising, gammas: Sequence[float], betas: Sequence[float]) -
         np.cos(angles, out=phase.real)
         np.sin(angles, out=phase.imag)
         state *= phase
-        # Each product takes the highest qubits and leaves them lowest: after all, order is restored.
+        # Each product takes the highest qubits and leaves them lowest: in the end all are back.
         for width in _widths(model.size):
             state = (state.reshape(2**width, -1).T @ _mixer(beta, width)).reshape(-1)
     return state
@@ -60,5 +59,7 @@ def _widths(size: int) -> Iterator[int]:
 def _mixer(beta: float, width: int) -> Amplitudes:
     """Return exp(-i beta X) on each of `width` qubits, shape (2^width, 2^width); symmetric."""
     one = np.array([[np.cos(beta), -1j * np.sin(beta)], [-1j * np.sin(beta), np.cos(beta)]])
-    whole: NDArray[np.complex128] = reduce(np.kron, [one] * width)
+    whole = np.ones((1, 1))
+    for _ in range(width):
+        whole = np.kron(whole, one)
     return whole.astype(np.complex64)

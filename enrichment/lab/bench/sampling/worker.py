@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Final, cast
 
@@ -25,7 +25,7 @@ from enrichment.provider.contract import VARIABLES_MAX, Failure, Provider, Sampl
 from enrichment.provider.jobs import Done
 from enrichment.provider.local import Local, Work, solve, warm_up, work_of
 from enrichment.provider.pool import Pool
-from enrichment.records import Cause, JobState, MicroBatch
+from enrichment.records import Cause, MicroBatch
 from enrichment.records.micro_batch import micro_batch_id
 from enrichment.sample import stage
 from enrichment.sample.ledger import Arrival, Ledger, LedgerState
@@ -45,9 +45,11 @@ SYSTEM: Final = "worker"
 BY_RUN_SYSTEM: Final = f"worker with {BY_RUN}"
 
 NOTES: Final = (
-    f"worker: ring problems of {SIZE} accounts in micro-batches of {BATCH_PROBLEMS}, from the "
-    "micro-batch to encoded features, cases and job events, exact and random twins included; by "
-    "the CPU time of both processes together; no Kafka",
+    (
+        f"worker: ring problems of {SIZE} accounts in micro-batches of {BATCH_PROBLEMS}, from "
+        "micro-batch to encoded features, cases and job events, exact and random twins included; "
+        "by the CPU time of both processes together; no Kafka"
+    ),
 )
 
 
@@ -187,9 +189,7 @@ class MemoryLedger:
             self._offset += 1
         return arrivals
 
-    def commit(
-        self, partition: int, messages: list[Message], next_offset: int | None
-    ) -> Outcome:
+    def commit(self, partition: int, messages: list[Message], next_offset: int | None) -> Outcome:
         """Count the features."""
         del partition, next_offset
         self.features += sum(message.topic == FEATURES for message in messages)
