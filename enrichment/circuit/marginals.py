@@ -75,7 +75,7 @@ def ring_membership(bits: Bits, energies: Floats, *, share: float = BEST_SHARE) 
     shapes do not fit, bits are not 0 or 1, or an energy is not finite.
     """
     _check(bits, energies)
-    best = _best(bits, energies, share)
+    best = _best(bits, energies, share, quantile=0.0)
     return best.at(best.wanted).mean
 
 
@@ -197,14 +197,14 @@ class _Best:
         )
 
 
-def _best(bits: Bits, energies: Floats, share: float) -> _Best:
-    """Sort out the best shots; no more of them than the interval needs."""
+def _best(bits: Bits, energies: Floats, share: float, *, quantile: float = Z_95) -> _Best:
+    """Sort out the best shots; no more of them than the interval needs, if there is to be one."""
     if not 0.0 < share <= 1.0:
         msg = f"share must lie in (0, 1]: {share}"
         raise ValueError(msg)
     shots = len(energies)
     wanted = share * shots
-    spread = Z_95 * float(np.sqrt(share * (1.0 - share) * shots))
+    spread = quantile * float(np.sqrt(share * (1.0 - share) * shots))
     most = min(float(shots), wanted + spread)
     tolerance = _tolerance(energies)
     position = _position(most)

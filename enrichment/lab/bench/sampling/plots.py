@@ -43,11 +43,12 @@ def _speed(axes: Any, rows: Sequence[Row]) -> None:
     for path, colour in zip(speed.PATHS, COLOURS, strict=False):
         _over_sizes(axes, [row for row in of_kind if row.system == path], colour, path)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda y, _: f"{y:,.0f}")
     axes.legend(**LEGEND)
 
 
 def _ratio(axes: Any, rows: Sequence[Row]) -> None:
-    axes.set_title("Mean energy: share of the way to the minimum")
+    axes.set_title("Mean energy, of the way to the minimum")
     of_ratio = [row for row in rows if row.metric == "ratio"]
     systems = dict.fromkeys(row.system for row in of_ratio)
     for number, system in enumerate(systems):
@@ -99,7 +100,7 @@ def _coverage(axes: Any, rows: Sequence[Row]) -> None:
 def draw_noise(report: Report, figure: Any) -> None:
     """Ideal and virtual: mean energy, and how far memberships move."""
     left, right = figure.subplots(1, 2)
-    cases = list(dict.fromkeys(row.case for row in report.rows))
+    cases = list(dict.fromkeys(row.case for row in report.rows if row.metric == "membership_gap"))
     left.set_title("Mean energy: share of the way to the minimum", fontsize=9.5)
     right.set_title("Mean |Δ membership| from the ideal circuit", fontsize=9.5)
     sides = (
@@ -124,7 +125,9 @@ def draw_noise(report: Report, figure: Any) -> None:
 def _over_sizes(
     axes: Any, rows: Sequence[Row], colour: str, label: str, *, dashed: bool = False
 ) -> None:
-    """One system's values over n, with their spread."""
+    """One system's values over n, with their spread; nothing where it was not measured."""
+    if not rows:
+        return
     sizes = [int(row.case.split("n=")[1].split(",")[0]) for row in rows]
     spread = [[row.value - row.low for row in rows], [row.high - row.value for row in rows]]
     axes.errorbar(
