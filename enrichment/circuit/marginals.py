@@ -23,6 +23,8 @@ NEAR_SHARE: Final = 0.05
 Z_95: Final = 1.959963984540054
 """The two-sided 95 % quantile of the normal distribution."""
 
+Z2_95: Final = Z_95 * Z_95
+
 TIE: Final = 1e-9
 """Energies closer than this, relative to the largest, are one energy: sums differ in last bits."""
 
@@ -185,8 +187,8 @@ class _Best:
     def at(self, wanted: float) -> _Edge:
         """The best `wanted` shots, at most `most`: those that tie at the edge share the rest."""
         edge = self.energies[_position(wanted)]
-        first = int(np.searchsorted(self.energies, edge - self.tolerance, "left"))
-        behind = int(np.searchsorted(self.energies, edge + self.tolerance, "right"))
+        first = int(self.energies.searchsorted(edge - self.tolerance, "left"))
+        behind = int(self.energies.searchsorted(edge + self.tolerance, "right"))
         tied = behind - first
         tied_mean = (self.sums[behind] - self.sums[first]) / tied
         return _Edge(
@@ -233,23 +235,22 @@ def _interval(best: _Best, edge: _Edge) -> tuple[Floats, Floats]:
     mean = edge.mean
     spread = mean * (1.0 - mean)
     # The mean over tied shots is known from all of them, not only from the fraction let in.
-    tied = edge.tied_mean * (1.0 - edge.tied_mean)
-    saved = edge.inside * (1.0 - edge.inside) * edge.tied * tied / best.wanted**2
-    mixed = spread > ROUNDING
-    variance = np.where(mixed, spread / best.wanted - saved, 1.0)
-    effective = np.where(mixed, spread / variance, best.wanted)
-    z2 = Z_95 * Z_95
-    centre = (mean + z2 / (2.0 * effective)) / (1.0 + z2 / effective)
-    half = Z_95 * np.sqrt(spread / effective + z2 / (4.0 * effective**2)) / (1.0 + z2 / effective)
+    tied = edge.tied_mean * (1.0 - edge.tied_mean) * edge.tied
+    saved = tied * edge.inside * (1.0 - edge.inside) / best.wanted**2
+    # One over the effective number of shots.
+    each = 1.0 / best.wanted - saved / np.maximum(spread, ROUNDING)
+    scale = 1.0 + Z2_95 * each
+    centre = (mean + (Z2_95 / 2.0) * each) / scale
+    half = Z_95 * np.sqrt(each * (spread + (Z2_95 / 4.0) * each)) / scale
     fewer, more = best.at(best.fewest).mean, best.at(best.most).mean
-    fall = mean - np.minimum(mean, np.minimum(fewer, more))
-    rise = np.maximum(mean, np.maximum(fewer, more)) - mean
-    low = mean - np.hypot(mean - (centre - half), fall)
-    high = mean + np.hypot((centre + half) - mean, rise)
+    fall = np.maximum(0.0, mean - np.minimum(fewer, more))
+    rise = np.maximum(0.0, np.maximum(fewer, more) - mean)
+    low = np.maximum(0.0, mean - np.hypot(mean - centre + half, fall))
+    high = np.minimum(1.0, mean + np.hypot(centre + half - mean, rise))
     # Where all agree Wilson's outer limit is the mean itself, and rounding must not pass it.
-    low = np.where(mean < ROUNDING, 0.0, low)
-    high = np.where(mean > 1.0 - ROUNDING, 1.0, high)
-    return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+    low[mean < ROUNDING] = 0.0
+    high[mean > 1.0 - ROUNDING] = 1.0
+    return low, high
 
 
 def _tolerance(energies: Floats) -> float:
