@@ -139,6 +139,7 @@ def all_energies(model: Ising) -> Floats:
 @cache
 def _strings(size: int) -> Floats:
     """Return all strings of so many spins, shape (2^size, size); bit k of the row is column k."""
-    spins: Floats = 2.0 * strings_of(np.arange(2**size, dtype=np.uint64), size) - 1.0
+    bits = strings_of(np.arange(2**size, dtype=np.uint64), size)
+    spins: Floats = 2.0 * bits.astype(np.float64) - 1.0
     spins.flags.writeable = False
     return spins

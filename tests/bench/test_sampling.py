@@ -14,6 +14,7 @@ from enrichment.circuit.marginals import ring_membership
 from enrichment.lab.bench.catalogue import BenchError, BenchOptions
 from enrichment.lab.bench.planted import planted_ring
 from enrichment.lab.bench.report import Report, Row
+from enrichment.lab.bench.rings import START_MS
 from enrichment.lab.bench.sampling import coverage, instances, run, speed, statevector, tables
 from enrichment.lab.bench.sampling.quality import SHOTS, figures_of, samplers
 from enrichment.lab.bench.sampling.worker import measure, now_ms
@@ -65,7 +66,7 @@ def test_a_cut_keeps_the_ring_and_who_is_tied_most() -> None:
 def test_instances_come_of_streams() -> None:
     """A small stream gives problems with three members and three others at least."""
     settings = SimulationSettings(
-        seed=1, seconds=40, rate_per_s=200, start_ms=instances.START_MS, accounts=1_000, rings=8
+        seed=1, seconds=40, rate_per_s=200, start_ms=START_MS, accounts=1_000, rings=8
     )
     found = list(instances.made(settings, (6,)))
     assert found
