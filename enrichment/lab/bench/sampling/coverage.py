@@ -67,7 +67,10 @@ def rows(options: BenchOptions) -> Iterator[Row]:
 def _rows_of(case: str, done: list[Experiments]) -> Iterator[Row]:
     """The rows of one number of shots."""
     places = {INSIDE: INNER}
-    places |= {f"[{low:g}, {high:g}]": (low, high) for low, high in pairwise(BINS)}
+    places |= {
+        f"[{low:g}, {high:g}{')' if high < 1.0 else ']'}": (low, high)
+        for low, high in pairwise(BINS)
+    }
     for name, (low, high) in places.items():
         coverage, width, count = [], [], []
         for one in done:

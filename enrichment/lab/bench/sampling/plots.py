@@ -38,7 +38,7 @@ def draw_sampling(report: Report, figure: Any) -> None:
 
 
 def _speed(axes: Any, rows: Sequence[Row]) -> None:
-    axes.set_title("Problems per second of a core, dense")
+    axes.set_title("Problems per second of a core, dense", fontsize=9.5)
     of_kind = [row for row in rows if row.case.endswith(speed.DENSE) and row.metric == "problems"]
     for path, colour in zip(speed.PATHS, COLOURS, strict=False):
         _over_sizes(axes, [row for row in of_kind if row.system == path], colour, path)
@@ -48,7 +48,7 @@ def _speed(axes: Any, rows: Sequence[Row]) -> None:
 
 
 def _ratio(axes: Any, rows: Sequence[Row]) -> None:
-    axes.set_title("Mean energy, of the way to the minimum")
+    axes.set_title("Mean energy: share of the way to the minimum", fontsize=9.5)
     of_ratio = [row for row in rows if row.metric == "ratio"]
     systems = dict.fromkeys(row.system for row in of_ratio)
     for number, system in enumerate(systems):
@@ -60,7 +60,7 @@ def _ratio(axes: Any, rows: Sequence[Row]) -> None:
 
 
 def _auc(axes: Any, rows: Sequence[Row]) -> None:
-    axes.set_title("AUC of ring membership, n = 12, ± standard error", fontsize=9)
+    axes.set_title("AUC of ring membership, n = 12, ± standard error", fontsize=9.5)
     case = "quality, n=12"
     own = [row for row in rows if (row.case, row.metric) == (case, "auc")][::-1]
     errors = {
@@ -77,7 +77,7 @@ def _auc(axes: Any, rows: Sequence[Row]) -> None:
 
 
 def _coverage(axes: Any, rows: Sequence[Row]) -> None:
-    axes.set_title("How often shot_interval holds the truth")
+    axes.set_title("How often shot_interval holds the truth", fontsize=9.5)
     cases = dict.fromkeys(row.case for row in rows)
     for (number, case), colour in zip(enumerate(cases), COLOURS, strict=False):
         own = [
