@@ -374,6 +374,7 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
             partitions=counts,
             framing=framing_of(settings, pipeline, *counts),
         )
+        gc.freeze()  # what was loaded lives as long as the process
         stage.run(ledger, worker, to, stop.is_set)
     finally:
         pool.close()

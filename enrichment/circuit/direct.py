@@ -1,7 +1,8 @@
 """The fast way to sample a QAOA circuit on qsim: straight to its C++ circuit, no Cirq in between.
 
-It runs the very gates of `enrichment.circuit.ansatz` (proved equal by test) at several times the
-speed, since of the ordinary way's time most is Python: building, translating, unpacking bits.
+It runs the circuit of `enrichment.circuit.ansatz` (proved equal by test) at several times the
+speed, since of the ordinary way's time most is Python: building, translating, unpacking bits. The
+phase is diagonal, so its gates may be taken together: `enrichment.circuit.phase`.
 
 To know: qsim's sampler holds the GIL throughout, so this belongs in a worker process; samples come
 back sorted by string, so they are shuffled here; two threads collapse under contention, so there
@@ -22,7 +23,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from enrichment.problem.ising import Bits, Ising
+from enrichment.circuit.phase import blocks
+from enrichment.problem.ising import Bits, Ising, strings_of
 
 FUSE_SMALL: Final = 2
 FUSE_LARGE: Final = 3
@@ -55,8 +57,7 @@ def sample(
     strings = np.array(qsim().qsim_sample_final(options, shots), dtype=np.uint64)
     random.shuffle(strings)
     # Variable 0 is the highest bit: qsim numbers qubits the other way round than Cirq.
-    places = np.arange(model.size - 1, -1, -1, dtype=np.uint64)
-    return ((strings[:, None] >> places) & np.uint64(1)).astype(np.uint8)
+    return np.ascontiguousarray(strings_of(strings, model.size)[:, ::-1])
 
 
 def final_state(
@@ -87,7 +88,7 @@ def _options(model: Ising, gammas: Sequence[float], betas: Sequence[float]) -> d
 
 
 def _circuit(model: Ising, gammas: Sequence[float], betas: Sequence[float]) -> Any:
-    """Return the circuit as qsim's own, gate by gate as in `enrichment.circuit.ansatz`."""
+    """Return the circuit as qsim's own: that of the ansatz, its phase in blocks."""
     engine = qsim()
     circuit = engine.Circuit()
     circuit.num_qubits = model.size
@@ -95,13 +96,14 @@ def _circuit(model: Ising, gammas: Sequence[float], betas: Sequence[float]) -> A
     time = 0
     for qubit in qubits:
         engine.add_gate(engine.kH, time, [qubit], {}, circuit)
-    pairs = [[qubits[i], qubits[j]] for i, j in zip(model.rows, model.cols, strict=True)]
-    fields = [(qubit, h) for qubit, h in zip(qubits, model.h.tolist(), strict=True) if h != 0.0]
+    phase = blocks(model)
+    places = (model.size - 1 - phase.places).tolist()
+    fields = [(qubits[k], h) for k in phase.alone if (h := float(model.h[k])) != 0.0]
     for gamma, beta in zip(gammas, betas, strict=True):
-        # exp(i gamma J ZZ) as a diagonal: a third faster to add than a ZZPowGate by parameters.
-        for pair, phase in zip(pairs, (gamma * model.couplings).tolist(), strict=True):
+        # A diagonal is a third faster to add than a gate by parameters.
+        for place, terms in zip(places, (gamma * phase.energies).tolist(), strict=True):
             time += 1
-            engine.add_diagonal_gate(time, pair, [phase, -phase, -phase, phase], circuit)
+            engine.add_diagonal_gate(time, place, terms, circuit)
         time += 1
         for qubit, h in fields:
             turn = {"exponent": 2.0 * gamma * h / pi, "global_shift": -0.5}

@@ -41,17 +41,35 @@ def bench(  # noqa: PLR0913, PLR0917  # one for each option
     ] = 10,
     cases: Annotated[
         list[str] | None,
-        typer.Option("--case", help="isolation, window: one of its cases, may be repeated."),
+        typer.Option(
+            "--case", help="isolation, window, sampling: one of its cases, may be repeated."
+        ),
     ] = None,
     plots: Annotated[
         Path | None, typer.Option(help="Also draw each table as an SVG in this folder.")
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="sampling, noise: also put the tables into this Markdown page, at its marks.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    stored: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measure nothing: show, draw and put into the page what --json wrote there.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
 ) -> None:
     """Measure, with the peers in the same run: on the same events, servers and machine.
 
-    Each benchmark but `rings` and `devices`, which need none, starts servers of its own on free
-    ports, runs its systems one after the other in alternating order (ABBA), and prints the median
-    of all runs with the lowest and the highest.
+    Each benchmark but `rings`, `devices`, `sampling` and `noise`, which need none, starts servers
+    of its own on free ports, runs its systems one after the other in alternating order (ABBA), and
+    prints the median of all runs with the lowest and the highest.
     Compare the ratios: absolute figures belong to the machine, and need a quiet one.
 
     The JSON is {"name", "machine", "rows", "notes", "series"}; a row has "case", "system",
@@ -64,9 +82,12 @@ def bench(  # noqa: PLR0913, PLR0917  # one for each option
 
       enrichment bench isolation --case redis-hung --case redis-dead --pairs 4
 
+      enrichment bench sampling --stored docs/reports/sampling.json --page docs/sampling.md
+
       enrichment bench all --json bench-results/
     """
     from enrichment.lab.bench.catalogue import BENCHMARKS, BenchError, BenchOptions
+    from enrichment.lab.bench.report import Report
     from enrichment.lab.server_process import ServerError
     from enrichment.stream.manifests import ManifestError, nearest
     from enrichment.stream.topic_admin import BrokerError
@@ -92,18 +113,29 @@ def bench(  # noqa: PLR0913, PLR0917  # one for each option
     )
     for each in BENCHMARKS if name == ALL else (name,):
         try:
-            report = BENCHMARKS[each].run(options)
+            report = BENCHMARKS[each].run(options) if stored is None else Report.read(stored)
         except (BenchError, ServerError, ManifestError, BrokerError) as error:
             fail(f"{each}: {error}")
+        if report.name != each:
+            fail(f"{stored} is a report of '{report.name}', not of '{each}'", 2)
         _print(report)
         if json_path is not None:
             path = json_path / f"{each}.json" if name == ALL else json_path
             report.write(path)
             typer.echo(f"The same as JSON: {path}")
-        if plots is not None:
-            from enrichment.lab.bench.plots import draw
+        _show(report, plots, page)
 
-            typer.echo(f"The plot: {draw(report, plots)}")
+
+def _show(report: "Report", plots: Path | None, page: Path | None) -> None:
+    """Draw the report, and put its tables into the page, where those are asked for."""
+    if plots is not None:
+        from enrichment.lab.bench.plots import draw
+
+        typer.echo(f"The plot: {draw(report, plots)}")
+    if page is not None:
+        from enrichment.lab.bench.sampling.tables import put
+
+        typer.echo(f"Tables in {page}: {', '.join(put(report, page)) or 'none'}")
 
 
 def _print(report: "Report") -> None:

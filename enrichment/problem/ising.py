@@ -6,6 +6,7 @@ comes back with its variables in another order (dimod 0.12.23), and order is wha
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cache
 
 import dimod
 import numpy as np
@@ -64,6 +65,11 @@ def ising(model: dimod.BinaryQuadraticModel) -> Ising:
     return Ising(h=h, rows=rows[order], cols=cols[order], couplings=biases[order], offset=constant)
 
 
+def spin_model(form: Ising) -> dimod.BinaryQuadraticModel:
+    """Return the SPIN model of an Ising form, its variables the positions in their order."""
+    return dimod.BinaryQuadraticModel(form.h, _upper(form), form.offset, dimod.SPIN)
+
+
 def coupling_matrix(model: Ising) -> Floats:
     """Return J as a symmetric matrix of shape (n, n), its diagonal zero."""
     upper = _upper(model)
@@ -94,27 +100,46 @@ def energies(model: Ising, bits: Bits) -> Floats:
         msg = f"bits must have shape (shots, {model.size}): {bits.shape}"
         raise ValueError(msg)
     spins = 2.0 * bits - 1.0
-    matrix = _upper(model)
-    pairs = np.einsum("si,si->s", spins @ matrix, spins)
-    result: Floats = model.offset + spins @ model.h + pairs
+    fields = spins @ _upper(model) + model.h
+    result: Floats = np.einsum("si,si->s", fields, spins) + model.offset
     return result
+
+
+def strings_of(indices: NDArray[np.unsignedinteger], size: int) -> Bits:
+    """Return the strings of indices below 2^size, shape (len(indices), size): column k is bit k."""
+    octets = indices.astype("<u8").view(np.uint8).reshape(-1, 8)
+    return np.unpackbits(octets, axis=1, count=size, bitorder="little")
 
 
 def all_energies(model: Ising) -> Floats:
     """Return the energy of all 2^n strings; bit k of the index (from the right) is variable k.
 
-    Built by doubling, 2^n additions a variable: no matrix of all strings is ever held.
-    Raises ValueError above 24 variables (128 MiB).
+    Each half of the variables has few strings; what couples the halves is one product of matrices,
+    which is all that is done 2^n times. Raises ValueError above 24 variables (128 MiB).
     """
     if model.size > 24:
         msg = f"all energies of {model.size} variables would not fit: at most 24"
         raise ValueError(msg)
-    matrix = _upper(model)
-    total = np.full(1, model.offset)
-    for k in range(model.size):
-        field = np.full(1, model.h[k])
-        for j in range(k):
-            coupling = matrix[j, k]
-            field = np.concatenate((field - coupling, field + coupling))
-        total = np.concatenate((total - field, total + field))
-    return total
+    upper = _upper(model)
+    middle = model.size // 2
+    low, high = _strings(middle), _strings(model.size - middle)
+    inner, outer = slice(0, middle), slice(middle, model.size)
+
+    def own(spins: Floats, part: slice) -> Floats:
+        fields = spins @ upper[part, part] + model.h[part]
+        energy: Floats = np.einsum("si,si->s", fields, spins)
+        return energy
+
+    total: Floats = high @ (low @ upper[inner, outer]).T
+    total += own(high, outer)[:, None]
+    total += own(low, inner) + model.offset
+    return total.reshape(-1)
+
+
+@cache
+def _strings(size: int) -> Floats:
+    """Return all strings of so many spins, shape (2^size, size); bit k of the row is column k."""
+    bits = strings_of(np.arange(2**size, dtype=np.uint64), size)
+    spins: Floats = 2.0 * bits.astype(np.float64) - 1.0
+    spins.flags.writeable = False
+    return spins

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Final
 
-import dimod
 import numpy as np
 from dwave.samplers import SimulatedAnnealingSampler
 
+from enrichment.problem.ising import spin_model
 from enrichment.provider.answer import Drawn, Problem, generator
 from enrichment.provider.contract import STRING_MAX
 from enrichment.provider.local import Local
@@ -23,15 +23,8 @@ def draw(problem: Problem) -> Drawn:
     """Return one independent read per shot, cooled over the sampler's own range."""
     model = problem.model
     size = model.size
-    couplings = {
-        (int(i), int(j)): float(coupling)
-        for i, j, coupling in zip(model.rows, model.cols, model.couplings, strict=True)
-    }
-    spins = dimod.BinaryQuadraticModel(
-        dict(enumerate(model.h.tolist())), couplings, model.offset, dimod.SPIN
-    )
     answer = SimulatedAnnealingSampler().sample(
-        spins,
+        spin_model(model),
         num_reads=problem.shots,
         num_sweeps=SWEEPS,
         seed=int(generator(problem, "annealing").integers(SEED_MAX)),

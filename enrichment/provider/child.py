@@ -6,6 +6,7 @@ executor's children share one pipe, whose writing end its parent keeps open: kil
 leaves `concurrent.futures.ProcessPoolExecutor` reading for ever, every task of it with no end.
 """
 
+import gc
 import multiprocessing
 import os
 import select
@@ -145,6 +146,7 @@ def _serve(pipe: Connection, stop: Connection, warm_up: Callable[[], None] | Non
     _begin(stop)
     if warm_up is not None:
         warm_up()
+    gc.freeze()  # what was loaded lives as long as the process: no need to walk it again and again
     pipe.send(None)
     while True:
         try:

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from enrichment.problem.ising import Bits, Floats, Ising, all_energies, local_norm
+from enrichment.problem.ising import Floats, Ising, all_energies, local_norm, strings_of
 from enrichment.provider.answer import Drawn, Problem, generator
 from enrichment.provider.contract import VARIABLES_MAX
 from enrichment.provider.local import Local
@@ -31,7 +31,7 @@ def draw(problem: Problem) -> Drawn:
     positions = generator(problem, "exact").random(problem.shots) * cumulative[-1]
     indices = np.searchsorted(cumulative, positions, side="right")
     return Drawn(
-        bits=_bits(np.minimum(indices, len(energy) - 1), model.size),
+        bits=strings_of(np.minimum(indices, len(energy) - 1), model.size),
         marginals=_marginals(weights / cumulative[-1], model.size),
         temperature=temperature,
         optimum_energy=lowest,
@@ -46,11 +46,6 @@ def gibbs_temperature(model: Ising) -> float:
 def open_provider(pool: Pool, now_ms: Callable[[], int]) -> Local:
     """Return the provider, its sums done in `pool`."""
     return Local("exact", pool, now_ms, variables_max=VARIABLES_MAX)
-
-
-def _bits(indices: np.ndarray, size: int) -> Bits:
-    """Return the strings of indices: variable k is bit k from the right."""
-    return ((indices[:, None] >> np.arange(size)) & 1).astype(np.uint8)
 
 
 def _marginals(probabilities: Floats, size: int) -> Floats:

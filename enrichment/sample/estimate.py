@@ -190,9 +190,10 @@ def _node_estimates(answer: SampleSet) -> list[dict[str, float]]:
     }
     if answer.marginals is not None:
         columns["gibbs_marginal"] = _share(answer.marginals)
+    names = (*columns, *common)
+    same = tuple(common.values())
     return [
-        {**{name: column[node] for name, column in columns.items()}, **common}
-        for node in range(len(answer.variables))
+        dict(zip(names, (*row, *same), strict=True)) for row in zip(*columns.values(), strict=True)
     ]
 
 

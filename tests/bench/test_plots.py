@@ -14,6 +14,7 @@ from enrichment.lab.bench.systems import SYSTEMS
 def report(name: str) -> Report:
     """A report with the rows that its plot reads."""
     rows = [*together(), *on_devices()]  # each plot takes the rows of its own metrics
+    rows += {"sampling": sampled, "noise": noisy}.get(name, lambda: iter(()))()
     if name == "hot-path":
         for system in SYSTEMS:
             rates = [system.per_s, system.per_s * 1.1, system.per_s * 0.9]
@@ -56,6 +57,28 @@ def on_devices() -> Iterator[Row]:
         values = [share * drift for drift in (0.9, 1.0, 1.1)]
         for size in (6, 8):
             yield Row.of(f"device n={size} p=2", system, "ratio", values, "ratio")
+
+
+def sampled() -> Iterator[Row]:
+    """The rows of `sampling` that are drawn."""
+    for size in (8, 12):
+        for path, rate in (("direct qsim", 2_000.0), ("numpy", 1_500.0)):
+            rates = [rate / size, rate * 1.1 / size]
+            yield Row.of(f"speed, n={size}, dense", path, "problems", rates, "problems/s")
+        for system, value in (("QAOA p=2", 0.7), ("random", 0.5)):
+            for metric in ("ratio", "auc", "auc_error"):
+                yield Row.of(f"quality, n={size}", system, metric, [value, value + 0.1], metric)
+    for place, value in (("(.05, .95)", 0.95), ("[0, 0.5]", 0.96), ("[0.5, 1]", 0.94)):
+        yield Row.of("coverage, 100 shots", place, "coverage", [value, value + 0.01], "share")
+
+
+def noisy() -> Iterator[Row]:
+    """The rows of `noise` that are drawn."""
+    for case in ("n=6 p=1", "n=8 p=1"):
+        for system in ("ideal", "virtual"):
+            yield Row.of(case, system, "ratio", [0.5, 0.6], "ratio")
+        for system in ("ideal, other seed", "virtual"):
+            yield Row.of(case, system, "membership_gap", [0.02, 0.03], "membership")
 
 
 def test_every_benchmark_has_a_plot() -> None:

@@ -5,7 +5,9 @@ import networkx as nx
 import numpy as np
 
 
-def random_model(size: int, vartype: str, seed: int) -> dimod.BinaryQuadraticModel:
+def random_model(
+    size: int, vartype: str, seed: int, density: float = 0.8
+) -> dimod.BinaryQuadraticModel:
     """Return a model with fields, some couplings absent, an offset, and unsorted labels."""
     random = np.random.default_rng(seed)
     labels = [f"v{(7 * k) % 23}" for k in range(size)]
@@ -14,7 +16,7 @@ def random_model(size: int, vartype: str, seed: int) -> dimod.BinaryQuadraticMod
         model.add_linear(label, 0.0 if k == 1 else float(random.normal()))
     for j in range(size):
         for i in range(j):
-            if random.random() < 0.8:
+            if random.random() < density:
                 model.add_quadratic(labels[j], labels[i], float(random.normal()))
     model.offset = float(random.normal())
     return model

@@ -16,11 +16,11 @@ from tests.circuit.reference import distance, state
 
 
 @pytest.mark.parametrize("vartype", ["SPIN", "BINARY"])
-@pytest.mark.parametrize("size", [1, 2, 3, 6, 9])
-@pytest.mark.parametrize("layers", [1, 2])
-def test_final_state_is_the_circuits(vartype: str, size: int, layers: int) -> None:
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 9, 12])
+@pytest.mark.parametrize(("layers", "density"), [(1, 0.8), (2, 0.8), (2, 0.2)])
+def test_final_state_is_the_circuits(vartype: str, size: int, layers: int, density: float) -> None:
     """Direct state, Cirq's own state and the independent statevector agree to 1e-6."""
-    model = random_model(size, vartype, seed=size)
+    model = random_model(size, vartype, seed=size, density=density)
     gammas, betas = scaled_angles(model, layers)
     direct = final_state(ising(model), gammas, betas).astype(np.complex128)
     circuit = qaoa_circuit(model, gammas, betas, measure=False)
@@ -31,9 +31,10 @@ def test_final_state_is_the_circuits(vartype: str, size: int, layers: int) -> No
     assert distance(direct, state(model, gammas, betas)) < 1e-6
 
 
-def test_large_models_fuse_to_the_same_state() -> None:
+@pytest.mark.parametrize("density", [0.2, 0.8])
+def test_large_models_fuse_to_the_same_state(density: float) -> None:
     """From 16 variables, where gates are fused in threes, the state is still the circuit's."""
-    model = random_model(16, "BINARY", seed=16)
+    model = random_model(16, "BINARY", seed=16, density=density)
     gammas, betas = scaled_angles(model, 1)
     direct = final_state(ising(model), gammas, betas).astype(np.complex128)
     circuit = qaoa_circuit(model, gammas, betas, measure=False)

@@ -25,7 +25,7 @@ def random_model(size: int, vartype: str, seed: int) -> dimod.BinaryQuadraticMod
 
 
 @pytest.mark.parametrize("vartype", ["SPIN", "BINARY"])
-@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("size", [1, 2, 5, 8])
 def test_energies_are_the_models_own(vartype: str, size: int) -> None:
     """Both ways to compute energies agree with dimod on every string, bit k being variable k."""
     model = random_model(size, vartype, seed=size)

@@ -22,8 +22,8 @@ class BenchOptions:
     runs: int
     # Small enough for a test of the benchmark itself; its figures say little.
     quick: bool
-    # Of `isolation`: pairs of windows with and without each case. Of it and `window`: which cases;
-    # none: all.
+    # Of `isolation`: pairs of windows with and without each case. Of it, `window` and `sampling`:
+    # which cases; none: all.
     pairs: int
     cases: tuple[str, ...]
     state_dir: Path
@@ -84,5 +84,15 @@ BENCHMARKS: Final = {
         "Gates, depth and noise of rings on virtual devices: a SWAP network and routing, a line by "
         "calibration and a random one, readout corrected or not; without servers.",
         "enrichment.lab.bench.devices",
+    ),
+    "sampling": Benchmark(
+        "Problems per second of the sampler and its peers, what samples of each are worth, how "
+        "often the shot interval holds, and memory over ten thousand jobs; without servers.",
+        "enrichment.lab.bench.sampling.run",
+    ),
+    "noise": Benchmark(
+        "The same circuits without noise and on a virtual device: what is left of samples and "
+        "memberships at 6, 8 and 10 variables; without servers.",
+        "enrichment.lab.bench.sampling.noise",
     ),
 }

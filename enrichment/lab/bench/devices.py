@@ -18,10 +18,9 @@ from enrichment.circuit.direct import sample
 from enrichment.circuit.lines import random_lines
 from enrichment.circuit.native import CZ
 from enrichment.lab.bench.catalogue import BenchOptions
+from enrichment.lab.bench.planted import planted_ring
 from enrichment.lab.bench.report import Report, Row, machine
-from enrichment.problem import KINDS
 from enrichment.problem.ising import all_energies, energies, ising
-from enrichment.problem.ring import WEIGHT_MAX
 from enrichment.provider.virtual import device
 from enrichment.provider.virtual_device import VirtualDevice
 
@@ -80,19 +79,6 @@ def run(options: BenchOptions) -> Report:
             for (system, metric, unit), values in found.items()
         ]
     return Report(name=NAME, machine=machine(), rows=tuple(rows), notes=NOTES)
-
-
-def planted_ring(size: int, seed: int) -> dimod.BinaryQuadraticModel:
-    """Return the model of a subgraph in which half of the accounts are densely linked."""
-    random = np.random.default_rng(seed)
-    members = set(random.permutation(size)[: max(2, size // 2)].tolist())
-    weights = tuple(
-        (i, j, int(random.integers(WEIGHT_MAX // 2, WEIGHT_MAX + 1)))
-        for j in range(size)
-        for i in range(j)
-        if random.random() < (0.9 if {i, j} <= members else 0.25)
-    )
-    return KINDS["ring"](tuple(f"a{k}" for k in range(size)), weights, ())
 
 
 def figures(case: Case, seed: int) -> Iterator[tuple[Name, float]]:

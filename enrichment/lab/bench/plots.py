@@ -212,6 +212,18 @@ def _devices(report: Report, figure: Any) -> None:
     axes.legend(**BELOW)
 
 
+def _sampling(report: Report, figure: Any) -> None:
+    from enrichment.lab.bench.sampling.plots import draw_sampling
+
+    draw_sampling(report, figure)
+
+
+def _noise(report: Report, figure: Any) -> None:
+    from enrichment.lab.bench.sampling.plots import draw_noise
+
+    draw_noise(report, figure)
+
+
 def _bars(axes: Any, rows: Sequence[Row], named: Callable[[Row], str], shown: str) -> None:
     """A bar for each row, its spread across, ours in a colour of its own."""
     rows = list(reversed(rows))
@@ -252,4 +264,6 @@ PLOTS: Final[dict[str, Callable[[Report, Any], None]]] = {
     "reencode": _reencode,
     "rings": _rings,
     "devices": _devices,
+    "sampling": _sampling,
+    "noise": _noise,
 }

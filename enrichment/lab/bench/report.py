@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from enrichment import __version__
 
 MACHINE_PACKAGES: Final = ("confluent-kafka", "msgspec", "redis")
@@ -69,6 +71,11 @@ class Report:
             "series": {name: list(points) for name, points in self.series.items()},
         }
         return json.dumps(content, indent=2) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> "Report":
+        """The report that `write` left there. Raises msgspec.MsgspecError where there is none."""
+        return msgspec.json.decode(path.read_bytes(), type=cls)
 
     def write(self, path: Path) -> None:
         """The report as a file, its folder made where there is none."""

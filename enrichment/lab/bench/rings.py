@@ -31,6 +31,7 @@ from enrichment.pipelines import Pipeline, load
 from enrichment.records import Digest, FeatureUpdate, MicroBatch
 from enrichment.window.candidates import MEMBERS_MIN
 from enrichment.window.partition import Partition
+from enrichment.window.shard import Close
 
 NAME: Final = "rings"
 STRENGTHS: Final = (0.25, 0.5, 0.75)
@@ -236,27 +237,28 @@ def windowed(
 def follow(stream: Iterable[Tick], pipeline: Pipeline, rings: Rings) -> Followed:
     """Window a stream as the stage does, until it has closed all of it."""
     found = Followed(rings)
+    for each in closes(stream, pipeline):
+        found.note(each.micro_batch, each.features, pipeline.node_kind or "")
+    return found
+
+
+def closes(stream: Iterable[Tick], pipeline: Pipeline) -> Iterator[Close]:
+    """All that the window stage would publish of a stream, close by close."""
     partitions = [
         Partition(pipeline, number, start=0, sources=PARTITIONS) for number in range(PARTITIONS)
     ]
     decode = msgspec.json.Decoder(Digest).decode
     at_ms = 0
-
-    def close(partition: Partition, now_ms: int) -> None:
-        for each in partition.due(now_ms):
-            found.note(each.micro_batch, each.features, pipeline.node_kind or "")
-
     for tick in stream:
         at_ms = tick.at_ms
         for record in tick.records:
             partition = partitions[record.partition]
             digest = decode(record.value)
             partition.receive(digest, partition.next_offset, written_ms=at_ms, now_ms=at_ms)
-            close(partition, at_ms)
+            yield from partition.due(at_ms)
     for partition in partitions:
         partition.settle()
-        close(partition, at_ms + pipeline.window.idle_close_ms)
-    return found
+        yield from partition.due(at_ms + pipeline.window.idle_close_ms)
 
 
 def losses(runs: Mapping[str, Followed]) -> dict[str, dict[str, float]]:
