@@ -181,9 +181,7 @@ class _Pass:
 
     def _judge(self, at_ms: int) -> None:
         """Tell the windows what became known by now."""
-        while (
-            self._next_told < len(self._told) and self._told[self._next_told].decided_at <= at_ms
-        ):
+        while self._next_told < len(self._told) and self._told[self._next_told].decided_at <= at_ms:
             said = self._told[self._next_told]
             self._next_told += 1
             shard = self._regions[said.account_id]
@@ -265,9 +263,7 @@ class _Rows:
         self.fresh.setdefault(role, []).append(fresh)
         return len(rows) - 1
 
-    def columns(
-        self, seen: Ints
-    ) -> tuple[list[str], Matrix, dict[str, Matrix], dict[str, Bools]]:
+    def columns(self, seen: Ints) -> tuple[list[str], Matrix, dict[str, Matrix], dict[str, Bools]]:
         """Names and columns of graph features, columns of every path, and what was fresh."""
         roles = list(self.graph)
         names = [f"{role}.{name}" for role in roles for name in self.names(role)]

@@ -18,6 +18,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     shots: int = 0
     seed: int = 0
     calibration_id: str = ""
+    # The calibration that made `ring_probability` of the estimates, where one did.
+    probability_version: str = ""
 
 
 class FeatureUpdate(msgspec.Struct, frozen=True, kw_only=True, gc=False):

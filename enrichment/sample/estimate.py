@@ -7,7 +7,8 @@ variables, simulated annealing above), `random` uniform strings. Beside it the c
 `gibbs_marginal`, the exact P(x_i = 1) over *all* strings at the solver's temperature: another
 estimand, never to be compared with the membership as if it were the same.
 
-None of these is a probability that somebody is in a ring.
+None of these is a probability. Where the pipeline has a calibration, the path and sampler that it
+is of have `ring_probability` beside them (`enrichment.pipelines.probability` says of what).
 
 A shared device or beneficiary gets the mean of its two highest members' memberships: two accounts
 are what it takes to share, and a mean over all would let a crowd of innocent users hide the ring.
@@ -20,8 +21,10 @@ from hashlib import sha256
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from enrichment.circuit.marginals import differences
+from enrichment.pipelines.probability import RING_PROBABILITY, RingProbability, surplus_of
 from enrichment.problem.ising import Floats
 from enrichment.problem.ring import WEIGHT_MAX
 from enrichment.provider.contract import Result, SampleSet
@@ -60,6 +63,8 @@ class Provenance:
     computed_at_ms: int
     # Minor units per unit of the stream's amount.
     amount_scale: int
+    # What memberships have been worth, where that was ever found out.
+    probability: RingProbability | None = None
 
 
 def seed_of(job_id: str, problem_id: str = "") -> int:
@@ -140,9 +145,11 @@ def features(origin: Provenance, answers: Answers) -> Iterator[FeatureUpdate]:
         by_node = {path: _node_estimates(answer) for path, answer in sets.items()}
         values = _values(problem, sets, origin.amount_scale)
         source = _source(origin, problem, sets)
+        samplers = {path: answer.sampler for path, answer in sets.items()}
         for position, node in enumerate(problem.nodes):
             estimates = {path: nodes[position] for path, nodes in by_node.items()}
-            yield _update(origin, (problem.entity, node), problem, (values, estimates, source))
+            what = _calibrated(origin.probability, problem.entity, samplers, (estimates, source))
+            yield _update(origin, (problem.entity, node), problem, (values, *what))
         for shared in problem.shared:
             if owners[shared.entity, shared.id] != index or not shared.members:
                 continue
@@ -155,7 +162,8 @@ def features(origin: Provenance, answers: Answers) -> Iterator[FeatureUpdate]:
                 "size": float(len(shared.members)),
                 "amount": shared.amount_minor / origin.amount_scale,
             }
-            yield _update(origin, (shared.entity, shared.id), problem, (tied, estimates, source))
+            what = _calibrated(origin.probability, shared.entity, samplers, (estimates, source))
+            yield _update(origin, (shared.entity, shared.id), problem, (tied, *what))
 
 
 def shared_owners(problems: Sequence[Problem]) -> dict[tuple[str, str], int]:
@@ -225,6 +233,28 @@ def _shared_estimate(of_members: list[dict[str, float]]) -> dict[str, float]:
     """One path's figures for an attribute: the mean over its two highest members."""
     top = sorted(of_members, key=lambda estimate: -estimate["membership"])[:TOP]
     return {name: sum(estimate[name] for estimate in top) / len(top) for name in top[0]}
+
+
+Estimates = dict[str, dict[str, float]]
+
+
+def _calibrated(
+    probability: RingProbability | None,
+    kind: str,
+    samplers: Mapping[str, str],
+    what: tuple[Estimates, Source],
+) -> tuple[Estimates, Source]:
+    """The same with `ring_probability` beside the memberships that the calibration is of."""
+    if probability is None:
+        return what
+    estimates, source = what
+    found = dict(estimates)
+    for path, estimate in estimates.items():
+        steps, surplus = probability.of(path, samplers[path], kind), surplus_of(estimate)
+        if steps is not None and surplus is not None:
+            found[path] = {**estimate, RING_PROBABILITY: steps.at(surplus)}
+            source = replace(source, probability_version=probability.version)
+    return found, source
 
 
 def _values(problem: Problem, sets: Mapping[str, SampleSet], amount_scale: int) -> dict[str, float]:

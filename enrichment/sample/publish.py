@@ -52,6 +52,7 @@ def publication(
         calibration_id=result.calibration_id,
         computed_at_ms=now_ms,
         amount_scale=pipeline.stream.amount_scale,
+        probability=pipeline.probability,
     )
     serves = QUANTUM if pipeline.score.serve == QUANTUM and QUANTUM in answers else CLASSICAL
     rings = (

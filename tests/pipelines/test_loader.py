@@ -170,7 +170,7 @@ def test_a_table_beside_or_within_gives_the_same_score(folder: Path) -> None:
     within = parse(content.encode(), "own.toml").score
     assert (beside.table, within.table) == ("payments.score.toml", "")
     assert msgspec.structs.replace(beside, table="") == within
-    assert len(beside.terms) == 9
+    assert len(beside.terms) == 12
 
 
 def test_a_table_of_ones_own_must_be_there(tmp_path: Path) -> None:
