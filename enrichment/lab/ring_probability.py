@@ -4,7 +4,6 @@ Isotonic regression of the outcome on the surplus (`enrichment.pipelines.probabi
 each entity kind, its steps joined until each has seen enough bad events. Monotone by construction.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +25,7 @@ STEP_POSITIVES_MIN: Final = 10
 FIT_POSITIVES_MIN: Final = 20  # two steps: with one there is no map
 SURPLUS_GRAIN: Final = 1e-4  # thresholds are rounded down to it, to be read by people
 DIGITS: Final = 4
+SHARE_MAX: Final = 0.9999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,4 +205,5 @@ def judged(steps: Steps, rows: Ringed, draws: Bootstrap) -> JudgedKind:
 
 
 def _rounded(share: float) -> float:
-    return float(f"{share:.{DIGITS}g}") if math.isfinite(share) else share
+    """To be read by people; and not so far that it says always."""
+    return min(float(f"{share:.{DIGITS}g}"), SHARE_MAX)

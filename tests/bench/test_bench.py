@@ -55,7 +55,7 @@ ARGUMENTS = {
     "isolation": ("--case", "sampler-hung", "--case", "redis-hung"),
 }
 
-WITHOUT_SERVERS = ("rings", "devices")
+WITHOUT_SERVERS = ("rings", "devices", "uplift")
 
 SLOWEST = ("isolation", "latency", "memory", "window")
 

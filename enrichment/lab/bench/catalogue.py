@@ -30,6 +30,8 @@ class BenchOptions:
     topics_dir: Path
     # Told what is being done, a line at a time.
     say: Callable[[str], None]
+    # Of `uplift`: simulated streams, each judged by models of the others.
+    seeds: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,5 +86,10 @@ BENCHMARKS: Final = {
         "Gates, depth and noise of rings on virtual devices: a SWAP network and routing, a line by "
         "calibration and a random one, readout corrected or not; without servers.",
         "enrichment.lab.bench.devices",
+    ),
+    "uplift": Benchmark(
+        "Average precision on simulated streams without ring features, and with those of each "
+        "sampler: circuits, their classical twins, random strings; without servers.",
+        "enrichment.lab.bench.uplift",
     ),
 }

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from enrichment import __version__
 
+RUNS: Final = "the median, and the lowest and the highest run"
 MACHINE_PACKAGES: Final = ("confluent-kafka", "msgspec", "redis")
 KIB: Final = 1024
 
@@ -58,6 +59,8 @@ class Report:
     notes: tuple[str, ...] = ()
     # Figures over time, for the plot: pairs of x and y by name.
     series: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    # What value, low and high of its rows are.
+    spread: str = RUNS
 
     def as_json(self) -> str:
         """The report for programs: name, machine, rows, notes and series."""
@@ -67,6 +70,7 @@ class Report:
             "rows": [asdict(row) for row in self.rows],
             "notes": list(self.notes),
             "series": {name: list(points) for name, points in self.series.items()},
+            "spread": self.spread,
         }
         return json.dumps(content, indent=2) + "\n"
 
