@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from enrichment.enrich.features import Cache, FeaturePlan, Features, Known
+from enrichment.lab import passage
 from enrichment.lab.as_known import PATHS, AsKnown, Matrix
 from enrichment.lab.passage import BATCH_MS, Passage, as_known, gone_through
 from enrichment.lab.scenario import SimulationSettings
-from enrichment.lab.simulate import Outcome, Simulated, timeline
+from enrichment.lab.simulate import Outcome, Ring, Simulated, Truth, timeline
 from enrichment.pipelines import load
 
 PIPELINE = load("payments")
@@ -74,8 +76,40 @@ def test_the_optimum_and_the_exact_twin_agree_on_energies(known: AsKnown) -> Non
         assert (energy[path][sampled] <= energy["optimum"][sampled] + 1e-5).all()
 
 
+def test_an_event_sees_only_what_was_computed_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that bears a later time than its own, by whatever stage."""
+    inner = FeaturePlan.features
+    seen_ms: list[int] = []
+
+    def looked_up(  # noqa: PLR0917  # as the plan has it
+        plan: FeaturePlan, role: str, id_: str, known: Known, shard: str, cache: Cache, at_ms: int
+    ) -> Features:
+        told = [*known.updates.values(), *cache.heard.values()]
+        seen_ms.extend(update.computed_at_ms for update in told)
+        assert all(update.computed_at_ms <= at_ms for update in told)
+        return inner(plan, role, id_, known, shard, cache, at_ms)
+
+    monkeypatch.setattr(FeaturePlan, "features", looked_up)
+    gone_through(SIMULATED, TOLD, PIPELINE)
+    assert seen_ms
+
+
 def test_a_ring_is_drawn_together(known: AsKnown) -> None:
-    """A bootstrap draws whole rings: their members are one group, or two members would be two."""
+    """A bootstrap draws whole rings, those too whose members nothing ties."""
+    recording = passage._recording(SIMULATED, PIPELINE, SETTINGS)
+    account = {one.payment.account_id: at for at, one in enumerate(SIMULATED)}
+    members = tuple(account)[:3]
+    rows = [account[member] for member in members]
+    ring = Ring(
+        ring_id="r", members=members, devices=(), beneficiaries=(), region="north", active_from_ms=0
+    )
+    nobody, together = (
+        passage._groups(recording, PIPELINE, Truth(rings=rings, decoys=()), SIMULATED)
+        for rings in ((), (ring,))
+    )
+    assert len(set(nobody[rows].tolist())) == 3
+    assert len(set(together[rows].tolist())) == 1
+    assert len(set(together.tolist())) == len(set(nobody.tolist())) - 2
     by_ring: dict[str, set[int]] = {}
     for one, group in zip(SIMULATED, known.groups.tolist(), strict=True):
         if one.origin == "ring":

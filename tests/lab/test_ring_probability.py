@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from enrichment.lab.as_known import AsKnown
@@ -48,6 +48,11 @@ def recording(
         max_size=300,
     ),
     probes=st.lists(st.floats(-5, 1e6), min_size=2, max_size=20),
+)
+@example(rows=[(n / 10, n < 100) for n in range(200)], probes=[1.0, 5.0, 15.0])
+@example(
+    rows=[(n / 10, n % 4 != 3 if n < 120 else n % 4 == 0) for n in range(240)],
+    probes=[1.0, 8.0, 15.0, 20.0],
 )
 def test_more_surplus_is_never_worth_less(
     rows: list[tuple[float, bool]], probes: list[float]

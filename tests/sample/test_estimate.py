@@ -320,6 +320,15 @@ def test_a_calibration_speaks_of_its_own_path_and_sampler(path: str, sampler: st
     assert {made["device", "dev-0"].estimates[path][RING_PROBABILITY]} == {0.5}
 
 
+def test_another_path_is_not_calibrated_though_the_same_sampler_drew_it() -> None:
+    """What a calibration was fitted on is one path's, whoever drew for it."""
+    one = batch(1, (problem(0),))
+    result = sampled(one.problems)
+    assert result.sets[0].sampler == result.twins["classical"][0].sampler == "exact"
+    for update in made_of(one, result, calibrated("classical", "exact")).values():
+        assert RING_PROBABILITY not in update.estimates["quantum"]
+
+
 @pytest.mark.parametrize(("path", "sampler"), [("quantum", "virtual"), ("classical", "annealing")])
 def test_another_samplers_memberships_are_not_calibrated(path: str, sampler: str) -> None:
     """A map of what a noisy device drew says nothing of what a simulator draws."""
