@@ -51,6 +51,9 @@ ROUNDING: Final = 1e-9
 Answers = Mapping[str, tuple[SampleSet, ...]]
 """Path -> one sample set per problem, in the micro-batch's order."""
 
+Estimates = dict[str, dict[str, float]]
+"""Path -> figures of one entity by name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
@@ -235,9 +238,6 @@ def _shared_estimate(of_members: list[dict[str, float]]) -> dict[str, float]:
     return {name: sum(estimate[name] for estimate in top) / len(top) for name in top[0]}
 
 
-Estimates = dict[str, dict[str, float]]
-
-
 def _calibrated(
     probability: RingProbability | None,
     kind: str,
@@ -286,7 +286,7 @@ def _update(
     origin: Provenance,
     entity: tuple[str, str],
     problem: Problem,
-    what: tuple[dict[str, float], dict[str, dict[str, float]], Source],
+    what: tuple[dict[str, float], Estimates, Source],
 ) -> FeatureUpdate:
     """The record of one entity."""
     values, estimates, source = what

@@ -8,7 +8,7 @@ import pytest
 
 from enrichment.lab.as_known import PATHS, AsKnown
 from enrichment.lab.bench import uplift_models
-from enrichment.lab.bench.uplift import (
+from enrichment.lab.bench.uplift_figures import (
     AGAINST,
     SYSTEMS,
     Judged,
