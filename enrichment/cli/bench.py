@@ -45,6 +45,9 @@ def bench(  # noqa: PLR0913, PLR0917  # one for each option
             "--case", help="isolation, window, sampling: one of its cases, may be repeated."
         ),
     ] = None,
+    seeds: Annotated[
+        int, typer.Option(help="uplift: simulated streams, each judged by the others.", min=2)
+    ] = 5,
     plots: Annotated[
         Path | None, typer.Option(help="Also draw each table as an SVG in this folder.")
     ] = None,
@@ -67,13 +70,14 @@ def bench(  # noqa: PLR0913, PLR0917  # one for each option
 ) -> None:
     """Measure, with the peers in the same run: on the same events, servers and machine.
 
-    Each benchmark but `rings`, `devices`, `sampling` and `noise`, which need none, starts servers
-    of its own on free ports, runs its systems one after the other in alternating order (ABBA), and
-    prints the median of all runs with the lowest and the highest.
+    Each benchmark but `rings`, `devices`, `sampling`, `noise` and `uplift`, which need none, starts
+    servers of its own on free ports, runs its systems one after the other in alternating order
+    (ABBA), and prints the median of all runs with the lowest and the highest (`uplift`: its figure
+    with a 95 % interval).
     Compare the ratios: absolute figures belong to the machine, and need a quiet one.
 
-    The JSON is {"name", "machine", "rows", "notes", "series"}; a row has "case", "system",
-    "metric", "value", "unit", "low", "high" and "runs".
+    The JSON is {"name", "machine", "rows", "notes", "series", "spread"}; a row has "case",
+    "system", "metric", "value", "unit", "low", "high" and "runs".
 
     Examples:
       enrichment bench
@@ -110,6 +114,7 @@ def bench(  # noqa: PLR0913, PLR0917  # one for each option
         state_dir=settings.state_dir,
         topics_dir=settings.topics_dir,
         say=lambda line: typer.echo(line, err=True),
+        seeds=seeds,
     )
     for each in BENCHMARKS if name == ALL else (name,):
         try:
@@ -144,7 +149,7 @@ def _print(report: "Report") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title = f"{report.name}: the median, and the lowest and the highest run"
+    title = f"{report.name}: {report.spread}"
     table = Table(title=title, box=box.SIMPLE_HEAD)
     for column in ("case", "system", "metric", "value", "low", "high", "unit", "runs"):
         right = column in {"value", "low", "high", "runs"}

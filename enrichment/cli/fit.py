@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enrichment.cli.app import PipelineOption, fail, pipeline_or_fail, settings_of
+from enrichment.cli.fitted import HELD_OUT, Asked, print_bins, shown_interval
 from enrichment.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ def fit(  # noqa: PLR0913, PLR0917  # each is an option of the fit
     ] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples.", min=1)] = 200,
     bootstrap_seed: Annotated[int, typer.Option(help="The bootstrap's seed.")] = 0,
+    calibrate: Annotated[
+        bool, typer.Option(help="Fit what memberships are worth instead: ring_probability.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Fit a score table: a regularised logistic regression on recorded events and outcomes.
@@ -87,19 +91,26 @@ def fit(  # noqa: PLR0913, PLR0917  # each is an option of the fit
     recordings say their seeds, and no seed is both fitted and judged. Exit code 2 where there is
     too little to fit on, or what is asked for would be no judgement.
 
+    With --calibrate the map from memberships to `ring_probability` is fitted instead, for one path,
+    judged on a second recording, which must be given, and written to STREAM.probability.toml.
+
     Examples:
       enrichment fit --pipeline payments --seed 7 --judge-seed 8 --plot calibration.svg
 
       enrichment fit june.jsonl --outcomes outcomes.jsonl --judge july.jsonl --out my.score.toml
+
+      enrichment fit --calibrate --seed 7 --judge-seed 8 --plot reliability.svg
     """
     from confluent_kafka import KafkaException
 
+    from enrichment.cli.ring_probability import calibration
     from enrichment.lab import fit_run
-    from enrichment.lab.calibration import PlotError, check_plot, plot_calibration
+    from enrichment.lab.bootstrap import Bootstrap
+    from enrichment.lab.calibration import PlotError, check_plot
     from enrichment.lab.evaluate import EvaluationError
     from enrichment.lab.publish import explained
     from enrichment.lab.recorded import RecordingError
-    from enrichment.lab.score_file import check_target, next_version, written
+    from enrichment.lab.score_file import check_target
     from enrichment.pipelines import PipelineError
 
     settings = settings_of(context)
@@ -113,30 +124,49 @@ def fit(  # noqa: PLR0913, PLR0917  # each is an option of the fit
         unreported_are_good=unreported is Unreported.GOOD,
         serve="" if path is None else path.value,
     )
-    target = out or Path(f"{definition.name}.score.toml")
+    suffix = ".probability.toml" if calibrate else ".score.toml"
+    asked = Asked(
+        pipeline=definition,
+        sources=sources,
+        draws=Bootstrap(seed=bootstrap_seed, resamples=resamples),
+        target=out or Path(f"{definition.name}{suffix}"),
+        version=version,
+        plot=plot,
+        as_json=as_json,
+    )
     try:
         if plot is not None:
             check_plot(plot)
-        check_target(target, force=force)
+        check_target(asked.target, force=force, suffix=suffix)
         recorded = _read(settings, definition, sources)
-        fitted, table = _fitted(definition, recorded, sources, (bootstrap_seed, resamples))
-        name = version or next_version(definition.score.version)
-        table = fit_run.named(table, name, now_s=time.time())
-        target.write_text(written(table, definition.name), encoding="utf-8")
-        best = fitted.elsewhere or fitted.by_folds
-        if plot is not None and best is not None:
-            plot_calibration(best.bins, f"{definition.name}, {table.version}", plot)
+        (calibration if calibrate else _score_table)(asked, recorded)
     except (RecordingError, EvaluationError, PlotError, PipelineError) as error:
         fail(str(error), 2)
     except KafkaException as error:
         fail(explained(error))
-    if as_json:
+
+
+def _score_table(asked: Asked, recorded: "Recorded") -> None:
+    """Fit, write and show a score table. Raises RecordingError, PipelineError."""
+    from enrichment.lab import fit_run
+    from enrichment.lab.calibration import plot_calibration
+    from enrichment.lab.score_file import next_version, written
+
+    name, target = asked.pipeline.name, asked.target
+    fitted, table = _fitted(asked, recorded)
+    version = asked.version or next_version(asked.pipeline.score.version)
+    table = fit_run.named(table, version, now_s=time.time())
+    target.write_text(written(table, name), encoding="utf-8")
+    best = fitted.elsewhere or fitted.by_folds
+    if asked.plot is not None and best is not None:
+        plot_calibration({HELD_OUT: best.bins}, f"{name}, {table.version}", asked.plot)
+    if asked.as_json:
         report = fit_run.plain(fitted, table) | {"table": str(target)}
         typer.echo(json.dumps(report, indent=2))
         return
     _print(fitted)
-    if plot is not None:
-        typer.echo(f"calibration curve: {plot}")
+    if asked.plot is not None:
+        typer.echo(f"calibration curve: {asked.plot}")
     typer.echo(
         f"written: {target} ({table.version}). To use it, put it beside the pipeline's file, "
         f'whose\n[score] says table = "{target.name}", and start the stages anew.'
@@ -157,16 +187,13 @@ def _read(settings: "Settings", pipeline: "Pipeline", sources: "Sources") -> "Re
         return fit_run.read(client, pipeline, sources, watch)
 
 
-def _fitted(
-    pipeline: "Pipeline", recorded: "Recorded", sources: "Sources", draws: tuple[int, int]
-) -> "tuple[Fit, ScoreTable]":
+def _fitted(asked: Asked, recorded: "Recorded") -> "tuple[Fit, ScoreTable]":
     from enrichment.lab import fit_run
-    from enrichment.lab.bootstrap import Bootstrap
     from enrichment.lab.fit import Fitting
 
     with progress("fitting", 1.0) as advance:
-        fitting = Fitting(draws=Bootstrap(seed=draws[0], resamples=draws[1]), on_progress=advance)
-        return fit_run.made(pipeline, recorded, sources, fitting)
+        fitting = Fitting(draws=asked.draws, on_progress=advance)
+        return fit_run.made(asked.pipeline, recorded, asked.sources, fitting)
 
 
 def _print(fitted: "Fit") -> None:
@@ -193,9 +220,9 @@ def _print(fitted: "Fit") -> None:
         "events": lambda j: f"{j.events:,}",
         "bad": lambda j: f"{j.positives:,}",
         "expected bad": lambda j: f"{j.expected:,.1f}",
-        "average precision": lambda j: _interval(j.average_precision),
-        "… ring terms at priors": lambda j: _interval(j.without_ring),
-        "Brier score": lambda j: _interval(j.brier, 5),
+        "average precision": lambda j: shown_interval(j.average_precision),
+        "… ring terms at priors": lambda j: shown_interval(j.without_ring),
+        "Brier score": lambda j: shown_interval(j.brier, 5),
         "… of the bare share": lambda j: f"{j.brier_of_share:.5f}",
         "bad, of elevated": lambda j: "{1} of {0}".format(*j.levels["elevated"]),
         "bad, of highest": lambda j: "{1} of {0}".format(*j.levels["highest"]),
@@ -215,30 +242,5 @@ def _print(fitted: "Fit") -> None:
     console.print(table)
     if fitted.elsewhere is not None and fitted.in_force is None:
         typer.echo("the table in force is not compared: it was fitted on that seed")
-    _print_bins(fitted.elsewhere or fitted.by_folds)
-
-
-def _print_bins(judged: "Judgement | None") -> None:
-    """The calibration curve as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("predicted", "observed", "95 %", "bad", "events", title="calibration, held-out")
-    for each in [] if judged is None else judged.bins:
-        table.add_row(
-            f"{each.predicted:.4f}",
-            f"{each.observed:.4f}",
-            f"{each.low:.4f} to {each.high:.4f}",
-            f"{each.bad:,}",
-            f"{each.events:,}",
-        )
-    Console(width=110).print(table)
-
-
-def _interval(interval: object, digits: int = 3) -> str:
-    from enrichment.lab.bootstrap import Interval
-
-    if not isinstance(interval, Interval):
-        return "the same"
-    low, high = f"{interval.low:.{digits}f}", f"{interval.high:.{digits}f}"
-    return f"{interval.value:.{digits}f} ({low} to {high})"
+    best = fitted.elsewhere or fitted.by_folds
+    print_bins("calibration, held-out", [] if best is None else best.bins)

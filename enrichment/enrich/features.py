@@ -26,11 +26,13 @@ from enrichment.feature.verdict import (
     last_known,
 )
 from enrichment.pipelines import Pipeline
+from enrichment.pipelines.probability import RING_PROBABILITY
 from enrichment.records import FeatureUpdate, FeatureUsed, VerdictName
 from enrichment.rollout.control import Withdrawals
 from enrichment.stream.topics import partition_for
 
 GRAPH: Final = "graph"
+RING: Final = "ring"
 SINCE: Final = "subgraph_since_ms"  # a value that verdicts read
 FOR_EVER_MS: Final = 2**62
 # An age is told as of the end of such a step, so that what is stale is judged once for all events
@@ -100,6 +102,7 @@ class FeaturePlan:
                     prior = term.prior if term.over is None else 0.0
                     priors.setdefault((role, group), {}).setdefault(feature, prior)
         self.kinds = {role: pipeline.kind(role) for role in pipeline.entities}
+        self._tell_probability(pipeline, priors)
         self._wanted = {
             role: [_Wanted(group, priors[r, group]) for r, group in sorted(priors) if r == role]
             for role in pipeline.entities
@@ -114,6 +117,22 @@ class FeaturePlan:
                 self.groups[kind] = tuple(sorted(groups | set(self.groups.get(kind, ()))))
                 names.setdefault(kind, {SINCE}).update(each.priors)
         self._names = {kind: tuple(sorted(mine)) for kind, mine in names.items()}
+
+    def _tell_probability(
+        self, pipeline: Pipeline, priors: dict[tuple[str, str], dict[str, float]]
+    ) -> None:
+        """Where there is a calibration, events tell of it beside the ring features they show.
+
+        It decays to the share of bad events among all: what is known of who is nothing known of.
+        """
+        shares = (
+            {}
+            if pipeline.probability is None
+            else {steps.kind: steps.share for steps in pipeline.probability.steps}
+        )
+        for (role, group), mine in priors.items():
+            if group == RING and (share := shares.get(self.kinds[role])) is not None:
+                mine.setdefault(RING_PROBABILITY, share)
 
     def trim(self, kind: str, update: FeatureUpdate) -> None:
         """Take out what no score and no verdict of this pipeline reads; nobody else may have it.

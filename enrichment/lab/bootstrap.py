@@ -61,6 +61,18 @@ def bootstrap_intervals(
     the measures were made from. All measures see the same draws, so that a ``Difference`` of two
     is paired. For ``CardPrecisionAtK`` all rows of a card must belong to one entity.
     """
+    drawn = bootstrap_draws(measures, entity, bootstrap)
+    rows = len(np.asarray(entity))
+    return {
+        name: percentile_interval(value_of(measure, rows), drawn[name], bootstrap.level)
+        for name, measure in measures.items()
+    }
+
+
+def bootstrap_draws(
+    measures: Mapping[str, Measure], entity: ArrayLike, bootstrap: Bootstrap
+) -> dict[str, Floats]:
+    """Each measure of every resample, all of the same draws: their differences are paired."""
     names, code = np.unique(np.asarray(entity), return_inverse=True)
     rows = len(code)
     if rows == 0:
@@ -75,10 +87,7 @@ def bootstrap_intervals(
         weights = times[:, code]
         for name, measure in measures.items():
             drawn[name].append(measure.resampled(weights))
-    return {
-        name: _interval(value_of(measure, rows), np.concatenate(drawn[name]), bootstrap.level)
-        for name, measure in measures.items()
-    }
+    return {name: np.concatenate(each) for name, each in drawn.items()}
 
 
 def _multiplicities(rng: np.random.Generator, entities: int) -> Ints:
@@ -86,7 +95,8 @@ def _multiplicities(rng: np.random.Generator, entities: int) -> Ints:
     return np.bincount(rng.integers(entities, size=entities), minlength=entities)
 
 
-def _interval(value: float, resampled: Floats, level: float) -> Interval:
+def percentile_interval(value: float, resampled: Floats, level: float) -> Interval:
+    """The interval of a figure from what resamples made of it."""
     defined = resampled[~np.isnan(resampled)]
     low, high = (
         np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])

@@ -75,7 +75,7 @@ def broadcast(
                 publisher.publish(
                     topics.outcomes,
                     key,
-                    msgspec.json.encode(_outcome(what, shard)),
+                    msgspec.json.encode(outcome_record(what, shard)),
                     partition=partition_for(key, partitions),
                     headers=headers,
                 )
@@ -91,7 +91,8 @@ def broadcast(
     )
 
 
-def _outcome(simulated: SimulatedOutcome, shard: str) -> Outcome:
+def outcome_record(simulated: SimulatedOutcome, shard: str) -> Outcome:
+    """What the stream's outcomes topic says of it."""
     kind = OutcomeKind.CONFIRMED_FRAUD if simulated.is_fraud else OutcomeKind.CLEARED
     return Outcome(
         outcome_id=f"{simulated.event_id}/{simulated.decided_at}",

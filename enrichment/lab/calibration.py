@@ -1,5 +1,6 @@
 """Whether a predicted probability is one: Brier score, calibration by bins, and their plot."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
@@ -103,25 +104,27 @@ def check_plot(path: Path) -> None:
         raise PlotError(f"{path}: there is no folder '{path.parent}'")
 
 
-def plot_calibration(bins: list[Bin], title: str, path: Path) -> None:
-    """The curve and its intervals beside the diagonal; logarithmic, since bad events are rare."""
+def plot_calibration(curves: Mapping[str, list[Bin]], title: str, path: Path) -> None:
+    """Curves and their intervals beside the diagonal; logarithmic, since bad events are rare."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.5, 5.0), layout="constrained")
     axes = figure.add_subplot()
-    predicted = np.array([each.predicted for each in bins])
-    observed = np.array([each.observed for each in bins])
-    spread = np.array([[e.observed - e.low for e in bins], [e.high - e.observed for e in bins]])
-    least = max(1e-5, min(predicted.min(), *(each.low for each in bins if each.low > 0), 0.1) / 2)
+    every = [each for bins in curves.values() for each in bins]
+    lowest = (each.low for each in every if each.low > 0)
+    least = max(1e-5, min(0.1, *(each.predicted for each in every), *lowest) / 2)
     axes.plot([least, 1], [least, 1], color="0.6", linestyle="--", label="predicted = observed")
-    axes.errorbar(
-        predicted,
-        np.maximum(observed, least),
-        yerr=np.clip(spread, 0, None),
-        marker="o",
-        capsize=3,
-        label="held-out events, 95 %",
-    )
+    for name, bins in curves.items():
+        observed = np.array([each.observed for each in bins])
+        spread = np.array([[e.observed - e.low for e in bins], [e.high - e.observed for e in bins]])
+        axes.errorbar(
+            [each.predicted for each in bins],
+            np.maximum(observed, least),
+            yerr=np.clip(spread, 0, None),
+            marker="o",
+            capsize=3,
+            label=name,
+        )
     axes.set(
         xscale="log",
         yscale="log",
@@ -131,7 +134,7 @@ def plot_calibration(bins: list[Bin], title: str, path: Path) -> None:
         ylabel="share that was bad",
         title=title,
     )
-    for each in bins:
+    for each in every:
         axes.annotate(
             f"{each.events:,}",
             (each.predicted, max(each.observed, least)),

@@ -22,7 +22,8 @@ from enrichment.lab.recorded import (
 )
 from enrichment.lab.simulate import run_of_seed
 from enrichment.pipelines import Pipeline
-from enrichment.pipelines.definition import Provenance, ScoreTable
+from enrichment.pipelines.definition import ScoreTable
+from enrichment.pipelines.table import Provenance
 from enrichment.stream.topics import StreamTopics
 
 METHOD: Final = "logistic regression"
@@ -130,9 +131,9 @@ def made(
     assert best is not None  # noqa: S101  # `fit` refuses where nothing can be judged
     provenance = Provenance(
         method=METHOD,
-        fitted_on=(_described(pipeline, recorded.fitted, sources.seeds),),
+        fitted_on=(described(pipeline, recorded.fitted, sources.seeds),),
         judged_on=(
-            (_described(pipeline, recorded.elsewhere, sources.judge_seeds),)
+            (described(pipeline, recorded.elsewhere, sources.judge_seeds),)
             if recorded.elsewhere is not None
             else ("folds of it by group and time",)
         ),
@@ -143,13 +144,13 @@ def made(
         positives=fitted.positives,
         c=fitted.weights.strength,
         metrics=_metrics(best),
-        note=_note(recorded.fitted, sources),
+        note=note_on(recorded.fitted, sources),
     )
     table = table_of(pipeline, fitted, "unnamed")
     return fitted, msgspec.structs.replace(table, provenance=provenance)
 
 
-def _note(recording: Recording, sources: Sources) -> str:
+def note_on(recording: Recording, sources: Sources) -> str:
     """What was assumed of events of which nothing became known."""
     if not sources.unreported_are_good:
         return "Unreported events were left out: probabilities are of reported ones."
@@ -164,7 +165,7 @@ def named(table: ScoreTable, version: str, *, now_s: float) -> ScoreTable:
     return msgspec.structs.replace(table, version=version, provenance=provenance)
 
 
-def _described(pipeline: Pipeline, recording: Recording, seeds: tuple[int, ...]) -> str:
+def described(pipeline: Pipeline, recording: Recording, seeds: tuple[int, ...]) -> str:
     """One line that tells a recording from others."""
     first, last = (
         datetime.fromtimestamp(int(at_ms) / 1000, UTC).isoformat(timespec="seconds")[:19] + "Z"
@@ -215,13 +216,14 @@ def _plain_judgement(judged: Judgement) -> dict[str, Any]:
     shown = asdict(judged)
     for name in ("average_precision", "without_ring", "brier"):
         interval: Interval | None = getattr(judged, name)
-        shown[name] = None if interval is None else _plain_interval(interval)
+        shown[name] = None if interval is None else plain_interval(interval)
     shown["levels"] = {
         name: {"events": events, "bad": bad} for name, (events, bad) in judged.levels.items()
     }
     return shown
 
 
-def _plain_interval(interval: Interval) -> dict[str, float | None]:
+def plain_interval(interval: Interval) -> dict[str, float | None]:
+    """An interval as JSON; what is undefined is null."""
     ends = {"value": interval.value, "low": interval.low, "high": interval.high}
     return {name: v if math.isfinite(v) else None for name, v in ends.items()}

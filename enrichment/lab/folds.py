@@ -92,7 +92,7 @@ def folds_of(at_ms: Ints, groups: Ints, bad: Bools, *, blocks: int, parts: int) 
 
 def fit_weights(columns: Floats, bad: Bools, groups: Ints) -> Weights:
     """The weights of these rows, the strength chosen by folds of groups within them."""
-    return _fitted(columns, bad, _best_strength(columns, bad, groups))
+    return weights_at(columns, bad, _best_strength(columns, bad, groups))
 
 
 def _best_strength(columns: Floats, bad: Bools, groups: Ints) -> float:
@@ -104,14 +104,16 @@ def _best_strength(columns: Floats, bad: Bools, groups: Ints) -> float:
         for own in range(INNER_FOLDS):
             held = part == own
             if bad[~held].any() and not bad[~held].all() and held.any():
-                chance = _fitted(columns[~held], bad[~held], strength).probabilities(columns[held])
+                chance = weights_at(columns[~held], bad[~held], strength).probabilities(
+                    columns[held]
+                )
                 loss -= float(np.log(np.where(bad[held], chance, 1.0 - chance)).sum())
         losses.append(loss)
     return STRENGTHS[int(np.argmin(losses))]
 
 
-def _fitted(columns: Floats, bad: Bools, strength: float) -> Weights:
-    """A logistic regression of these rows, as they are: no class is weighted up.
+def weights_at(columns: Floats, bad: Bools, strength: float) -> Weights:
+    """A logistic regression of these rows at that strength, as they are: no class weighted up.
 
     Weighting the rare class would shift the log-odds, and the probability would be none.
     """

@@ -4,8 +4,9 @@ A recording is held as arrays: what the terms of a score table read in each even
 out bad, who was in it, and when. The events' own fields are let go.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +15,18 @@ import numpy as np
 
 from enrichment.lab.metrics import Bools, Floats, Ints
 from enrichment.lab.simulate import run_of_event
-from enrichment.lab.terms import HEURISTIC, Observed, numbers_of, part, served_path
+from enrichment.lab.terms import (
+    HEURISTIC,
+    RING,
+    Features,
+    Observed,
+    numbers_of,
+    part,
+    served_path,
+)
 from enrichment.pipelines import Pipeline
-from enrichment.records import Outcome
+from enrichment.pipelines.probability import MEMBERSHIP, surplus_of
+from enrichment.records import Outcome, VerdictName
 
 EVENTS_MAX: Final = 2_000_000  # some 2 GB with ids; a fit of ten weights gains nothing from more
 LINE_BYTES_MAX: Final = 8 * 1024 * 1024  # twice the largest message that a topic of ours takes
@@ -44,6 +54,9 @@ class Recording:
     entities: dict[str, Ints]
     # The simulated runs that the events are of: none for a real stream.
     runs: frozenset[str]
+    # Role -> membership and surplus of its entity by the path that was asked for, shape (events, 2)
+    # (`enrichment.pipelines.probability`); NaN where the ring's feature was not fresh.
+    rings: dict[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -122,6 +135,7 @@ class Recorder:
         self._heuristic: list[list[float]] = []
         self._codes: dict[str, dict[str, int]] = {role: {} for role in self._fields}
         self._entities: dict[str, list[int]] = {role: [] for role in self._fields}
+        self._rings: dict[str, list[tuple[float, float]]] = {role: [] for role in self._fields}
         self._seen: set[str] = set()
 
     def take(self, values: Iterable[bytes]) -> None:
@@ -153,11 +167,24 @@ class Recorder:
         run = run_of_event(observed.event_id)
         bad = self._known(observed.event_id, event)
         self._rows.append((observed.occurred_at_ms, observed.event_id, bad, run))
-        for role, field in self._fields.items():
-            id_ = event.get(field)
+        for role, name in self._fields.items():
+            id_ = event.get(name)
             codes = self._codes[role]
             code = -1 if id_ is None else codes.setdefault(str(id_), len(codes))
             self._entities[role].append(code)
+            self._rings[role].append(self._ring(role, features))
+
+    def _ring(self, role: str, features: Features) -> tuple[float, float]:
+        """Membership and surplus of the role's entity; NaN where they are not as they were drawn.
+
+        A stale membership is on its way to its prior: it is none that a sampler gave.
+        """
+        used = features.get((role, RING))
+        if used is not None and used.verdict.name is VerdictName.FRESH:
+            estimate = used.estimates.get(self._serve, {})
+            if (surplus := surplus_of(estimate)) is not None:
+                return estimate[MEMBERSHIP], surplus
+        return math.nan, math.nan
 
     def _known(self, event_id: str, event: dict[str, Any]) -> bool | None:
         """Whether the event was bad: an outcome's word first, else the label's."""
@@ -190,6 +217,7 @@ class Recorder:
             told=np.array([row[2] is not None for row in rows]),
             entities={role: np.array(codes)[order] for role, codes in self._entities.items()},
             runs=frozenset(row[3] for row in rows if row[3] is not None),
+            rings={role: np.array(known)[order] for role, known in self._rings.items()},
         )
 
     @property

@@ -1,22 +1,24 @@
 """The shape of a pipeline file: one frozen type per table, defaults where most streams agree."""
 
 from enum import Enum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
-Field = Annotated[str, Meta(min_length=1, max_length=100)]
+from enrichment.pipelines.probability import RingProbability, Sampled
+from enrichment.pipelines.table import Field, Name, Provenance, Table
+
+EXACT_MAX: Final = 16
+"""Up to so many variables the classical path's samples are the exact solver's."""
+CLASSICAL_PROVIDERS: Final = frozenset({"exact", "annealing"})
+RANDOM_PROVIDER: Final = "random"
+
 PositiveMs = Annotated[int, Meta(gt=0)]
 SpanMs = Annotated[int, Meta(ge=0)]
 
 
-class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One table of a pipeline file. An unknown key is an error, not a shrug."""
-
-
-class Stream(_Table, frozen=True):
+class Stream(Table, frozen=True):
     """`[stream]`: where id, key, time and amount stand in an event.
 
     `time` is read as integer milliseconds since 1970 or as an RFC 3339 string.
@@ -36,7 +38,7 @@ class Stream(_Table, frozen=True):
     sensitive_in_event: Literal["hidden", "kept"] = "hidden"
 
 
-class Labels(_Table, frozen=True):
+class Labels(Table, frozen=True):
     """`[labels]`: the field that later turns out to say whether an event was bad.
 
     Without `positive_below` any true value is bad; with it, any number below that.
@@ -46,14 +48,14 @@ class Labels(_Table, frozen=True):
     positive_below: float | None = None
 
 
-class Entity(_Table, frozen=True):
+class Entity(Table, frozen=True):
     """One role in an event: its field, and the kind it is cached under (else the role's name)."""
 
     field: Field
     kind: Name = ""
 
 
-class LinkDefinition(_Table, frozen=True, rename={"from_": "from"}):
+class LinkDefinition(Table, frozen=True, rename={"from_": "from"}):
     """`[[links]]`: two accounts that share something (`between`, `via`), or a direct link."""
 
     between: Name | None = None
@@ -82,7 +84,7 @@ class LinkDefinition(_Table, frozen=True, rename={"from_": "from"}):
         return f"{a}>{b}" if self.direct else f"{a}~{b}"
 
 
-class AggregateDefinition(_Table, frozen=True):
+class AggregateDefinition(Table, frozen=True):
     """`[[aggregates]]`: count and mean of one field per entity, over a span that may lag behind.
 
     `span_ms = 0` means the whole horizon. `delay_ms` hides younger values: a label
@@ -97,7 +99,7 @@ class AggregateDefinition(_Table, frozen=True):
     delay_ms: SpanMs = 0
 
 
-class Window(_Table, frozen=True):
+class Window(Table, frozen=True):
     """`[window]`: panes, windows and the horizon, in event time."""
 
     pane_ms: PositiveMs = 500
@@ -121,7 +123,7 @@ class Window(_Table, frozen=True):
     shard: Field | None = None
 
 
-class ProblemDefinition(_Table, frozen=True):
+class ProblemDefinition(Table, frozen=True):
     """`[problem]`: what a candidate subgraph is turned into."""
 
     kind: Name = "ring"
@@ -131,7 +133,7 @@ class ProblemDefinition(_Table, frozen=True):
     weight_min: Annotated[float, Meta(ge=0, le=1)] = 0.35
 
 
-class Sampling(_Table, frozen=True):
+class Sampling(Table, frozen=True):
     """`[sampling]`: who solves the problems, with which circuit, and by when."""
 
     provider: Name = "qsim"
@@ -139,9 +141,11 @@ class Sampling(_Table, frozen=True):
     layers: Annotated[int, Meta(ge=1, le=3)] = 2
     shots: Annotated[int, Meta(ge=50, le=100_000)] = 1_000
     deadline_ms: PositiveMs = 10_000
+    # The file beside the pipeline's that says what memberships have been worth; "" for none.
+    probability: str = ""
 
 
-class Cases(_Table, frozen=True):
+class Cases(Table, frozen=True):
     """`[cases]`: when a sampled subgraph becomes a case for somebody to work on."""
 
     membership_min: Annotated[float, Meta(ge=0, le=1)] = 0.5
@@ -149,7 +153,7 @@ class Cases(_Table, frozen=True):
     density_min: Annotated[float, Meta(ge=0, le=1)] = 0.3
 
 
-class Features(_Table, frozen=True):
+class Features(Table, frozen=True):
     """`[features]`: how long features count as fresh and as stale, by which clock."""
 
     fresh_ms: PositiveMs = 30_000
@@ -168,7 +172,7 @@ class Transform(Enum):
     ABOVE = "above"
 
 
-class Term(_Table, frozen=True):
+class Term(Table, frozen=True):
     """`[[terms]]` of a score table, or `[[score.terms]]`: one addend of the log-odds.
 
     It is `weight * transform(value / over)`.
@@ -186,14 +190,14 @@ class Term(_Table, frozen=True):
     maximum: float = 1e6
 
 
-class Levels(_Table, frozen=True):
+class Levels(Table, frozen=True):
     """`[levels]`, or `[score.levels]`: the least score of each level above normal, 0 to 100."""
 
     elevated: Annotated[float, Meta(ge=0, le=100)] = 50.0
     highest: Annotated[float, Meta(ge=0, le=100)] = 90.0
 
 
-class Decisions(_Table, frozen=True):
+class Decisions(Table, frozen=True):
     """`[decisions]`, or `[score.decisions]`: what each level leads to."""
 
     normal: Literal["approve", "review", "decline"] = "approve"
@@ -202,29 +206,7 @@ class Decisions(_Table, frozen=True):
     not_assessed: Literal["approve", "review", "decline"] = "review"
 
 
-class Provenance(_Table, frozen=True):
-    """`[provenance]`: how the weights came to be, so that nobody has to guess."""
-
-    # "by hand", or what `enrichment fit` did.
-    method: Field
-    # RFC 3339, UTC; "" where nobody noted it.
-    fitted_at: str = ""
-    fitted_on: tuple[str, ...] = ()
-    judged_on: tuple[str, ...] = ()
-    # Of simulated recordings: no table may be judged on a seed that it was fitted on.
-    seeds: tuple[int, ...] = ()
-    judged_seeds: tuple[int, ...] = ()
-    simulated: bool = False
-    events: Annotated[int, Meta(ge=0)] = 0
-    positives: Annotated[int, Meta(ge=0)] = 0
-    # The inverse strength of the regularisation, as scikit-learn has it.
-    c: Annotated[float, Meta(ge=0)] = 0.0
-    # Figures on data that the weights were not fitted on.
-    metrics: dict[str, float] = {}
-    note: str = ""
-
-
-class Score(_Table, frozen=True):
+class Score(Table, frozen=True):
     """The score table, versioned, as log-odds of a bad event; and which path serves.
 
     Everything but `serve` may stand in a file of its own, which `[score] table` names: see
@@ -243,7 +225,7 @@ class Score(_Table, frozen=True):
     table: str = ""
 
 
-class ScoreTable(_Table, frozen=True):
+class ScoreTable(Table, frozen=True):
     """A score table's file, `payments.score.toml`: what `enrichment fit` writes."""
 
     version: Field
@@ -254,16 +236,16 @@ class ScoreTable(_Table, frozen=True):
     provenance: Provenance | None = None
 
 
-class Replay(_Table, frozen=True):
+class Replay(Table, frozen=True):
     """`[replay]`: how a file's columns become an event's fields."""
 
     # Column in the file -> field of the event. Columns not named keep their names.
-    columns: dict[Field, Field] = {}
+    columns: dict[Field, Field] = msgspec.field(default_factory=dict)
     # "unix_s", "unix_ms", "rfc3339" or a strptime pattern, read as UTC.
     time_format: Field = "rfc3339"
 
 
-class Limits(_Table, frozen=True):
+class Limits(Table, frozen=True):
     """`[limits]`: what an event may be before it is a dead letter."""
 
     size_bytes_max: Annotated[int, Meta(gt=0, le=900_000)] = 65_536
@@ -274,7 +256,7 @@ class Limits(_Table, frozen=True):
     earliest_ms: SpanMs = 946_684_800_000
 
 
-class Pipeline(_Table, frozen=True):
+class Pipeline(Table, frozen=True):
     """One stream, as its file describes it."""
 
     stream: Stream
@@ -290,6 +272,8 @@ class Pipeline(_Table, frozen=True):
     features: Features = Features()
     replay: Replay = Replay()
     limits: Limits = Limits()
+    # What `[sampling] probability` names, read by the loader: see `RingProbability`.
+    probability: RingProbability | None = None
     # Hash of the file and of the score table beside it, set by the loader.
     version: str = ""
 
@@ -312,3 +296,28 @@ class Pipeline(_Table, frozen=True):
     def node_kind(self) -> str | None:
         """The kind of a problem's nodes, or None where the stream links nothing."""
         return self.kind(self.links[0].roles[0]) if self.links else None
+
+    def sampled(self, path: str) -> Sampled | None:
+        """Whose memberships that path has here; None where that is not one and the same sampler."""
+        if path not in {"classical", "quantum"}:
+            return None
+        sampling, problem = self.sampling, self.problem
+        chosen = sampling.provider
+        layers = 0
+        if path == "classical" and chosen not in CLASSICAL_PROVIDERS:
+            if problem.variables_max > EXACT_MAX:
+                return None  # the larger problems are annealed
+            chosen = "exact"
+        elif path == "quantum":
+            if chosen in CLASSICAL_PROVIDERS or chosen == RANDOM_PROVIDER:
+                return None
+            layers = sampling.layers
+        return Sampled(
+            path="classical" if path == "classical" else "quantum",
+            sampler=chosen,
+            layers=layers,
+            shots=sampling.shots,
+            problem=problem.kind,
+            variables_max=problem.variables_max,
+            weight_min=problem.weight_min,
+        )

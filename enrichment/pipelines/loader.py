@@ -12,14 +12,23 @@ from collections.abc import Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from enrichment.pipelines.definition import Pipeline, ScoreTable, Term
+from enrichment.pipelines.probability import RingProbability
 
 SUFFIX: Final = ".toml"
 TABLE_SUFFIX: Final = ".score.toml"
+PROBABILITY_SUFFIX: Final = ".probability.toml"
+BESIDE: Final = {
+    TABLE_SUFFIX: ("score", "table", "a score table"),
+    PROBABILITY_SUFFIX: ("sampling", "probability", "a calibration"),
+}
+"""Files beside a pipeline's: the table and the key that name one, and what it is."""
+
+Root = TypeVar("Root", bound=msgspec.Struct)
 
 
 class PipelineError(ValueError):
@@ -34,7 +43,7 @@ def names(folder: Path | None = None) -> list[str]:
     return sorted(
         name.removesuffix(SUFFIX)
         for name in files
-        if name.endswith(SUFFIX) and not name.endswith(TABLE_SUFFIX)
+        if name.endswith(SUFFIX) and not name.endswith(tuple(BESIDE))
     )
 
 
@@ -43,8 +52,9 @@ def load(name: str, folder: Path | None = None) -> Pipeline:
 
     A file in `folder` goes before a shipped one. Raises PipelineError.
     """
-    if name.endswith(TABLE_SUFFIX):
-        raise PipelineError(f"{name}: is a score table; name the pipeline that it belongs to")
+    for suffix, (_, _, what) in BESIDE.items():
+        if name.endswith(suffix):
+            raise PipelineError(f"{name}: is {what}; name the pipeline that it belongs to")
     if name.endswith(SUFFIX):
         path = Path(name)
         if not path.is_file():
@@ -64,61 +74,98 @@ def load(name: str, folder: Path | None = None) -> Pipeline:
 def parse(content: bytes, file: str, folder: Traversable | None = None) -> Pipeline:
     """The pipeline that `content` describes; `file` is named in errors. Raises PipelineError.
 
-    `folder` is where a score table of its own is looked for: beside the file and nowhere else, so
-    that a table that was forgotten is an error and not another table.
+    `folder` is where a score table or calibration of its own is looked for: beside the file and
+    nowhere else, so that one that was forgotten is an error and not another one.
     """
     tables = _toml(content, file)
     if "version" in tables:
         raise PipelineError(f"{file}: version: is the file's hash, and not written by hand")
-    beside = _table_beside(tables, file, folder)
-    if beside is not None:
+    if "probability" in tables:
+        raise PipelineError(f"{file}: probability: stands in a file of its own: see [sampling]")
+    table = _beside(tables, file, folder, TABLE_SUFFIX)
+    if table is not None:
+        _refuse_twice(tables["score"], table, file)
+        parse_table(*table)
         # What stands in the table's file was checked under that file's name.
-        tables["score"] |= _toml(*beside)
+        tables["score"] |= _toml(*table)
+    known = _beside(tables, file, folder, PROBABILITY_SUFFIX)
     try:
         pipeline = msgspec.convert(tables, Pipeline)
     except msgspec.ValidationError as error:
         raise PipelineError(f"{file}: {_explained(str(error), tables, Pipeline)}") from error
     for key, problem in _contradictions(pipeline):
-        if beside is not None and key.startswith("score."):
-            raise PipelineError(f"{beside[1]}: {key.removeprefix('score.')}: {problem}")
+        if table is not None and key.startswith("score."):
+            raise PipelineError(f"{table[1]}: {key.removeprefix('score.')}: {problem}")
         raise PipelineError(f"{file}: {key}: {problem}")
     digest = hashlib.sha256(content)
-    if beside is not None:
-        digest.update(b"\0" + beside[0])
-    return msgspec.structs.replace(pipeline, version=digest.hexdigest()[:16])
+    probability = None
+    if table is not None:
+        digest.update(b"\0" + table[0])
+    if known is not None:
+        digest.update(b"\0" + known[0])
+        probability = parse_probability(*known)
+        _refuse_strange(pipeline, probability, known[1])
+    version = digest.hexdigest()[:16]
+    return msgspec.structs.replace(pipeline, version=version, probability=probability)
 
 
 def parse_table(content: bytes, file: str) -> ScoreTable:
     """The score table that `content` holds; `file` is named in errors. Raises PipelineError."""
+    return _converted(content, file, ScoreTable)
+
+
+def parse_probability(content: bytes, file: str) -> RingProbability:
+    """The calibration that `content` holds; `file` is named in errors. Raises PipelineError."""
+    probability = _converted(content, file, RingProbability)
+    for index, steps in enumerate(probability.steps):
+        if steps.fault:
+            raise PipelineError(f"{file}: steps[{index}]: {steps.fault}")
+    return probability
+
+
+def _converted(content: bytes, file: str, root: type[Root]) -> Root:
     tables = _toml(content, file)
     try:
-        return msgspec.convert(tables, ScoreTable)
+        return msgspec.convert(tables, root)
     except msgspec.ValidationError as error:
-        raise PipelineError(f"{file}: {_explained(str(error), tables, ScoreTable)}") from error
+        raise PipelineError(f"{file}: {_explained(str(error), tables, root)}") from error
 
 
-def _table_beside(
-    tables: dict[str, Any], file: str, folder: Traversable | None
+def _beside(
+    tables: dict[str, Any], file: str, folder: Traversable | None, suffix: str
 ) -> tuple[bytes, str] | None:
-    """Content and name of the score table that `[score] table` names, checked; None without one."""
-    score = tables.get("score")
-    if not isinstance(score, dict) or "table" not in score:
+    """Content and name of the file of that suffix that the pipeline names; None without one."""
+    own, key, _ = BESIDE[suffix]
+    table = tables.get(own)
+    if not isinstance(table, dict) or key not in table:
         return None
-    name = score["table"]
-    if not isinstance(name, str) or not name.endswith(TABLE_SUFFIX) or Path(name).name != name:
-        wanted = f"wanted the name of a file beside this one that ends in {TABLE_SUFFIX}"
-        raise PipelineError(f"{file}: score.table: {wanted}, found {name!r}")
+    name = table[key]
+    if not isinstance(name, str) or not name.endswith(suffix) or Path(name).name != name:
+        wanted = f"wanted the name of a file beside this one that ends in {suffix}"
+        raise PipelineError(f"{file}: {own}.{key}: {wanted}, found {name!r}")
+    if folder is None or not (place := folder / name).is_file():
+        hint = "`enrichment fit` writes one"
+        raise PipelineError(f"{file}: {own}.{key}: there is no file '{name}' beside it; {hint}")
+    return place.read_bytes(), str(Path(file).with_name(name))
+
+
+def _refuse_twice(score: dict[str, Any], table: tuple[bytes, str], file: str) -> None:
+    """What stands in the table's file may not stand in the pipeline's too."""
     own = {field.name for field in msgspec.structs.fields(ScoreTable)}
     if both := sorted(own & score.keys()):
-        said = f"stands in {name} too, which score.table names: keep one of them"
+        said = f"stands in {Path(table[1]).name} too, which score.table names: keep one of them"
         raise PipelineError(f"{file}: score.{both[0]}: {said}")
-    if folder is None or not (place := folder / name).is_file():
-        hint = "`enrichment fit` writes one, and the shipped ones can be copied"
-        raise PipelineError(f"{file}: score.table: there is no file '{name}' beside it; {hint}")
-    shown = str(Path(file).with_name(name))
-    content = place.read_bytes()
-    parse_table(content, shown)
-    return content, shown
+
+
+def _refuse_strange(pipeline: Pipeline, probability: RingProbability, file: str) -> None:
+    """A map of other memberships than the pipeline's sampler gives says nothing of these."""
+    now = pipeline.sampled(probability.sampled.path)
+    if now is None:
+        raise PipelineError(f"{file}: sampled: no one sampler draws that path for this pipeline")
+    if differing := list(probability.sampled.differences(now)):
+        raise PipelineError(
+            f"{file}: sampled: {', '.join(differing)}: fit it anew, or take it out of [sampling]"
+        )
 
 
 def _toml(content: bytes, file: str) -> dict[str, Any]:

@@ -22,6 +22,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     # |difference of membership|, the distance of the energy histograms, and the same figures as
     # `random_…` for the null. For lineage: the feature cache does without.
     differences: dict[str, float] = {}
+    # The calibration that made `ring_probability` of the estimates, where one did.
+    probability_version: str = ""
 
 
 class FeatureUpdate(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -7,7 +7,8 @@ variables, simulated annealing above), `random` uniform strings. Beside it the c
 `gibbs_marginal`, the exact P(x_i = 1) over *all* strings at the solver's temperature: another
 estimand, never to be compared with the membership as if it were the same.
 
-None of these is a probability that somebody is in a ring.
+None of these is a probability. Where the pipeline has a calibration, the path and sampler that it
+is of have `ring_probability` beside them (`enrichment.pipelines.probability` says of what).
 
 An estimate of one path has, for an account i of a problem with the model's energy E:
 
@@ -36,8 +37,10 @@ from hashlib import sha256
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from enrichment.circuit.marginals import differences
+from enrichment.pipelines.probability import RING_PROBABILITY, RingProbability, surplus_of
 from enrichment.problem.ising import Floats
 from enrichment.problem.ring import WEIGHT_MAX
 from enrichment.provider.contract import Result, SampleSet
@@ -58,6 +61,9 @@ TOP: Final = 2
 Answers = Mapping[str, tuple[SampleSet, ...]]
 """Path -> one sample set per problem, in the micro-batch's order."""
 
+Estimates = dict[str, dict[str, float]]
+"""Path -> figures of one entity by name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
@@ -70,6 +76,8 @@ class Provenance:
     computed_at_ms: int
     # Minor units per unit of the stream's amount.
     amount_scale: int
+    # What memberships have been worth, where that was ever found out.
+    probability: RingProbability | None = None
 
 
 def seed_of(job_id: str, problem_id: str = "") -> int:
@@ -119,9 +127,11 @@ def features(
         by_node = {path: _node_estimates(answer) for path, answer in sets.items()}
         values = _values(problem, sets, origin.amount_scale)
         source = _source(origin, problem, sets, differences)
+        samplers = {path: answer.sampler for path, answer in sets.items()}
         for position, node in enumerate(problem.nodes):
             estimates = {path: nodes[position] for path, nodes in by_node.items()}
-            yield _update(origin, (problem.entity, node), problem, (values, estimates, source))
+            what = _calibrated(origin.probability, problem.entity, samplers, (estimates, source))
+            yield _update(origin, (problem.entity, node), problem, (values, *what))
         for shared in problem.shared:
             if owners[shared.entity, shared.id] != index or not shared.members:
                 continue
@@ -134,7 +144,8 @@ def features(
                 "size": float(len(shared.members)),
                 "amount": shared.amount_minor / origin.amount_scale,
             }
-            yield _update(origin, (shared.entity, shared.id), problem, (tied, estimates, source))
+            what = _calibrated(origin.probability, shared.entity, samplers, (estimates, source))
+            yield _update(origin, (shared.entity, shared.id), problem, (tied, *what))
 
 
 def shared_owners(problems: Sequence[Problem]) -> dict[tuple[str, str], int]:
@@ -209,6 +220,25 @@ def _shared_estimate(of_members: list[dict[str, float]]) -> dict[str, float]:
     return {name: sum(estimate[name] for estimate in top) / len(top) for name in top[0]}
 
 
+def _calibrated(
+    probability: RingProbability | None,
+    kind: str,
+    samplers: Mapping[str, str],
+    what: tuple[Estimates, Source],
+) -> tuple[Estimates, Source]:
+    """The same with `ring_probability` beside the memberships that the calibration is of."""
+    if probability is None:
+        return what
+    estimates, source = what
+    found = dict(estimates)
+    for path, estimate in estimates.items():
+        steps, surplus = probability.of(path, samplers[path], kind), surplus_of(estimate)
+        if steps is not None and surplus is not None:
+            found[path] = {**estimate, RING_PROBABILITY: steps.at(surplus)}
+            source = replace(source, probability_version=probability.version)
+    return found, source
+
+
 def _values(problem: Problem, sets: Mapping[str, SampleSet], amount_scale: int) -> dict[str, float]:
     """Facts about the subgraph; `amount` in the stream's own unit."""
     return {
@@ -244,7 +274,7 @@ def _update(
     origin: Provenance,
     entity: tuple[str, str],
     problem: Problem,
-    what: tuple[dict[str, float], dict[str, dict[str, float]], Source],
+    what: tuple[dict[str, float], Estimates, Source],
 ) -> FeatureUpdate:
     """The record of one entity."""
     values, estimates, source = what

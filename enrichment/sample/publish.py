@@ -59,6 +59,7 @@ def publication(
         calibration_id=result.calibration_id,
         computed_at_ms=now_ms,
         amount_scale=pipeline.stream.amount_scale,
+        probability=pipeline.probability,
     )
     differences = differences_of(batch.problems, answers)
     serves = QUANTUM if pipeline.score.serve == QUANTUM and QUANTUM in answers else CLASSICAL

@@ -55,7 +55,7 @@ ARGUMENTS = {
     "isolation": ("--case", "sampler-hung", "--case", "redis-hung"),
 }
 
-WITHOUT_SERVERS = ("rings", "devices", "sampling", "noise")
+WITHOUT_SERVERS = ("rings", "devices", "sampling", "noise", "uplift")
 
 SLOWEST = ("isolation", "latency", "memory", "window")
 

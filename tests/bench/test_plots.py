@@ -13,7 +13,7 @@ from enrichment.lab.bench.systems import SYSTEMS
 
 def report(name: str) -> Report:
     """A report with the rows that its plot reads."""
-    rows = [*together(), *on_devices()]  # each plot takes the rows of its own metrics
+    rows = [*together(), *on_devices(), *uplifted()]  # each plot takes the rows of its own metrics
     rows += {"sampling": sampled, "noise": noisy}.get(name, lambda: iter(()))()
     if name == "hot-path":
         for system in SYSTEMS:
@@ -49,6 +49,14 @@ def together() -> Iterator[Row]:
             for metric in ("ever_together", "end_together"):
                 values = [share * drift for drift in (0.9, 1.0, 1.1)]
                 yield Row.of(f"strength {strength}", way, metric, values, "share")
+
+
+def uplifted() -> Iterator[Row]:
+    """The rows of `uplift` that are drawn."""
+    for case in ("strength 0.25", "strength 0.5"):
+        for system in ("QAOA p=2", "random"):
+            for metric in ("trees_over_none", "logistic_over_none"):
+                yield Row.of(case, system, metric, [-0.01, 0.01, 0.02], "")
 
 
 def on_devices() -> Iterator[Row]:

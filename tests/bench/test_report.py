@@ -30,7 +30,7 @@ def test_figures_claim_no_more_digits_than_they_have() -> None:
 
 
 def test_the_json_has_the_one_form(tmp_path: Path) -> None:
-    """Name, machine, rows with eight fields each, notes, series: nothing else, in a new folder."""
+    """Name, machine, rows of eight fields, notes, series, spread: no more, in a new folder."""
     path = tmp_path / "new" / "hot-path.json"
     Report(
         name="hot-path",
@@ -40,7 +40,7 @@ def test_the_json_has_the_one_form(tmp_path: Path) -> None:
         series={"memory": ((1.0, 2.0),)},
     ).write(path)
     content = json.loads(path.read_text())
-    assert list(content) == ["name", "machine", "rows", "notes", "series"]
+    assert list(content) == ["name", "machine", "rows", "notes", "series", "spread"]
     assert content["notes"] == ["one"]
     assert content["series"] == {"memory": [[1.0, 2.0]]}
     assert content["name"] == "hot-path"

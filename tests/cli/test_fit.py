@@ -8,7 +8,7 @@ import pytest
 from typer.testing import Result
 
 from enrichment.cli import fit
-from enrichment.pipelines import load
+from enrichment.pipelines import Pipeline, PipelineError, load
 from enrichment.settings import Settings
 from tests.cli.commands import runner_of
 from tests.lab.recordings import DEVICE_IN_RING, drawn, write
@@ -122,3 +122,88 @@ def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:
     result = run("fit", str(other), "--outcomes", str(told), settings=Settings())
     assert result.exit_code == 2
     assert "record 1 is no enriched event" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same with the energies that memberships are calibrated with."""
+    folder = tmp_path_factory.mktemp("sampled")
+    return write(folder, "two", [*drawn(1, 3_000, energy=-4.0), *drawn(2, 3_000, energy=-4.0)])
+
+
+def test_a_calibration_is_taken_by_its_pipeline(sampled: tuple[Path, Path], tmp_path: Path) -> None:
+    """Named in [sampling] and put beside; the report tells Brier scores and where it goes."""
+    out, plot = tmp_path / "payments.probability.toml", tmp_path / "curve.svg"
+    seeds = ("--seed", 1, "--judge-seed", 2)
+    result = run_fit(sampled, "--calibrate", *seeds, "--out", out, "--plot", plot)
+    assert result.exit_code == 0, result.output
+    for said in ("ring_probability", "the bare share", "membership, were it one", "reliability"):
+        assert said in result.stdout
+    assert "account: too few bad events, no map" in result.stdout
+    assert plot.read_text().startswith("<?xml")
+    found = load_with(tmp_path, "layers = 2").probability
+    assert found is not None
+    assert (found.version, found.sampled.path, found.sampled.sampler) == (
+        "payments-ring-1", "quantum", "qsim",
+    )  # fmt: skip
+    assert [steps.kind for steps in found.steps] == ["device"]
+    assert (found.provenance.seeds, found.provenance.judged_seeds) == ((1,), (2,))
+    assert found.provenance.simulated
+    assert found.provenance.metrics["brier_device"] > 0
+    assert (
+        found.provenance.metrics["brier_device"] < found.provenance.metrics["brier_of_share_device"]
+    )
+    with pytest.raises(PipelineError, match="layers is 3, and was 2: fit it anew"):
+        load_with(tmp_path, "layers = 3")
+
+
+def load_with(folder: Path, layers: str) -> Pipeline:
+    """Payments in that folder, with the calibration beside and so many layers."""
+    text = (PIPELINES / "payments.toml").read_text()
+    assert "layers = 2" in text
+    named = f'{layers}\nprobability = "payments.probability.toml"'
+    (folder / "payments.toml").write_text(text.replace("layers = 2", named))
+    shutil.copy(PIPELINES / "payments.score.toml", folder)
+    return load("payments", folder)
+
+
+def test_a_calibration_as_json_holds_what_the_tables_do(
+    sampled: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Steps, and for each kind the scores with their intervals and the reliability."""
+    out = tmp_path / "x.probability.toml"
+    seeds = ("--seed", 1, "--judge-seed", 2)
+    result = run_fit(sampled, "--calibrate", *seeds, "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    (device,) = report["judged"]
+    assert device["kind"] == "device"
+    assert device["brier"]["low"] <= device["brier"]["value"] <= device["brier"]["high"]
+    assert device["brier"]["value"] < device["brier_of_share"]["value"]
+    assert sum(each["events"] for each in device["bins"]) == device["events"]
+    assert report["left_out"] == ["account", "beneficiary"]
+    assert report["steps"][0]["probability"] == sorted(report["steps"][0]["probability"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--seed", 1), "is judged on what it has not seen: name another seed"),
+        (("--seed", 1, "--judge-seed", 1), "the table is fitted on that seed"),
+        (("--seed", 1, "--judge-seed", 2, "--path", "heuristic"), "no memberships of one sampler"),
+        (("--seed", 1, "--judge-seed", 2, "--out", "x.score.toml"), "ends in .probability.toml"),
+    ],
+)
+def test_what_would_be_no_calibration_is_refused(
+    sampled: tuple[Path, Path],
+    arguments: tuple[object, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With exit code 2, one line that says what to change, and no file left behind."""
+    monkeypatch.chdir(tmp_path)
+    result = run_fit(sampled, "--calibrate", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert list(tmp_path.iterdir()) == []

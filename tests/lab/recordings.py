@@ -50,8 +50,12 @@ def drawn(
     start_ms: int = START_MS,
     simulated: bool = True,
     pipeline: Pipeline = PAYMENTS,
+    energy: float | None = None,
 ) -> list[Drawn]:
-    """Events of a stream in which two features tell, each known of half of the events."""
+    """Events of a stream in which two features tell, each known of half of the events.
+
+    With an energy, it is that of every sampled subgraph.
+    """
     rng = np.random.default_rng(seed)
     prefix = f"p-{run_of_seed(seed)}-" if simulated else f"real-{seed}-"
     scorer = Scorer(pipeline)
@@ -63,7 +67,10 @@ def drawn(
         account = f"a{seed}-{rng.integers(max(1, count // 8))}"
         features = [used("device", "graph", values={"known_bad_near": near})]
         if sampled:
-            features.append(used("device", "ring", quantum={"membership": membership}))
+            estimate = {"membership": membership}
+            if energy is not None:
+                estimate["optimum_energy"] = energy
+            features.append(used("device", "ring", quantum=estimate))
         event = {
             "event_id": f"{prefix}{number:09d}",
             "account_id": account,

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enrichment.pipelines import PipelineError, load, names
+from enrichment.pipelines.definition import EXACT_MAX
 from enrichment.pipelines.loader import parse
+from enrichment.provider.contract import CLASSICAL_EXACT_MAX
 
 SHIPPED = Path(__file__).resolve().parents[2] / "enrichment" / "pipelines"
 PAYMENTS = (SHIPPED / "payments.toml").read_text()
@@ -170,7 +172,7 @@ def test_a_table_beside_or_within_gives_the_same_score(folder: Path) -> None:
     within = parse(content.encode(), "own.toml").score
     assert (beside.table, within.table) == ("payments.score.toml", "")
     assert msgspec.structs.replace(beside, table="") == within
-    assert len(beside.terms) == 9
+    assert len(beside.terms) == 12
 
 
 def test_a_table_of_ones_own_must_be_there(tmp_path: Path) -> None:
@@ -261,3 +263,96 @@ def test_no_file_makes_the_loader_stumble(data: st.DataObject) -> None:
         said = str(error)
     assert said == "" or said.startswith("own.toml: ")
     assert "\n" not in said
+
+
+PROBABILITY = """
+version = "payments-ring-1"
+[sampled]
+path = "quantum"
+sampler = "qsim"
+layers = 2
+shots = 1000
+problem = "ring"
+variables_max = 12
+weight_min = 0.35
+[[steps]]
+kind = "account"
+share = 0.03
+surplus = [0.0, 2.5]
+probability = [0.01, 0.25]
+[provenance]
+method = "by hand"
+"""
+NAMED = PAYMENTS.replace("layers = 2", 'layers = 2\nprobability = "payments.probability.toml"')
+
+
+def test_a_calibration_beside_is_part_of_the_pipeline(folder: Path) -> None:
+    """Read where [sampling] names it, in the version's hash; without the name it is not there."""
+    beside = folder / "payments.probability.toml"
+    beside.write_text(PROBABILITY)
+    pipeline = parse(NAMED.encode(), "payments.toml", folder)
+    assert pipeline.probability is not None
+    steps = pipeline.probability.of("quantum", "qsim", "account")
+    assert steps is not None
+    assert [steps.at(surplus) for surplus in (-1.0, 0.0, 2.4, 2.5, 99.0)] == [
+        0.01, 0.01, 0.01, 0.25, 0.25,
+    ]  # fmt: skip
+    assert pipeline.probability.of("quantum", "qsim", "device") is None
+    beside.write_text(PROBABILITY.replace("0.25]", "0.24]"))
+    assert parse(NAMED.encode(), "payments.toml", folder).version != pipeline.version
+    assert parse(PAYMENTS.encode(), "payments.toml", folder).probability is None
+    assert names(folder) == ["cards", "payments", "trust"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("0.0, 2.5]", "2.5, 0.0]", "steps[0]: surplus must rise"),
+        ("0.0, 2.5]", "nan, 2.5]", "steps[0]: surplus must rise"),
+        ("0.01, 0.25]", "0.25, 0.01]", "steps[0]: probability must not fall"),
+        ("0.01, 0.25]", "0.25]", "steps[0]: surplus and probability must have the same length"),
+        ("0.01, 0.25]", "0.01, 1.25]", "steps[0].probability[1]"),
+        ("layers = 2", "layers = 1", "sampled: layers is 2, and was 1: fit it anew"),
+        ('"qsim"', '"virtual"', "sampled: sampler is qsim, and was virtual"),
+        ('"quantum"', '"classical"', "sampled: sampler is exact, and was qsim, layers is 0"),
+        ("version =", "versio =", "versio: there is no such key, did you mean 'version'?"),
+    ],
+)
+def test_a_calibration_of_something_else_is_refused(
+    old: str, new: str, said: str, folder: Path
+) -> None:
+    """A map that is none, or one of another sampler's memberships, told with its own file."""
+    assert old in PROBABILITY
+    (folder / "payments.probability.toml").write_text(PROBABILITY.replace(old, new))
+    with pytest.raises(PipelineError) as refused:
+        parse(NAMED.encode(), str(folder / "payments.toml"), folder)
+    assert str(refused.value).startswith(str(folder / "payments.probability.toml"))
+    assert said in str(refused.value)
+
+
+def test_a_calibration_that_is_named_must_be_there(folder: Path) -> None:
+    """Beside the file and nowhere else; and it is no pipeline."""
+    with pytest.raises(PipelineError, match="there is no file 'payments"):
+        parse(NAMED.encode(), "payments.toml", folder)
+    with pytest.raises(PipelineError, match="is a calibration; name the pipeline"):
+        load("payments.probability.toml")
+
+
+def test_whose_memberships_a_path_has() -> None:
+    """The exact solver's on the classical path as long as problems are small; else no one's."""
+    pipeline = parse(PAYMENTS.encode(), "p.toml", SHIPPED)
+    classical, quantum = pipeline.sampled("classical"), pipeline.sampled("quantum")
+    assert classical is not None
+    assert quantum is not None
+    assert (classical.sampler, classical.layers) == ("exact", 0)
+    assert (quantum.sampler, quantum.layers) == ("qsim", 2)
+    assert pipeline.sampled("heuristic") is None
+    assert EXACT_MAX == CLASSICAL_EXACT_MAX
+    large = msgspec.structs.replace(pipeline.problem, variables_max=EXACT_MAX + 1)
+    assert msgspec.structs.replace(pipeline, problem=large).sampled("classical") is None
+    annealing = msgspec.structs.replace(pipeline.sampling, provider="annealing")
+    chosen = msgspec.structs.replace(pipeline, sampling=annealing)
+    assert chosen.sampled("quantum") is None
+    annealed = chosen.sampled("classical")
+    assert annealed is not None
+    assert annealed.sampler == "annealing"

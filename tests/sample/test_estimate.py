@@ -5,11 +5,21 @@ from collections import Counter
 from dataclasses import replace
 from itertools import product
 
+import msgspec
 import numpy as np
 import pytest
 
 from enrichment.circuit.readout import Corrected
 from enrichment.circuit.template import QAOA, QAOA_VERSION
+from enrichment.pipelines import load
+from enrichment.pipelines.probability import (
+    RING_PROBABILITY,
+    RingProbability,
+    Sampled,
+    Steps,
+    surplus_of,
+)
+from enrichment.pipelines.table import Provenance as FittedOn
 from enrichment.problem import KINDS
 from enrichment.provider.contract import DeviceRun, Result, SampleRequest, SampleSet
 from enrichment.records import FeatureUpdate, MicroBatch, Problem, Shared
@@ -44,7 +54,9 @@ def sampled(problems: tuple[Problem, ...], provider: str = "qsim", shots: int = 
     return result_of(request, provider)
 
 
-def made_of(one: MicroBatch, result: Result) -> dict[tuple[str, str], FeatureUpdate]:
+def made_of(
+    one: MicroBatch, result: Result, probability: RingProbability | None = None
+) -> dict[tuple[str, str], FeatureUpdate]:
     """The features of a micro-batch by entity; each entity once."""
     origin = Provenance(
         batch=one,
@@ -53,6 +65,7 @@ def made_of(one: MicroBatch, result: Result) -> dict[tuple[str, str], FeatureUpd
         calibration_id="cal-1",
         computed_at_ms=77,
         amount_scale=100,
+        probability=probability,
     )
     answers = answers_of(result)
     updates = list(features(origin, answers, differences_of(one.problems, answers)))
@@ -143,15 +156,11 @@ def test_an_attribute_of_several_problems_is_described_where_it_ties_most() -> N
 
 def replace_shared(one: Problem, shared: tuple[Shared, ...]) -> Problem:
     """The problem with other ties."""
-    import msgspec
-
     return msgspec.structs.replace(one, shared=shared)
 
 
 def replace_members(one: Shared, members: tuple[int, ...]) -> Shared:
     """The tie with other members."""
-    import msgspec
-
     return msgspec.structs.replace(one, members=members)
 
 
@@ -307,3 +316,70 @@ def test_runs_on_a_device_are_told_by_problem() -> None:
         -2.5,
         True,
     )
+
+
+def calibrated(path: str, sampler: str) -> RingProbability:
+    """A calibration of accounts and devices on that path, as that sampler draws it."""
+    return RingProbability(
+        version="payments-ring-1",
+        sampled=Sampled(
+            path="quantum" if path == "quantum" else "classical", sampler=sampler, layers=2,
+            shots=203, problem="ring", variables_max=12, weight_min=0.35,
+        ),
+        steps=(
+            Steps(kind="account", share=0.1, surplus=(0.0, 1.0), probability=(0.01, 0.25)),
+            Steps(kind="device", share=0.2, surplus=(0.0, 1.0), probability=(0.02, 0.5)),
+        ),
+        provenance=FittedOn(method="by hand"),
+    )  # fmt: skip
+
+
+def by_qsim(result: Result) -> Result:
+    """The result as if its samples were qsim's."""
+    return replace(result, sets=tuple(replace(each, sampler="qsim") for each in result.sets))
+
+
+@pytest.mark.parametrize(("path", "sampler"), [("quantum", "qsim"), ("classical", "exact")])
+def test_a_calibration_speaks_of_its_own_path_and_sampler(path: str, sampler: str) -> None:
+    """Each kind by its map, kinds without one and other paths not at all; the source names it."""
+    one = batch(1, (problem(0),))
+    made = made_of(one, by_qsim(sampled(one.problems)), calibrated(path, sampler))
+    worth = {"account": (0.01, 0.25), "device": (0.02, 0.5)}
+    for (kind, _), update in made.items():
+        telling = {p for p, estimate in update.estimates.items() if RING_PROBABILITY in estimate}
+        assert telling == ({path} if kind in worth else set())
+        assert update.source is not None
+        assert update.source.probability_version == ("payments-ring-1" if telling else "")
+        if telling:
+            estimate = update.estimates[path]
+            surplus = surplus_of(estimate)
+            assert surplus is not None
+            assert surplus == pytest.approx(estimate["membership"] * -estimate["optimum_energy"])
+            assert estimate[RING_PROBABILITY] == worth[kind][surplus >= 1.0]
+    assert {made["device", "dev-0"].estimates[path][RING_PROBABILITY]} == {0.5}
+
+
+def test_another_path_is_not_calibrated_though_the_same_sampler_drew_it() -> None:
+    """What a calibration was fitted on is one path's, whoever drew for it."""
+    one = batch(1, (problem(0),))
+    result = sampled(one.problems)
+    assert result.sets[0].sampler == result.twins["classical"][0].sampler == "exact"
+    for update in made_of(one, result, calibrated("classical", "exact")).values():
+        assert RING_PROBABILITY not in update.estimates["quantum"]
+
+
+@pytest.mark.parametrize(("path", "sampler"), [("quantum", "virtual"), ("classical", "annealing")])
+def test_another_samplers_memberships_are_not_calibrated(path: str, sampler: str) -> None:
+    """A map of what a noisy device drew says nothing of what a simulator draws."""
+    one = batch(1, (problem(0),))
+    made = made_of(one, by_qsim(sampled(one.problems)), calibrated(path, sampler))
+    assert b"probability" not in msgspec.json.encode(list(made.values()))
+
+
+def test_without_a_calibration_there_is_no_such_name() -> None:
+    """Neither in a shipped pipeline's publication nor in what travels of it."""
+    pipeline = load("payments")
+    assert pipeline.probability is None
+    one = batch(1, (problem(0),))
+    made = made_of(one, by_qsim(sampled(one.problems)), pipeline.probability)
+    assert b"probability" not in msgspec.json.encode(list(made.values()))

@@ -30,6 +30,8 @@ class BenchOptions:
     topics_dir: Path
     # Told what is being done, a line at a time.
     say: Callable[[str], None]
+    # Of `uplift`: simulated streams, each judged by models of the others.
+    seeds: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,5 +96,10 @@ BENCHMARKS: Final = {
         "The same circuits without noise and on a virtual device: what is left of samples and "
         "memberships at 6, 8 and 10 variables; without servers.",
         "enrichment.lab.bench.sampling.noise",
+    ),
+    "uplift": Benchmark(
+        "Average precision on simulated streams without ring features, and with those of each "
+        "sampler: circuits, their classical twins, random strings; without servers.",
+        "enrichment.lab.bench.uplift",
     ),
 }

@@ -48,7 +48,7 @@ def draw(report: Report, folder: Path, suffix: str = ".svg") -> Path:
         FigureCanvasAgg(figure)
         PLOTS[report.name](report, figure)
         where = f"{report.machine['cores']} cores of {report.machine['cpu']}"
-        said = "one run" if report.series else "median, lowest and highest run"
+        said = "one run" if report.series else report.spread.removeprefix("the ")
         figure.supxlabel(f"{said}; {where}", fontsize=8, color=MUTED)
         metadata = {"Date": None} if suffix == ".svg" else None
         figure.savefig(path, dpi=130, metadata=metadata)
@@ -224,6 +224,36 @@ def _noise(report: Report, figure: Any) -> None:
     draw_noise(report, figure)
 
 
+def _uplift(report: Report, figure: Any) -> None:
+    figure.suptitle("Average precision with ring features, less that without")
+    sides = figure.subplots(1, 2, sharey=True)
+    titles = {"trees": "boosted trees", "logistic": "logistic regression"}
+    for axes, (short, title) in zip(sides, titles.items(), strict=True):
+        axes.set_title(title, fontsize=9.5)
+        axes.axvline(0, color=MUTED, linewidth=1)
+        rows = [row for row in report.rows if row.metric == f"{short}_over_none"]
+        systems = list(dict.fromkeys(row.system for row in rows))
+        cases = list(dict.fromkeys(row.case for row in rows))
+        for number, case in enumerate(cases):
+            mine = [row for row in rows if row.case == case]
+            places = [
+                len(systems) - systems.index(row.system) - (number - (len(cases) - 1) / 2) * 0.2
+                for row in mine
+            ]
+            spread = [
+                [row.value - row.low for row in mine],
+                [row.high - row.value for row in mine],
+            ]
+            values = [row.value for row in mine]
+            axes.errorbar(
+                values, places, xerr=spread, fmt="o", markersize=4, color=COLOURS[number],
+                elinewidth=1, label=case,
+            )  # fmt: skip
+        axes.set_yticks(range(len(systems), 0, -1), systems)
+        axes.grid(visible=False, axis="y")
+    sides[0].legend(fontsize=8, **BELOW | {"ncols": 1})
+
+
 def _bars(axes: Any, rows: Sequence[Row], named: Callable[[Row], str], shown: str) -> None:
     """A bar for each row, its spread across, ours in a colour of its own."""
     rows = list(reversed(rows))
@@ -266,4 +296,5 @@ PLOTS: Final[dict[str, Callable[[Report, Any], None]]] = {
     "devices": _devices,
     "sampling": _sampling,
     "noise": _noise,
+    "uplift": _uplift,
 }

@@ -15,6 +15,7 @@ import msgspec
 
 from enrichment import __version__
 
+RUNS: Final = "the median, and the lowest and the highest run"
 MACHINE_PACKAGES: Final = ("confluent-kafka", "msgspec", "redis")
 KIB: Final = 1024
 
@@ -60,6 +61,8 @@ class Report:
     notes: tuple[str, ...] = ()
     # Figures over time, for the plot: pairs of x and y by name.
     series: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    # What value, low and high of its rows are.
+    spread: str = RUNS
 
     def as_json(self) -> str:
         """The report for programs: name, machine, rows, notes and series."""
@@ -69,6 +72,7 @@ class Report:
             "rows": [asdict(row) for row in self.rows],
             "notes": list(self.notes),
             "series": {name: list(points) for name, points in self.series.items()},
+            "spread": self.spread,
         }
         return json.dumps(content, indent=2) + "\n"
 
