@@ -210,7 +210,7 @@ def _node_estimates(answer: SampleSet) -> list[dict[str, float]]:
 
 def _share(values: Floats) -> list[float]:
     """Means of zeros and ones as a list, within [0, 1]."""
-    clipped: list[float] = np.clip(values, 0.0, 1.0).tolist()
+    clipped: list[float] = values.clip(0.0, 1.0).tolist()
     return clipped
 
 

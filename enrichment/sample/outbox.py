@@ -71,6 +71,8 @@ class Outbox:
             *(_event(event, to, partition) for event in self.events),
             *(_job(job, to, partition) for job in self.jobs.values()),
         ]
+        if to.framing is BARE:
+            return bare
         return [_framed(message, to.framing) for message in bare]
 
 
