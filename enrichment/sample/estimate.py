@@ -36,7 +36,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-import numpy as np
 from msgspec.structs import replace
 
 from enrichment.circuit.marginals import differences
