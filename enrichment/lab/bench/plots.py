@@ -250,6 +250,7 @@ def _uplift(report: Report, figure: Any) -> None:
                 elinewidth=1, label=case,
             )  # fmt: skip
         axes.set_yticks(range(len(systems), 0, -1), systems)
+        axes.locator_params(axis="x", nbins=5)
         axes.grid(visible=False, axis="y")
     sides[0].legend(fontsize=8, **BELOW | {"ncols": 1})
 
