@@ -27,6 +27,7 @@ from enrichment.provider.local import Local, Work, solve, warm_up, work_of
 from enrichment.provider.pool import Pool
 from enrichment.records import Cause, MicroBatch
 from enrichment.records.micro_batch import micro_batch_id
+from enrichment.records.outcome import Outcome as OutcomeRecord
 from enrichment.sample import stage
 from enrichment.sample.ledger import Arrival, Ledger, LedgerState
 from enrichment.sample.outbox import Addresses
@@ -188,6 +189,10 @@ class MemoryLedger:
             arrivals.append(Arrival(partition=0, offset=self._offset, batch=batch))
             self._offset += 1
         return arrivals
+
+    def outcomes(self) -> Iterator[tuple[int, OutcomeRecord]]:
+        """Nothing turns out of them."""
+        return iter(())
 
     def commit(self, partition: int, messages: list[Message], next_offset: int | None) -> Outcome:
         """Count the features."""
