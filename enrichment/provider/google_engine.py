@@ -14,21 +14,16 @@ from typing import Any, Final
 from cirq_google.cloud import quantum
 from cirq_google.engine.engine import Engine, EngineContext
 from cirq_google.engine.engine_client import EngineClient, EngineException
-from duet.api import sleep, timeout_scope
+from duet.api import timeout_scope
 from google.api_core import exceptions as google_errors
 
 from enrichment.provider.contract import Failure, FailureKind
 from enrichment.provider.google_circuits import circuits_from, circuits_of, sets_of
 from enrichment.provider.google_failures import JOB_FAILURES, AttemptsUsedError
 from enrichment.provider.google_processor import Processor
-from enrichment.provider.google_run import Run
+from enrichment.provider.google_run import EngineRun
 from enrichment.provider.jobs import Done
-
-CALL_S: Final = 10.0
-"""One step's calls together: answers of 64 problems take a second, a service that hangs is left."""
-
-CANCEL_PAUSES_S: Final = (0.5, 1.0, 2.0)
-"""How long to wait before each further try to cancel a job whose submission may be on its way."""
+from enrichment.provider.remote import CALL_S
 
 ATTEMPTS_MAX: Final = 8
 """Engine jobs under one job id; each follows one that the engine failed or we cancelled."""
@@ -60,7 +55,7 @@ class EngineJobs:
         self._engine: Engine | None = None
         self._lock = threading.Lock()
 
-    async def advance(self, run: Run) -> Done | Failure | None:
+    async def advance(self, run: EngineRun) -> Done | Failure | None:
         """Submit the job or look at it: its samples, its failure, or None while it runs."""
         engine = self._connected()
         if not run.accepted and not run.circuits:
@@ -73,26 +68,18 @@ class EngineJobs:
         async with _calls(run):
             if not run.accepted:
                 await self._submit(run, engine)
-                run.accepted = True
+                run.remote_id = run.engine_job_id
             return await self._look_at(run, engine)
 
-    async def cancel(self, run: Run) -> None:
-        """Cancel the run's engine job, now or when a late submission has arrived."""
+    async def cancel(self, run: EngineRun) -> None:
+        """Cancel the run's engine job, if one may be there."""
         if not run.engine_job_id:
             return
         engine = self._connected()
-        ids = (engine.project_id, run.program_id, run.engine_job_id)
         async with timeout_scope(CALL_S):
-            for pause_s in (*CANCEL_PAUSES_S, None):
-                try:
-                    await engine.context.client.cancel_job_async(*ids)
-                except EngineException as error:
-                    missing = isinstance(error.__cause__, google_errors.NotFound)
-                    if not missing or run.accepted or pause_s is None:
-                        raise
-                    await sleep(pause_s)
-                else:
-                    return
+            await engine.context.client.cancel_job_async(
+                engine.project_id, run.program_id, run.engine_job_id
+            )
 
     async def look(self) -> None:
         """Ask what the processor says of itself."""
@@ -100,7 +87,7 @@ class EngineJobs:
         async with timeout_scope(CALL_S):
             await self.processor.now(client)
 
-    async def _submit(self, run: Run, engine: Engine) -> None:
+    async def _submit(self, run: EngineRun, engine: Engine) -> None:
         """Create program and job, or find the one that runs or has succeeded already."""
         options = self.options
         try:
@@ -133,7 +120,7 @@ class EngineJobs:
         detail = f"{ATTEMPTS_MAX} engine jobs of {run.program_id} have failed or were cancelled"
         raise AttemptsUsedError(detail)
 
-    async def _look_at(self, run: Run, engine: Engine) -> Done | Failure | None:
+    async def _look_at(self, run: EngineRun, engine: Engine) -> Done | Failure | None:
         """Return the job's samples or its failure, None while it runs."""
         client = engine.context.client
         ids = (engine.project_id, run.program_id, run.engine_job_id)
@@ -177,12 +164,12 @@ class EngineJobs:
             return self._engine
 
 
-def _calls(run: Run) -> Any:
-    """Return the scope of one step's calls: they end at CALL_S or at the job's deadline."""
+def _calls(run: EngineRun) -> Any:
+    """Return the scope of one step's calls together: they end at CALL_S or the job's deadline."""
     return timeout_scope(max(0.0, min(CALL_S, run.until_s - time.time())))
 
 
-def _job_failure(engine: Engine, run: Run, job: Any) -> Failure:
+def _job_failure(engine: Engine, run: EngineRun, job: Any) -> Failure:
     """Return the failure of a job that the engine failed or cancelled, by JOB_FAILURES."""
     if job.execution_status.state is not State.FAILURE:
         return Failure(kind=FailureKind.CANCELLED, detail="cancelled at the engine")

@@ -50,12 +50,7 @@ ACCEPTED_MAX: Final = 10_000
 MISSES_MAX: Final = 8
 """Times in a row that IonQ may not know a job it has accepted: what it tells may lag behind."""
 
-CANCEL_PAUSES_S: Final = (0.5, 1.0, 2.0)
-"""How long to wait before each further try to cancel a job."""
-
 SDKS: Final = ("cirq-core", "cirq-ionq", "dimod", "numpy")
-
-LATER: Final = (FailureKind.TRANSIENT, FailureKind.QUOTA)
 
 RUNNING: Final = ("started", "running")
 CANCELLED: Final = ("canceled", "deleted")
@@ -76,14 +71,14 @@ class Options:
     price_per_shot: float = 0.0
 
 
-class Ionq(Remote):
+class Ionq(Remote[Run]):
     """A provider over IonQ's API; twins are computed in `pool`, as for the local providers."""
 
     def __init__(self, pool: Pool, now_ms: Callable[[], int], options: Options) -> None:
         """Serve from `options.target`; nothing is asked yet."""
         self._exact = options.target == SIMULATOR and not options.noise_model
         most = SIMULATED_MAX if self._exact else VARIABLES_MAX
-        super().__init__("ionq", pool, now_ms, variables_max=most)
+        super().__init__("ionq", pool, now_ms, Run, variables_max=most)
         self._options = options
         self._client = Client(options.url, options.api_key)
         # Each entry is written and read in single steps, by one run of its id at a time.
@@ -180,10 +175,10 @@ class Ionq(Remote):
         return None
 
     def _fault(self, run: Run, error: Exception) -> Failure | None:
-        """Return the failure that an exception is; of an accepted job none that would pass."""
-        failure = asking_failure(error)
-        if run.remote_id and failure.kind in LATER:
-            return None  # to the deadline: a new attempt would be a new job
+        """Return the failure that an exception is, or None; a job may be missing for a while."""
+        failure = super()._fault(run, error)
+        if failure is None:
+            return None
         run.faults += 1
         missing = getattr(error, "status_code", None) == 404
         return None if missing and run.faults < MISSES_MAX else failure
@@ -202,24 +197,16 @@ class Ionq(Remote):
             cost=options.price_per_shot * request.shots * len(request.models),
         )
 
-    def _tell(self, run: Run) -> None:
+    def _tell(self, run: Run) -> Failure | None:
         """Have IonQ cancel the job, if it has accepted it; its id may then be sent anew."""
-        if not run.remote_id:
-            return
-        for pause_s in (*CANCEL_PAUSES_S, None):
-            try:
-                self._client.cancel_job(run.remote_id)
-            except Exception as error:  # noqa: BLE001  # every kind is in the table
-                failure = asking_failure(error)
-                if failure.kind not in LATER or pause_s is None:
-                    logger().warning(
-                        "not cancelled at IonQ", job=run.remote_id, detail=failure.detail
-                    )
-                    return
-                time.sleep(pause_s)
-            else:
-                self._accepted.pop(run.request.job_id, None)
-                return
+        if not run.accepted:
+            return None
+        try:
+            self._client.cancel_job(run.remote_id)
+        except Exception as error:  # noqa: BLE001  # every kind is in the table
+            return asking_failure(error)
+        self._accepted.pop(run.request.job_id, None)
+        return None
 
 
 def open_provider(pool: Pool, now_ms: Callable[[], int], **options: Any) -> Ionq:

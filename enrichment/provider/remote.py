@@ -4,6 +4,9 @@ What is the same whatever the service: a poll hands the job's next step over and
 known, deadlines are kept here, a job that is given up is cancelled there after its last step, and
 twins are computed by our own processes meanwhile. How a step is taken, what an exception in it
 means and how a job is cancelled is the subclass's to say.
+
+A job that was accepted never has a failure that may pass: whoever tries such a one again does so
+under a new id, and has a second job to pay for. It is asked for until its deadline.
 """
 
 import threading
@@ -13,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from enrichment.provider import local
 from enrichment.provider.contract import Failure, FailureKind, Result, Running, SampleRequest
@@ -30,6 +33,12 @@ STEPS_MAX: Final = 4 * JOBS_MAX
 CALL_S: Final = 10.0
 """One call to the service: answers of 64 problems take a second, a service that hangs is left."""
 
+CANCEL_PAUSES_S: Final = (0.5, 1.0, 2.0)
+"""How long to wait before each further try to cancel a job."""
+
+LATER: Final = (FailureKind.TRANSIENT, FailureKind.QUOTA)
+"""What may pass by itself."""
+
 POLL_S: Final = 0.05
 POLL_S_MAX: Final = 5.0
 """A job's state is asked for at growing intervals, between these: queues last seconds to hours."""
@@ -39,7 +48,8 @@ POLL_S_MAX: Final = 5.0
 class Run:
     """One job on its way: written by one step at a time, which `step` stands for.
 
-    `remote_id` is what the service calls the job, "" until it is known to have accepted it.
+    `remote_id` is what the service calls the job, "" until it is known to have accepted it;
+    `faults` are the steps in a row that have failed and may yet do.
     """
 
     request: SampleRequest
@@ -54,22 +64,37 @@ class Run:
     faults: int = 0
     drawn: Done | None = None
 
+    @property
+    def accepted(self) -> bool:
+        """Whether the service is known to have the job."""
+        return bool(self.remote_id)
 
-class Remote(Jobs):
+
+R = TypeVar("R", bound=Run)
+
+
+class Remote(Jobs, Generic[R]):
     """A provider over a service: its jobs, the threads that call it, and what is given up.
 
     Twins are computed in `pool`, which is the caller's, as for the local providers.
     """
 
     def __init__(
-        self, name: str, pool: Pool, now_ms: Callable[[], int], *, variables_max: int
+        self,
+        name: str,
+        pool: Pool,
+        now_ms: Callable[[], int],
+        run_type: type[R],
+        *,
+        variables_max: int,
     ) -> None:
         """Serve as provider `name` (a key of PROVIDERS); no thread is started yet."""
         super().__init__(name, now_ms, variables_max=variables_max)
         self._pool = pool
+        self._run_type = run_type
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
         self._places = threading.BoundedSemaphore(STEPS_MAX)
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, R] = {}
         self._cancelling: dict[str, Future[None]] = {}
         self._closed = False
 
@@ -90,19 +115,23 @@ class Remote(Jobs):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @abstractmethod
-    def _advance(self, run: Run) -> Done | Failure | None:
+    def _advance(self, run: R) -> Done | Failure | None:
         """Submit the job or look at it: its samples, its failure, or None while it runs.
 
         Called in one of the threads, and never twice at a time for one run; it takes no lock.
         """
 
     @abstractmethod
-    def _fault(self, run: Run, error: Exception) -> Failure | None:
-        """Return the failure that an exception in `_advance` is, or None where the next may do."""
+    def _tell(self, run: R) -> Failure | None:
+        """Have the service cancel the job, called in one of the threads after its last step.
 
-    @abstractmethod
-    def _tell(self, run: Run) -> None:
-        """Have the service cancel the job, called in one of the threads after its last step."""
+        A failure that may pass is tried again; None too where there is nothing to cancel.
+        """
+
+    def _fault(self, run: R, error: Exception) -> Failure | None:
+        """Return the failure that an exception in `_advance` is, or None where the next may do."""
+        failure = self._failure_of(error)
+        return None if run.accepted and failure.kind in LATER else failure
 
     def _begin(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":
         """Start the twins, and hand over the submission."""
@@ -112,7 +141,7 @@ class Remote(Jobs):
             if isinstance(started, Failure):
                 return started
             twins = started
-        run = Run(request=request, until_s=until_s, twins=twins)
+        run = self._run_type(request=request, until_s=until_s, twins=twins)
         run.step = self._hand(self._step, run, self._cancelling.pop(request.job_id, None))
         if run.step is None:
             _drop_twins(run)
@@ -147,7 +176,7 @@ class Remote(Jobs):
         if run is not None:
             self._abandon(job_id, run)
 
-    def _abandon(self, job_id: str, run: Run) -> None:
+    def _abandon(self, job_id: str, run: R) -> None:
         """Let go of a run that is over, and have it cancelled after its last step."""
         del self._runs[job_id]
         _drop_twins(run)
@@ -173,7 +202,7 @@ class Remote(Jobs):
 
     # What follows runs in the provider's threads, and never takes its lock.
 
-    def _step(self, run: Run, after: "Future[None] | None") -> None:
+    def _step(self, run: R, after: "Future[None] | None") -> None:
         """Take one job one step further, and end it where that was the last."""
         if after is not None:
             wait([after], timeout=2 * CALL_S)
@@ -191,11 +220,24 @@ class Remote(Jobs):
         if outcome is not None:
             _end(run, outcome)
 
-    def _cancel(self, run: Run, after: "Future[None] | None") -> None:
+    def _cancel(self, run: R, after: "Future[None] | None") -> None:
         """Have the service told that a job is given up, once its last step has been taken."""
         if after is not None:
             wait([after], timeout=2 * CALL_S)
-        self._tell(run)
+        for pause_s in (*CANCEL_PAUSES_S, None):
+            failure = self._tell(run)
+            if failure is None:
+                return
+            if failure.kind not in LATER or pause_s is None:
+                logger().warning(
+                    "not cancelled",
+                    provider=self.name,
+                    job_id=run.request.job_id,
+                    remote_id=run.remote_id,
+                    detail=failure.detail,
+                )
+                return
+            time.sleep(pause_s)
 
 
 def _with_twins(run: Run, drawn: Done) -> Done | Failure | None:

@@ -211,20 +211,55 @@ def test_dropped_connection(service: QuantumEngine, provider: Google) -> None:
     assert len(service.jobs) == 1
 
 
+PASSING = (
+    Fault(code=grpc.StatusCode.DEADLINE_EXCEEDED),
+    LOST,
+    Fault(code=grpc.StatusCode.RESOURCE_EXHAUSTED),
+    Fault(code=grpc.StatusCode.ABORTED),
+)
+
+
 @pytest.mark.parametrize("method", ["GetQuantumJob", "GetQuantumResult"])
-def test_failing_fetch_is_tried_again(
-    service: QuantumEngine, provider: Google, method: str
+def test_trouble_on_the_way_does_not_end_an_accepted_job(
+    service: QuantumEngine, provider: Google, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fetch that breaks is repeated, and what never comes is a TRANSIENT failure."""
-    quota = Fault(code=grpc.StatusCode.RESOURCE_EXHAUSTED)
-    service.fail(method, Fault(code=grpc.StatusCode.DEADLINE_EXCEEDED), LOST, quota)
-    assert isinstance(result_of(provider, request_of("once")), Result)
-    service.fail(method, *(Fault(code=grpc.StatusCode.DEADLINE_EXCEEDED),) * 9)
-    provider.submit(request_of("never"))
-    assert failure_in(provider, "never").kind is FailureKind.TRANSIENT
-    service.reset()
-    assert isinstance(result_of(provider, request_of("never")), Result)
-    assert len(service.jobs) == 2
+    """However often a fetch fails by what may pass: no failure that a new, paid job would follow."""
+    monkeypatch.setattr("enrichment.provider.remote.POLL_S_MAX", 0.05)
+    service.fail(method, *PASSING * 5)
+    provider.submit(request_of("trouble"))
+    assert isinstance(answer_of(provider, "trouble"), Result)
+    assert len(service.jobs) == 1
+
+
+def test_service_that_goes_away_for_good_ends_at_the_deadline(
+    service: QuantumEngine, provider: Google, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An accepted job that cannot be asked for is CANCELLED by its deadline, never TRANSIENT."""
+    monkeypatch.setattr("enrichment.provider.remote.POLL_S_MAX", 0.05)
+    service.fail("GetQuantumJob", *(Fault(code=grpc.StatusCode.DEADLINE_EXCEEDED),) * 1_000)
+    provider.submit(request_of("gone", deadline_ms=NOW_MS + 2_500))
+    assert failure_in(provider, "gone").kind is FailureKind.CANCELLED
+    assert len(service.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.PERMISSION_DENIED, FailureKind.PERMISSION),
+        (grpc.StatusCode.NOT_FOUND, FailureKind.UNKNOWN),
+    ],
+)
+def test_refused_fetch_has_its_kind_and_the_id_attaches(
+    service: QuantumEngine, provider: Google, code: Any, kind: FailureKind
+) -> None:
+    """What no asking mends is said; the id, submitted again, finds its job and makes no other."""
+    service.queue_s = 0.2
+    provider.submit(request_of("refused"))
+    until(lambda: service.jobs)
+    service.fail("GetQuantumJob", Fault(code=code))
+    assert failure_in(provider, "refused").kind is kind
+    assert isinstance(result_of(provider, request_of("refused")), Result)
+    assert len(service.jobs) == 1
 
 
 def test_slow_queue(service: QuantumEngine, provider: Google) -> None:
