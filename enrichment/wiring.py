@@ -356,35 +356,38 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
                 f"{', '.join(travelled)} and {outcomes} must have equally many partitions: "
                 "`enrichment topics diff`"
             )
-        worker = Worker(
-            pipeline, _providers(settings, pipeline, pool, spare), now_ms=now_ms, draw=random.random
-        )
-        while pool.in_flight and not stop.wait(0.02):
-            pass  # a job that waits for imports spends its deadline on them
-        ledger = Ledger(
-            kafka_config(settings, "sample"),
-            pipeline.name,
-            _instance(settings, "sample", pipeline),
-            on_assigned=worker.adopt,
-            on_revoked=worker.drop,
-            stopping=stop.is_set,
-        )
-        to = Addresses(
-            pipeline=pipeline.name,
-            partitions=counts,
-            framing=framing_of(settings, pipeline, *counts),
-        )
-        gc.freeze()  # what was loaded lives as long as the process
-        stage.run(ledger, worker, to, stop.is_set)
+        with opened_providers(settings, pipeline, pool, spare) as provider:
+            worker = Worker(pipeline, provider, now_ms=now_ms, draw=random.random)
+            while pool.in_flight and not stop.wait(0.02):
+                pass  # a job that waits for imports spends its deadline on them
+            ledger = Ledger(
+                kafka_config(settings, "sample"),
+                pipeline.name,
+                _instance(settings, "sample", pipeline),
+                on_assigned=worker.adopt,
+                on_revoked=worker.drop,
+                stopping=stop.is_set,
+            )
+            to = Addresses(
+                pipeline=pipeline.name,
+                partitions=counts,
+                framing=framing_of(settings, pipeline, *counts),
+            )
+            gc.freeze()  # what was loaded lives as long as the process
+            stage.run(ledger, worker, to, stop.is_set)
     finally:
         pool.close()
         spare.close()
 
 
-def _providers(
+@contextlib.contextmanager
+def opened_providers(
     settings: Settings, pipeline: Pipeline, pool: "Pool", spare: "Pool"
-) -> Callable[[str], "Provider"]:
-    """Each provider by name, opened once: the chosen one over `pool`, fallbacks over `spare`."""
+) -> Iterator[Callable[[str], "Provider"]]:
+    """Each provider by name, opened once: the chosen one over `pool`, fallbacks over `spare`.
+
+    At the end all are closed: where nobody else could fetch a job, it is cancelled then.
+    """
     from enrichment.provider import open_provider
 
     options = {
@@ -404,13 +407,17 @@ def _providers(
         },
     }
 
-    @cache
-    def provider(name: str) -> "Provider":
-        chosen = name == pipeline.sampling.provider
-        place = pool if chosen else spare
-        return open_provider(name, place, now_ms=now_ms, options=options.get(name))
+    with contextlib.ExitStack() as stack:
 
-    return provider
+        @cache
+        def provider(name: str) -> "Provider":
+            chosen = name == pipeline.sampling.provider
+            place = pool if chosen else spare
+            opened = open_provider(name, place, now_ms=now_ms, options=options.get(name))
+            stack.callback(opened.close)
+            return opened
+
+        yield provider
 
 
 def _instance(settings: Settings, stage: str, pipeline: Pipeline) -> str:

@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,7 @@ from enrichment.pipelines import load
 from enrichment.provider.ionq import Ionq
 from enrichment.provider.pool import Pool
 from enrichment.settings import Settings
-from enrichment.wiring import GC_OBJECTS, _providers, collect_young
+from enrichment.wiring import GC_OBJECTS, collect_young, opened_providers
 
 
 class Node:
@@ -54,11 +55,34 @@ def test_vendors_key_reaches_its_client_and_is_not_shown(monkeypatch: pytest.Mon
     monkeypatch.setenv("ENRICHMENT_IONQ_PRICE_PER_SHOT", "0.5")
     settings = Settings()
     pool = Pool(workers=1)
-    provider = _providers(settings, load("payments"), pool, pool)("ionq")
-    assert isinstance(provider, Ionq)
-    assert provider._client.headers["Authorization"] == "apiKey some-key"
-    assert provider.describe().price_per_shot == 0.5
-    assert provider._options.target == "qpu.forte-1"
-    assert "some-key" not in repr(settings) + str(settings.model_dump()) + repr(provider._options)
-    provider.close()
+    with opened_providers(settings, load("payments"), pool, pool) as opened:
+        provider = opened("ionq")
+        assert isinstance(provider, Ionq)
+        assert provider._client.headers["Authorization"] == "apiKey some-key"
+        assert provider.describe().price_per_shot == 0.5
+        assert provider._options.target == "qpu.forte-1"
+        shown = repr(settings) + str(settings.model_dump()) + repr(provider._options)
+        assert "some-key" not in shown
+    pool.close()
+
+
+def test_every_opened_provider_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is opened once, by name, and closed at the end, however that comes."""
+    closed: list[str] = []
+
+    def open_provider(name: str, *_: object, **__: object) -> SimpleNamespace:
+        return SimpleNamespace(name=name, close=lambda: closed.append(name))
+
+    monkeypatch.setattr("enrichment.provider.open_provider", open_provider)
+    pool = Pool(workers=1)
+
+    def run() -> None:
+        with opened_providers(Settings(), load("payments"), pool, pool) as opened:
+            assert opened("qsim") is opened("qsim")
+            opened("exact")
+            raise RuntimeError("the end")
+
+    with pytest.raises(RuntimeError, match="the end"):
+        run()
+    assert closed == ["exact", "qsim"]
     pool.close()

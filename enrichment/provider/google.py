@@ -40,10 +40,9 @@ SDKS: Final = ("cirq-core", "cirq-google", "dimod", "numpy")
 
 
 class Google(Remote[EngineRun]):
-    """A provider over the engine's client, which is made by `connect` at the first step.
+    """A provider over the engine's client, which is made by `connect` at the first step."""
 
-    After `close` what the engine has accepted is found again by whoever submits it again.
-    """
+    attaches = True
 
     def __init__(
         self,
@@ -75,7 +74,7 @@ class Google(Remote[EngineRun]):
             calibration_time_ms=known.calibration_time_ms if known else 0,
             queue_s=self._queue_s(),
             price_per_shot=self._engine.options.price_per_shot,
-            idempotent_submission=True,
+            idempotent_submission=self.attaches,
             sdk_versions=versions_of(*SDKS),
         )
 

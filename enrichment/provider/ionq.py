@@ -74,6 +74,8 @@ class Options:
 class Ionq(Remote[Run]):
     """A provider over IonQ's API; twins are computed in `pool`, as for the local providers."""
 
+    attaches = False
+
     def __init__(self, pool: Pool, now_ms: Callable[[], int], options: Options) -> None:
         """Serve from `options.target`; nothing is asked yet."""
         self._exact = options.target == SIMULATOR and not options.noise_model
@@ -96,7 +98,7 @@ class Ionq(Remote[Run]):
             calibration_time_ms=0,
             queue_s=self._queue_s(),
             price_per_shot=self._options.price_per_shot,
-            idempotent_submission=False,
+            idempotent_submission=self.attaches,
             sdk_versions=versions_of(*SDKS),
         )
 

@@ -7,8 +7,12 @@ means and how a job is cancelled is the subclass's to say.
 
 A job that was accepted never has a failure that may pass: whoever tries such a one again does so
 under a new id, and has a second job to pay for. It is asked for until its deadline.
+
+After `close` accepted jobs run on where whoever submits their ids again attaches. Elsewhere nobody
+would ever fetch them, and they are cancelled, as well as that can be done in a few seconds.
 """
 
+import math
 import threading
 import time
 from abc import abstractmethod
@@ -16,7 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from enrichment.provider import local
 from enrichment.provider.contract import Failure, FailureKind, Result, Running, SampleRequest
@@ -35,6 +39,11 @@ CALL_S: Final = 10.0
 
 CANCEL_PAUSES_S: Final = (0.5, 1.0, 2.0)
 """How long to wait before each further try to cancel a job."""
+
+CLOSE_S: Final = 3.0
+"""What `close` leaves for cancelling, behind it: 60 jobs' worth of calls of .2 s in four threads.
+
+A call that has begun by then may take CALL_S more: so long the process may take to end."""
 
 LATER: Final = (FailureKind.TRANSIENT, FailureKind.QUOTA)
 """What may pass by itself."""
@@ -76,8 +85,11 @@ R = TypeVar("R", bound=Run)
 class Remote(Jobs, Generic[R]):
     """A provider over a service: its jobs, the threads that call it, and what is given up.
 
-    Twins are computed in `pool`, which is the caller's, as for the local providers.
+    Twins are computed in `pool`, which is the caller's, as for the local providers. `attaches` is
+    the subclass's `Description.idempotent_submission`.
     """
+
+    attaches: ClassVar[bool]
 
     def __init__(
         self,
@@ -96,6 +108,7 @@ class Remote(Jobs, Generic[R]):
         self._places = threading.BoundedSemaphore(STEPS_MAX)
         self._runs: dict[str, R] = {}
         self._cancelling: dict[str, Future[None]] = {}
+        self._tell_until_s = math.inf
         self._closed = False
 
     def poll(self, job_id: str) -> Running | Result | Failure:
@@ -105,14 +118,30 @@ class Remote(Jobs, Generic[R]):
         return super().poll(job_id)
 
     def close(self) -> None:
-        """Forget all jobs and take no further step; what the service has accepted runs on there."""
+        """Forget all jobs and take no further step; what nobody could fetch is cancelled behind.
+
+        A cancellation that was asked for before is still sent.
+        """
         super().close()
         with self._lock:
-            self._closed = True
-            for run in self._runs.values():
+            if self._closed:
+                return
+            self._tell_until_s = time.monotonic() + CLOSE_S
+            runs, self._runs = self._runs, {}
+            for run in runs.values():
                 _drop_twins(run)
-            self._runs.clear()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+            lost = [run for run in runs.values() if run.future.cancelled() and run.drawn is None]
+            if lost and not self.attaches:
+                logger().warning(
+                    "closing: cancelling what nobody could fetch",
+                    provider=self.name,
+                    jobs=len(lost),
+                )
+                for run in lost:
+                    self._have_cancelled(run)
+            self._closed = True
+        # Steps that wait end at once, their runs being over.
+        self._threads.shutdown(wait=False)
 
     @abstractmethod
     def _advance(self, run: R) -> Done | Failure | None:
@@ -180,11 +209,16 @@ class Remote(Jobs, Generic[R]):
         """Let go of a run that is over, and have it cancelled after its last step."""
         del self._runs[job_id]
         _drop_twins(run)
+        self._have_cancelled(run)
+
+    def _have_cancelled(self, run: R) -> None:
+        """Hand over the cancellation of a run that is over."""
+        job_id = run.request.job_id
         self._cancelling = {key: told for key, told in self._cancelling.items() if not told.done()}
         telling = self._hand(self._cancel, run, run.step)
         if telling is not None:
             self._cancelling[job_id] = telling
-        elif not self._closed:
+        else:
             logger().warning("not cancelled: too many calls wait", job_id=job_id)
 
     def _hand(self, step: Callable[..., None], *args: Any) -> "Future[None] | None":
@@ -204,7 +238,7 @@ class Remote(Jobs, Generic[R]):
 
     def _step(self, run: R, after: "Future[None] | None") -> None:
         """Take one job one step further, and end it where that was the last."""
-        if after is not None:
+        if after is not None and not run.future.done():
             wait([after], timeout=2 * CALL_S)
         if run.future.done():
             return
@@ -223,21 +257,26 @@ class Remote(Jobs, Generic[R]):
     def _cancel(self, run: R, after: "Future[None] | None") -> None:
         """Have the service told that a job is given up, once its last step has been taken."""
         if after is not None:
-            wait([after], timeout=2 * CALL_S)
-        for pause_s in (*CANCEL_PAUSES_S, None):
-            failure = self._tell(run)
-            if failure is None:
+            left_s = max(0.0, self._tell_until_s - time.monotonic())
+            wait([after], timeout=min(2 * CALL_S, left_s))
+        for pause_s in (*CANCEL_PAUSES_S, 0.0):
+            if time.monotonic() >= self._tell_until_s:
+                failure = Failure(kind=FailureKind.CANCELLED, detail="the provider is closed")
+                break
+            told = self._tell(run)
+            if told is None:
                 return
-            if failure.kind not in LATER or pause_s is None:
-                logger().warning(
-                    "not cancelled",
-                    provider=self.name,
-                    job_id=run.request.job_id,
-                    remote_id=run.remote_id,
-                    detail=failure.detail,
-                )
-                return
+            failure = told
+            if failure.kind not in LATER:
+                break
             time.sleep(pause_s)
+        logger().warning(
+            "not cancelled",
+            provider=self.name,
+            job_id=run.request.job_id,
+            remote_id=run.remote_id,
+            detail=failure.detail,
+        )
 
 
 def _with_twins(run: Run, drawn: Done) -> Done | Failure | None:

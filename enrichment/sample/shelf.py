@@ -106,6 +106,14 @@ class Shelf:
             while queue and queue[0].answer is not None:
                 yield queue[0]
 
+    def requests(self) -> Iterator[tuple[str, str]]:
+        """Provider and request id of all that may still be at one."""
+        for opened in self.jobs.values():
+            flights = [flight for _, flight in opened.abandoned if not flight.ended]
+            for flight in (*flights, *([opened.flight] if opened.flight is not None else [])):
+                yield from ((flight.provider, id_) for id_ in flight.request_ids)
+        yield from self.outbox.cancels
+
     def record(
         self, before: Job, after: Job, event: str, extra: Mapping[str, Any] | None = None
     ) -> None:

@@ -108,8 +108,21 @@ class Worker:
         )
 
     def drop(self, partition: int) -> None:
-        """Forget a partition that is no longer ours; its attempts are left to the next owner."""
-        self._shelves.pop(partition, None)
+        """Forget a partition that is no longer ours; its attempts are left to the next owner.
+
+        Where that one could not attach nobody would ever fetch them: they are cancelled.
+        """
+        shelf = self._shelves.pop(partition, None)
+        left = dict.fromkeys(shelf.requests() if shelf is not None else ())
+        lost = [(provider, id_) for provider, id_ in left if not self._attaches(provider)]
+        if lost:
+            logger().warning(
+                "partition given up: cancelling what nobody could fetch",
+                partition=partition,
+                requests=len(lost),
+            )
+        for provider, request_id in lost:
+            self._cancel(provider, request_id)
 
     def claim(self, arrival: Arrival) -> None:
         """Turn a micro-batch into a job. It is one as soon as the outbox is committed."""
@@ -175,9 +188,7 @@ class Worker:
             if opened is not None:
                 opened.recorded_attempt = job.attempt
         for provider, request_id in outbox.cancels:
-            refused = self._provider(provider).cancel(request_id)
-            if refused is not None:
-                logger().info("not cancelled", request_id=request_id, detail=refused.detail)
+            self._cancel(provider, request_id)
 
     def validate(self) -> None:
         """Check what must hold between any two calls; AssertionError names what does not."""
@@ -369,6 +380,12 @@ class Worker:
         detail = f"{provider}: {kind}: it may have been submitted by the former owner"
         logger().warning("left in doubt", job_id=opened.job.job_id, detail=detail)
         self._give_up(opened, detail, now_ms)
+
+    def _cancel(self, provider: str, request_id: str) -> None:
+        """Give a request up; where that cannot be done, it is said."""
+        refused = self._provider(provider).cancel(request_id)
+        if refused is not None:
+            logger().info("not cancelled", request_id=request_id, detail=refused.detail)
 
     def _attaches(self, provider: str) -> bool:
         """Whether a provider that is sent an id again starts nothing."""

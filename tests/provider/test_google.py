@@ -185,7 +185,10 @@ def test_answer_lost_after_acceptance(
 
 
 def test_restarted_worker_attaches(service: QuantumEngine, provider: Google) -> None:
-    """Another process that submits the same id gets the same samples, and nothing runs twice."""
+    """Another process that submits the same id gets the same samples, and nothing runs twice.
+
+    So closing cancels nothing there.
+    """
     service.queue_s = 0.2
     provider.submit(request_of("again"))
     until(lambda: service.jobs)
@@ -195,6 +198,7 @@ def test_restarted_worker_attaches(service: QuantumEngine, provider: Google) -> 
     for third in opened(service):
         assert result_of(third, request_of("again")).provider_job_id == first.provider_job_id
     assert len(service.jobs) == 1
+    assert not service.calls["CancelQuantumJob"]
 
 
 def test_dropped_connection(service: QuantumEngine, provider: Google) -> None:
@@ -223,7 +227,7 @@ PASSING = (
 def test_trouble_on_the_way_does_not_end_an_accepted_job(
     service: QuantumEngine, provider: Google, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often a fetch fails by what may pass: no failure that a new, paid job would follow."""
+    """However often a fetch fails by what may pass: no failure that a paid second job follows."""
     monkeypatch.setattr("enrichment.provider.remote.POLL_S_MAX", 0.05)
     service.fail(method, *PASSING * 5)
     provider.submit(request_of("trouble"))

@@ -10,7 +10,7 @@ from enrichment.provider.contract import Failure, FailureKind, Handle, Result
 from enrichment.provider.ionq import Ionq
 from enrichment.provider.remote import THREADS
 from tests.provider.ionq_service import CANCEL, CREATE, Fault, IonqService, opened
-from tests.provider.requests import NOW_MS, answer_of, request_of, until
+from tests.provider.requests import NOW_MS, answer_of, request_of, result_of, until
 
 
 @pytest.fixture
@@ -78,3 +78,85 @@ def test_nothing_is_sent_after_its_deadline(service: IonqService, provider: Ionq
     assert isinstance(answer, Failure)
     assert answer.kind is FailureKind.CANCELLED
     assert service.posts == THREADS
+
+
+def test_closing_cancels_what_nobody_could_fetch(
+    service: IonqService, provider: Ionq, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no other process attaches, open jobs are cancelled behind `close`, and the log says so.
+
+    What is done is left alone.
+    """
+    result_of(provider, request_of("done"))
+    service.queue_s = 60.0
+    names = [f"open-{number}" for number in range(2 * THREADS)]
+    for name in names:
+        provider.submit(request_of(name))
+    until(lambda: len(service.jobs) == 1 + len(names))
+    service.fail(CANCEL, Fault(hang_s=0.2), Fault(status=503))
+    began = time.monotonic()
+    provider.close()
+    assert time.monotonic() - began < 0.15
+    done, *left = service.jobs.values()
+    until(lambda: all(job.ended == "canceled" for job in left))
+    assert done.ended == "completed"
+    assert service.calls[CANCEL] == len(names) + 1
+    assert f"jobs={len(names)}" in capsys.readouterr().out
+
+
+def test_closing_waits_in_the_background_for_a_submission_on_its_way(
+    service: IonqService, provider: Ionq
+) -> None:
+    """A job that is accepted only after `close` has returned is cancelled all the same."""
+    service.queue_s = 60.0
+    service.fail(CREATE, Fault(hang_s=0.3))
+    provider.submit(request_of("early"))
+    until(lambda: service.posts)
+    provider.close()
+    assert not service.jobs
+    until(lambda: service.jobs)
+    (job,) = service.jobs.values()
+    until(lambda: job.ended == "canceled")
+
+
+def test_closing_lets_out_a_cancellation_that_waits(service: IonqService, provider: Ionq) -> None:
+    """What was cancelled just before `close` is still cancelled there."""
+    service.queue_s = 60.0
+    names = [f"open-{number}" for number in range(2 * THREADS)]
+    for name in names:
+        provider.submit(request_of(name))
+    until(lambda: len(service.jobs) == len(names))
+    service.fail(CANCEL, *(Fault(hang_s=0.1),) * THREADS)
+    for name in names:
+        provider.cancel(name)
+    provider.close()
+    until(lambda: all(job.ended == "canceled" for job in service.jobs.values()))
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_cancelling_behind_close_ends_soon(
+    service: IonqService,
+    provider: Ionq,
+    answered: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where the service does not listen, or has not accepted yet, the log names what is left."""
+    monkeypatch.setattr("enrichment.provider.remote.CLOSE_S", 0.2)
+    service.queue_s = 60.0
+    if answered:
+        service.fail(CANCEL, *(Fault(status=503),) * 100)
+    else:
+        service.fail(CREATE, Fault(hang_s=2.0))
+    provider.submit(request_of("stays"))
+    until(lambda: service.jobs if answered else service.posts)
+    said = ""
+    provider.close()
+    began = time.monotonic()
+    while "not cancelled" not in said:
+        assert time.monotonic() - began < 1.8
+        said += capsys.readouterr().out
+        time.sleep(0.01)
+    assert "stays" in said
+    assert service.calls[CANCEL] <= 1
+    until(lambda: not any(thread.is_alive() for thread in provider._threads._threads))

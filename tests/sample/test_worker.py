@@ -228,6 +228,45 @@ def test_a_new_owner_does_not_repeat_what_would_not_attach(turns: int) -> None:
 
 
 @pytest.mark.parametrize("idempotent", [True, False])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_partition_that_goes_takes_along_what_nobody_could_fetch(
+    late: bool, idempotent: bool
+) -> None:
+    """Its attempts, abandoned ones too, are cancelled where the next owner would not attach."""
+    bench = Bench()
+    qsim, exact = bench.providers["qsim"], bench.providers["exact"]
+    qsim.idempotent, qsim.holds, exact.holds = idempotent, True, True
+    bench.send(batch(1, tuple(problem(k) for k in range(70))))
+    bench.turns(40)
+    if late:
+        bench.turn(bench.pipeline.sampling.deadline_ms)
+        bench.turns(5)
+    assert len(exact.accepted) == (2 if late else 0)
+    assert not qsim.cancelled
+    bench.worker.drop(0)
+    bench.worker.drop(0)
+    assert qsim.cancelled == ([] if idempotent else qsim.accepted)
+    assert not exact.cancelled
+
+
+def test_a_partition_that_goes_before_its_cancellations_are_sent_sends_them() -> None:
+    """A fallback that is not committed: the attempt before it is cancelled all the same."""
+    bench = Bench()
+    qsim = bench.providers["qsim"]
+    qsim.idempotent, qsim.holds = False, True
+    bench.send(batch(1, (problem(0),)))
+    bench.turns(40)
+    bench.clock.now_ms += bench.pipeline.sampling.deadline_ms
+    for _ in range(5):
+        bench.worker.tick()
+        bench.write(aborts=bench.worker.open_jobs == 0)
+    assert bench.worker.open_jobs == 0
+    assert not qsim.cancelled
+    bench.worker.drop(0)
+    assert qsim.cancelled == qsim.accepted
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
 def test_an_attempt_that_fails_in_part_is_cancelled_as_a_whole(idempotent: bool) -> None:
     """One of two requests fails: the other is cancelled, and sent anew only where ids attach."""
     bench = Bench()
