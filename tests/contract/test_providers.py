@@ -9,7 +9,6 @@ what the provider says of itself.
 
 from collections.abc import Callable, Iterator
 
-import dimod
 import numpy as np
 import pytest
 
@@ -34,6 +33,7 @@ from tests.provider.requests import (
     NOW_MS,
     answer_of,
     model_of,
+    model_of_fields,
     now_ms,
     request_of,
     result_of,
@@ -49,52 +49,51 @@ def pool() -> Iterator[Pool]:
     pool.close()
 
 
+SERVICES = {"google": QuantumEngine, "ionq": IonqService}
+"""The fake of the service that a provider's client talks to, where there is one."""
+
+
+@pytest.fixture(params=list(PROVIDERS))
+def named(request: pytest.FixtureRequest) -> str:
+    """Each provider's name in turn."""
+    return str(request.param)
+
+
 @pytest.fixture
-def service() -> Iterator[QuantumEngine]:
-    """The fake that google's client talks to."""
-    service = QuantumEngine().start()
+def service(named: str) -> Iterator[QuantumEngine | IonqService | None]:
+    """The service that it needs, if it needs one."""
+    if named not in SERVICES:
+        yield None
+        return
+    service = SERVICES[named]().start()
     yield service
     service.close()
 
 
 @pytest.fixture
-def ionq_service() -> Iterator[IonqService]:
-    """The fake that IonQ's client talks to."""
-    service = IonqService().start()
-    yield service
-    service.stop()
-
-
-SERVICES = {"google": "service", "ionq": "ionq_service"}
-"""The fixture of the service that a provider's client talks to, where there is one."""
-
-
-@pytest.fixture(params=list(PROVIDERS))
-def opening(request: pytest.FixtureRequest, pool: Pool) -> Callable[[], Provider]:
-    """What opens each provider in turn, as one more process would."""
-    name = request.param
-    options = request.getfixturevalue(SERVICES[name]).options() if name in SERVICES else None
-    return lambda: open_provider(name, pool, now_ms=now_ms, options=options)
+def opening(
+    named: str, service: QuantumEngine | IonqService | None, pool: Pool
+) -> Callable[[], Provider]:
+    """What opens it, as one more process would."""
+    options = service.options() if service is not None else None
+    return lambda: open_provider(named, pool, now_ms=now_ms, options=options)
 
 
 @pytest.fixture
 def provider(opening: Callable[[], Provider]) -> Iterator[Provider]:
-    """Each provider in turn."""
+    """It, opened."""
     provider = opening()
     yield provider
     provider.close()
 
 
 @pytest.fixture
-def keep_busy(
-    request: pytest.FixtureRequest, provider: Provider, pool: Pool
-) -> Callable[[float], None]:
+def keep_busy(service: QuantumEngine | IonqService | None, pool: Pool) -> Callable[[float], None]:
     """What lets the provider's next job wait for so many seconds."""
 
     def keep_busy(seconds: float) -> None:
-        name = provider.describe().name
-        if name in SERVICES:
-            request.getfixturevalue(SERVICES[name]).queue_s = seconds
+        if service is not None:
+            service.queue_s = seconds
         else:
             assert not isinstance(pool.submit(sleep, seconds), Failure)
 
@@ -144,9 +143,7 @@ def test_samples_beat_or_are_random(provider: Provider) -> None:
 
 def test_columns_are_in_the_models_order(provider: Provider) -> None:
     """Where each variable has a bias of its own, lone ones are 1 and 0 in their own columns."""
-    model = dimod.BinaryQuadraticModel("BINARY")
-    for label, bias in (("z", -1.0), ("a", 1.0), ("m", 1.0), ("b", -1.0), ("y", 1.0)):
-        model.add_linear(label, bias)
+    model = model_of_fields(z=-1.0, a=1.0, m=1.0, b=-1.0, y=1.0)
     request = request_of("order", models=(model,), seeds=(1,), shots=500, layers=3)
     found = result_of(provider, request).sets[0]
     assert found.variables == ("z", "a", "m", "b", "y")
@@ -208,7 +205,9 @@ def test_duplicate_submission_attaches(provider: Provider) -> None:
 
 
 def test_repeated_elsewhere_is_one_job_or_said_not_to_be(
-    request: pytest.FixtureRequest, provider: Provider, opening: Callable[[], Provider]
+    service: QuantumEngine | IonqService | None,
+    provider: Provider,
+    opening: Callable[[], Provider],
 ) -> None:
     """What another process submits under a known id runs again only where that is said of it.
 
@@ -218,9 +217,8 @@ def test_repeated_elsewhere_is_one_job_or_said_not_to_be(
     other = opening()
     results = [result_of(each, request_of("elsewhere")) for each in (provider, other)]
     other.close()
-    if found.name in SERVICES:
-        jobs = request.getfixturevalue(SERVICES[found.name]).jobs
-        assert len(jobs) == (1 if found.idempotent_submission else 2)
+    if service is not None:
+        assert len(service.jobs) == (1 if found.idempotent_submission else 2)
     else:
         assert found.idempotent_submission
         assert found.price_per_shot == 0.0

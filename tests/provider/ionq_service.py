@@ -13,22 +13,19 @@ import socket
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import uuid4
 
 import cirq
 import numpy as np
 from numpy.typing import NDArray
 
-from enrichment.provider import open_provider
 from enrichment.provider.ionq import Ionq
-from enrichment.provider.pool import Pool
-from tests.provider.requests import now_ms
 
 KEY: Final = "a-key-that-nobody-else-may-see"
 DEVICE: Final = "qpu.forte-1"
@@ -133,6 +130,9 @@ class IonqService:
     is shown of a job and its histograms before they are answered.
     """
 
+    name: ClassVar = "ionq"
+    vendor: ClassVar = Ionq
+
     queue_s: float = 0.0
     run_s: float = 0.0
     failure: tuple[str, str] | None = None
@@ -158,6 +158,8 @@ class IonqService:
         self._server.shutdown()
         self._server.server_close()
 
+    close = stop
+
     @property
     def posts(self) -> int:
         """How often a job was sent, whatever became of it: what must never be doubled."""
@@ -166,6 +168,10 @@ class IonqService:
     def options(self) -> dict[str, Any]:
         """Return what the ionq provider needs to be told to use this fake."""
         return {"api_key": KEY, "url": f"http://127.0.0.1:{self.port}"}
+
+    def all_cancelled(self) -> bool:
+        """Whether there are jobs, and none that was not cancelled."""
+        return bool(self.jobs) and all(job.ended == "canceled" for job in self.jobs.values())
 
     def fail(self, call: str, *faults: Fault) -> None:
         """Put faults in front of the next calls of a kind."""
@@ -293,17 +299,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # so named
         """Say nothing."""
-
-
-@contextmanager
-def opened(service: IonqService, **options: Any) -> Iterator[Ionq]:
-    """A provider over the fake, for a while; no child is started before a twin is asked for."""
-    pool = Pool(workers=1)
-    provider = open_provider("ionq", pool, now_ms=now_ms, options=service.options() | options)
-    assert isinstance(provider, Ionq)
-    yield provider
-    provider.close()
-    pool.close()
 
 
 def _check(body: dict[str, Any]) -> None:

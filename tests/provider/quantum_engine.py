@@ -13,7 +13,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import grpc
 import numpy as np
@@ -27,6 +27,7 @@ from cirq_google.engine.engine_client import EngineClient
 from google.auth.credentials import AnonymousCredentials
 from google.protobuf import any_pb2, empty_pb2, timestamp_pb2
 
+from enrichment.provider.google import Google
 from tests.provider.quantum_processor import FakeProcessor, result_of
 
 SERVICE: Final = "google.cloud.quantum.v1alpha1.QuantumEngineService"
@@ -79,6 +80,9 @@ class Job:
 @dataclass(slots=True, kw_only=True)
 class QuantumEngine:
     """The service, its programs, its jobs, and what is to go wrong next."""
+
+    name: ClassVar = "google"
+    vendor: ClassVar = Google
 
     processor: FakeProcessor = field(default_factory=FakeProcessor)
     queue_s: float = 0.0
@@ -145,6 +149,10 @@ class QuantumEngine:
     def options(self) -> dict[str, Any]:
         """Return what the google provider needs to be told to use this fake."""
         return {"project_id": PROJECT, "processor_id": PROCESSOR, "connect": self.client}
+
+    def all_cancelled(self) -> bool:
+        """Whether there are jobs, and none that was not cancelled."""
+        return bool(self.jobs) and all(job.ended is State.CANCELLED for job in self.jobs.values())
 
     def fail(self, method: str, *faults: Fault) -> None:
         """Put faults in front of the next calls of a method."""

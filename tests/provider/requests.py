@@ -1,21 +1,59 @@
-"""Requests for the providers' tests: small ring-like models, and functions a child can run."""
+"""Requests for the providers' tests: small ring-like models, and functions a child can run.
+
+Beside them what waits for answers, and what opens a vendor's provider over a fake of its service.
+"""
 
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import dimod
 import numpy as np
 
 from enrichment.circuit.template import QAOA, QAOA_VERSION
+from enrichment.provider import open_provider
 from enrichment.provider.contract import Failure, Provider, Result, Running, SampleRequest
+from enrichment.provider.pool import Pool
 
 ANSWER_BYTES = 1_000_000
 NOW_MS = 1_700_000_000_000
+
+P_co = TypeVar("P_co", bound=Provider, covariant=True)
+
+
+class Service(Protocol[P_co]):
+    """A fake of a vendor's service, to which the provider's real client talks."""
+
+    @property
+    def name(self) -> str:
+        """The provider's name."""
+        ...
+
+    @property
+    def vendor(self) -> type[P_co]:
+        """The provider's class."""
+        ...
+
+    def options(self) -> dict[str, Any]:
+        """What the provider needs to be told to use the fake."""
+        ...
+
+
+@contextmanager
+def opened(service: Service[P_co], **options: Any) -> Iterator[P_co]:
+    """A provider over the fake, for a while; no child is started before a twin is asked for."""
+    pool = Pool(workers=1)
+    given = service.options() | options
+    provider = open_provider(service.name, pool, now_ms=now_ms, options=given)
+    assert isinstance(provider, service.vendor)
+    yield provider
+    provider.close()
+    pool.close()
 
 
 def now_ms() -> int:
@@ -34,6 +72,11 @@ def model_of(size: int, seed: int, *, vartype: str = "BINARY") -> dimod.BinaryQu
         for i in range(j):
             model.add_quadratic(labels[i], labels[j], float(random.normal()) / 2)
     return model
+
+
+def model_of_fields(**fields: float) -> dimod.BinaryQuadraticModel:
+    """Return a model of variables that each have a field of their own, in the order given."""
+    return dimod.BinaryQuadraticModel(fields, {}, 0.0, "BINARY")
 
 
 def request_of(job_id: str, **changes: Any) -> SampleRequest:

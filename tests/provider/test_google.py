@@ -1,12 +1,9 @@
 """Google's engine behind the contract: what goes wrong there comes back as the right value."""
 
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import dimod
 import grpc
 import numpy as np
 import pytest
@@ -19,7 +16,6 @@ from enrichment.provider.google_circuits import program_id
 from enrichment.provider.google_engine import ATTEMPTS_MAX
 from enrichment.provider.google_failures import JOB_FAILURES
 from enrichment.provider.pool import Pool
-from tests.provider.engine_jobs import failure_in, opened, until
 from tests.provider.quantum_engine import (
     LOST,
     PROCESSOR,
@@ -32,34 +28,25 @@ from tests.provider.quantum_processor import CALIBRATION_S, FakeProcessor
 from tests.provider.requests import (
     NOW_MS,
     answer_of,
+    failure_of,
     model_of,
+    model_of_fields,
     now_ms,
+    opened,
     request_of,
     result_of,
+    until,
 )
 
 UNAVAILABLE = Fault(code=grpc.StatusCode.UNAVAILABLE)
 
 
-@pytest.fixture
-def service() -> Iterator[QuantumEngine]:
-    """A fake of its own for each test."""
-    service = QuantumEngine().start()
-    yield service
-    service.close()
-
-
-@pytest.fixture
-def provider(service: QuantumEngine) -> Iterator[Google]:
-    """The provider over it; no twins are asked for, so that no process is started."""
-    yield from opened(service)
+SERVICE = QuantumEngine
 
 
 def test_columns_are_the_variables(provider: Google) -> None:
     """Of a model with one lone optimum the commonest string is it, not one of another order."""
-    model = dimod.BinaryQuadraticModel("BINARY")
-    for label, bias in (("z", -1.0), ("a", 1.0), ("m", 1.0), ("b", -1.0), ("y", 1.0)):
-        model.add_linear(label, bias)
+    model = model_of_fields(z=-1.0, a=1.0, m=1.0, b=-1.0, y=1.0)
     request = request_of("order", models=(model,), seeds=(1,), shots=500, layers=3)
     bits = result_of(provider, request).sets[0].bits
     strings, counts = np.unique(bits, axis=0, return_counts=True)
@@ -68,7 +55,7 @@ def test_columns_are_the_variables(provider: Google) -> None:
 
 def test_result_says_where_when_and_for_how_much(service: QuantumEngine) -> None:
     """Calibration, times, engine's job id and cost are in the result; problems share one job."""
-    for provider in opened(service, price_per_shot=0.01):
+    with opened(service, price_per_shot=0.01) as provider:
         result = result_of(provider, request_of("an id / with änything in it"))
         assert result.calibration_id == str(CALIBRATION_S)
         assert result.execution_ms == pytest.approx(500, abs=1)
@@ -96,7 +83,7 @@ def refused(
     """Return the kind of a submission that the service refuses once, and submit it again."""
     service.fail(method, Fault(code=code))
     assert isinstance(provider.submit(request_of("refused")), Handle)
-    kind = failure_in(provider, "refused").kind
+    kind = failure_of(provider, "refused").kind
     assert isinstance(result_of(provider, request_of("refused")), Result)
     assert len(service.jobs) == 1
     return kind
@@ -156,7 +143,7 @@ def test_unavailable(service: QuantumEngine, provider: Google) -> None:
     assert isinstance(result_of(provider, request_of("short")), Result)
     service.fail("CreateQuantumJob", *(UNAVAILABLE,) * 20)
     provider.submit(request_of("long"))
-    assert failure_in(provider, "long").kind is FailureKind.TRANSIENT
+    assert failure_of(provider, "long").kind is FailureKind.TRANSIENT
 
 
 def test_no_server_at_all_is_transient_and_nothing_blocks(
@@ -169,7 +156,7 @@ def test_no_server_at_all_is_transient_and_nothing_blocks(
     assert isinstance(provider.poll("down"), Running)
     provider.describe()
     assert time.monotonic() - began < 0.5  # a hand-over; a call would take its retries' 1.5 s
-    assert failure_in(provider, "down").kind is FailureKind.TRANSIENT
+    assert failure_of(provider, "down").kind is FailureKind.TRANSIENT
     service.start()
     assert isinstance(result_of(provider, request_of("down")), Result)
 
@@ -193,9 +180,9 @@ def test_restarted_worker_attaches(service: QuantumEngine, provider: Google) -> 
     provider.submit(request_of("again"))
     until(lambda: service.jobs)
     provider.close()
-    for other in opened(service):
+    with opened(service) as other:
         first = result_of(other, request_of("again"))
-    for third in opened(service):
+    with opened(service) as third:
         assert result_of(third, request_of("again")).provider_job_id == first.provider_job_id
     assert len(service.jobs) == 1
     assert not service.calls["CancelQuantumJob"]
@@ -242,7 +229,7 @@ def test_service_that_goes_away_for_good_ends_at_the_deadline(
     monkeypatch.setattr("enrichment.provider.remote.POLL_S_MAX", 0.05)
     service.fail("GetQuantumJob", *(Fault(code=grpc.StatusCode.DEADLINE_EXCEEDED),) * 1_000)
     provider.submit(request_of("gone", deadline_ms=NOW_MS + 2_500))
-    assert failure_in(provider, "gone").kind is FailureKind.CANCELLED
+    assert failure_of(provider, "gone").kind is FailureKind.CANCELLED
     assert len(service.jobs) == 1
 
 
@@ -261,7 +248,7 @@ def test_refused_fetch_has_its_kind_and_the_id_attaches(
     provider.submit(request_of("refused"))
     until(lambda: service.jobs)
     service.fail("GetQuantumJob", Fault(code=code))
-    assert failure_in(provider, "refused").kind is kind
+    assert failure_of(provider, "refused").kind is kind
     assert isinstance(result_of(provider, request_of("refused")), Result)
     assert len(service.jobs) == 1
 
@@ -270,11 +257,10 @@ def test_slow_queue(service: QuantumEngine, provider: Google) -> None:
     """A job still in the queue at its deadline is CANCELLED, at the engine too."""
     service.queue_s = 60.0
     provider.submit(request_of("slow", deadline_ms=NOW_MS + 400))
-    failure = failure_in(provider, "slow")
+    failure = failure_of(provider, "slow")
     assert (failure.kind, "deadline" in failure.detail) == (FailureKind.CANCELLED, True)
     until(lambda: service.calls["CancelQuantumJob"])
-    (job,) = service.jobs.values()
-    until(lambda: job.ended is quantum.ExecutionStatus.State.CANCELLED)
+    until(service.all_cancelled)
 
 
 def test_hanging_service_ends_at_the_deadline(service: QuantumEngine, provider: Google) -> None:
@@ -283,11 +269,10 @@ def test_hanging_service_ends_at_the_deadline(service: QuantumEngine, provider: 
     service.fail("CreateQuantumJob", Fault(hang_s=1.0))
     began = time.monotonic()
     provider.submit(request_of("hangs", deadline_ms=NOW_MS + 300))
-    assert failure_in(provider, "hangs").kind is FailureKind.CANCELLED
+    assert failure_of(provider, "hangs").kind is FailureKind.CANCELLED
     assert time.monotonic() - began < 0.9
     until(lambda: service.jobs)  # the call was served in the end, when nobody listened any more
-    (job,) = service.jobs.values()
-    until(lambda: job.ended is quantum.ExecutionStatus.State.CANCELLED)
+    until(service.all_cancelled)
 
 
 def test_cancelled_job_is_cancelled_there_and_its_id_starts_a_second(
@@ -315,8 +300,7 @@ def test_job_cancelled_while_it_is_submitted_does_not_run(
     until(lambda: service.calls["CreateQuantumJob"])
     assert provider.cancel("early") is None
     until(lambda: service.calls["CancelQuantumJob"])
-    (job,) = service.jobs.values()
-    until(lambda: job.ended is quantum.ExecutionStatus.State.CANCELLED)
+    until(service.all_cancelled)
     assert service.calls["CancelQuantumJob"] == 1
 
 
@@ -327,7 +311,7 @@ def test_cancelled_elsewhere_is_cancelled(service: QuantumEngine, provider: Goog
     until(lambda: service.jobs)
     for job in service.jobs.values():
         job.ended = quantum.ExecutionStatus.State.CANCELLED
-    assert failure_in(provider, "elsewhere").kind is FailureKind.CANCELLED
+    assert failure_of(provider, "elsewhere").kind is FailureKind.CANCELLED
 
 
 @pytest.mark.parametrize("code", [code for code in Code if code.name != "CODE_UNSPECIFIED"])
@@ -335,7 +319,7 @@ def test_failed_job_says_why(service: QuantumEngine, provider: Google, code: Any
     """A job that the engine failed has the kind of its code and the engine's own words."""
     service.failure = (code, "its reason")
     provider.submit(request_of("fails"))
-    failure = failure_in(provider, "fails")
+    failure = failure_of(provider, "fails")
     assert failure.kind is JOB_FAILURES[code.name]
     assert "its reason" in failure.detail
     assert code.name in failure.detail
@@ -410,7 +394,7 @@ def test_wrong_number_of_bits_or_shots(
     """Wrong shots, bits, qubits or problems are an ALGORITHM failure."""
     service.spoil = spoil
     provider.submit(request_of("spoilt"))
-    assert failure_in(provider, "spoilt").kind is FailureKind.ALGORITHM
+    assert failure_of(provider, "spoilt").kind is FailureKind.ALGORITHM
 
 
 def swapped_circuits(message: Any) -> None:
@@ -435,7 +419,7 @@ def test_wrong_number_or_order_of_circuits(
     assert isinstance(result_of(provider, request_of("whole", models=models)), Result)
     service.spoil = spoil
     provider.submit(request_of("spoilt", models=models))
-    assert failure_in(provider, "spoilt").kind is FailureKind.ALGORITHM
+    assert failure_of(provider, "spoilt").kind is FailureKind.ALGORITHM
 
 
 def test_other_request_under_a_known_id_is_not_answered(
@@ -443,16 +427,16 @@ def test_other_request_under_a_known_id_is_not_answered(
 ) -> None:
     """An id that the engine knows for other circuits is no answer to these: nothing is mixed up."""
     result_of(provider, request_of("reused"))
-    for other in opened(service):
+    with opened(service) as other:
         other.submit(request_of("reused", models=(model_of(5, 9), model_of(4, 8))))
-        assert failure_in(other, "reused").kind is FailureKind.ALGORITHM
+        assert failure_of(other, "reused").kind is FailureKind.ALGORITHM
 
 
 def test_unknown_processor_is_validation(service: QuantumEngine) -> None:
     """A processor that the project does not have is named."""
-    for provider in opened(service, processor_id="other"):
+    with opened(service, processor_id="other") as provider:
         provider.submit(request_of("where"))
-        failure = failure_in(provider, "where")
+        failure = failure_of(provider, "where")
         assert (failure.kind, "other" in failure.detail) == (FailureKind.VALIDATION, True)
 
 
@@ -463,40 +447,22 @@ def test_missing_credentials_are_permission(
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setenv("NO_GCE_CHECK", "true")  # else a metadata server is looked for
-    for provider in opened(service, connect=None):
+    with opened(service, connect=None) as provider:
         provider.submit(request_of("who"))
-        failure = failure_in(provider, "who")
+        failure = failure_of(provider, "who")
         assert (failure.kind, "Credentials" in failure.detail) == (FailureKind.PERMISSION, True)
 
 
 def test_duplicate_submission(service: QuantumEngine) -> None:
     """However often and from wherever an id is submitted, the engine runs it once."""
     service.queue_s = 0.3
-    for one in opened(service):
-        for two in opened(service):
-            for _ in range(50):
-                one.submit(request_of("hundred"))
-                two.submit(request_of("hundred"))
-            assert isinstance(answer_of(one, "hundred"), Result)
-            assert isinstance(answer_of(two, "hundred"), Result)
+    with opened(service) as one, opened(service) as two:
+        for _ in range(50):
+            one.submit(request_of("hundred"))
+            two.submit(request_of("hundred"))
+        assert isinstance(answer_of(one, "hundred"), Result)
+        assert isinstance(answer_of(two, "hundred"), Result)
     assert len(service.jobs) == 1
-
-
-def test_too_many_calls_are_a_quota_and_a_closed_provider_says_so(
-    service: QuantumEngine, provider: Google, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where no call can be handed over the submission says so at once, and after close too."""
-    monkeypatch.setattr(provider, "_places", threading.BoundedSemaphore(1))
-    service.fail("CreateQuantumProgram", Fault(hang_s=0.3))
-    assert isinstance(provider.submit(request_of("first")), Handle)
-    full = provider.submit(request_of("second"))
-    assert isinstance(full, Failure)
-    assert full.kind is FailureKind.QUOTA
-    assert isinstance(answer_of(provider, "first"), Result)
-    provider.close()
-    closed = provider.submit(request_of("third"))
-    assert isinstance(closed, Failure)
-    assert closed.kind is FailureKind.CANCELLED
 
 
 def test_hopeless_id_ends(service: QuantumEngine, provider: Google) -> None:
@@ -505,7 +471,7 @@ def test_hopeless_id_ends(service: QuantumEngine, provider: Google) -> None:
     kinds = []
     for _ in range(ATTEMPTS_MAX + 1):
         provider.submit(request_of("hopeless"))
-        kinds.append(failure_in(provider, "hopeless").kind)
+        kinds.append(failure_of(provider, "hopeless").kind)
     assert kinds == [FailureKind.TRANSIENT] * ATTEMPTS_MAX + [FailureKind.VALIDATION]
     assert len(service.jobs) == ATTEMPTS_MAX
 

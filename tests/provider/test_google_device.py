@@ -1,12 +1,10 @@
 """What goes to Google's engine is made for its processor as it is calibrated now."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import cirq
-import dimod
 import grpc
 import numpy as np
 import pytest
@@ -18,10 +16,17 @@ from enrichment.provider import google_processor
 from enrichment.provider.contract import DeviceRun, FailureKind, Result
 from enrichment.provider.google import Google
 from enrichment.provider.google_circuits import circuits_from
-from tests.provider.engine_jobs import failure_in, opened, until
 from tests.provider.quantum_engine import Fault, QuantumEngine
 from tests.provider.quantum_processor import CALIBRATION_S, PROCESSOR, FakeProcessor, parts
-from tests.provider.requests import model_of, request_of, result_of
+from tests.provider.requests import (
+    failure_of,
+    model_of,
+    model_of_fields,
+    opened,
+    request_of,
+    result_of,
+    until,
+)
 
 SIZES = (3, 5, 8, 4, 12, 6, 2, 1)
 MODELS = tuple(
@@ -30,18 +35,7 @@ MODELS = tuple(
 )
 
 
-@pytest.fixture
-def service() -> Iterator[QuantumEngine]:
-    """A fake of its own for each test."""
-    service = QuantumEngine().start()
-    yield service
-    service.close()
-
-
-@pytest.fixture
-def provider(service: QuantumEngine) -> Iterator[Google]:
-    """The provider over it; no twins are asked for, so that no process is started."""
-    yield from opened(service)
+SERVICE = QuantumEngine
 
 
 @pytest.fixture
@@ -183,14 +177,12 @@ def test_job_found_again_is_read_by_what_it_ran(service: QuantumEngine, provider
 
     The program at the engine says which qubits hold which variables, not what we would do now.
     """
-    model = dimod.BinaryQuadraticModel("BINARY")
-    for label, bias in (("z", -1.0), ("a", 1.0), ("m", 1.0), ("b", -1.0), ("y", 1.0)):
-        model.add_linear(label, bias)
+    model = model_of_fields(z=-1.0, a=1.0, m=1.0, b=-1.0, y=1.0)
     request = request_of("again", models=(model,), seeds=(1,), shots=500, layers=3)
     first = result_of(provider, request)
     provider.close()
     calibrated(service, CALIBRATION_S + 3600, 0.3, *runs_of(first))
-    for other in opened(service):
+    with opened(service) as other:
         found = result_of(other, request)
     (one,), (two,) = runs_of(first), runs_of(found)
     assert (two.qubits, two.depth, two.line_cost) == (one.qubits, one.depth, one.line_cost)
@@ -213,7 +205,7 @@ def test_forgotten_calibration_is_replaced_by_the_latest(
     until(lambda: service.jobs)
     service.processor.calibrate(CALIBRATION_S + 3600)
     del service.processor.calibrations[CALIBRATION_S]
-    for other in opened(service):
+    with opened(service) as other:
         result = result_of(other, request_of("late"))
     assert result.calibration_id == str(CALIBRATION_S)
     assert {run.calibration_id for run in runs_of(result)} == {str(CALIBRATION_S + 3600)}
@@ -224,7 +216,7 @@ def test_readout_is_corrected_by_the_calibration_where_it_helps(service: Quantum
     figures = {f"q{qubit}": 0.1 for qubit in service.processor.spec.valid_qubits}
     request = request_of("read", models=MODELS[2:3], seeds=(1,), shots=4000)
     service.processor.calibrate(CALIBRATION_S + 1, **figures)
-    for provider in opened(service):
+    with opened(service) as provider:
         (drawn,) = result_of(provider, request).sets
         assert drawn.device_run is not None
         marginals, energy = drawn.device_run.marginals, drawn.device_run.mean_energy
@@ -234,7 +226,7 @@ def test_readout_is_corrected_by_the_calibration_where_it_helps(service: Quantum
         assert energy.applied
         assert energy.value < energy.read == pytest.approx(drawn.summary.mean_energy)
     service.processor.calibrate(CALIBRATION_S + 2, **dict.fromkeys(figures, 0.0))
-    for provider in opened(service):
+    with opened(service) as provider:
         (drawn,) = result_of(provider, replace(request, job_id="perfect")).sets
         assert drawn.device_run is not None
         assert not drawn.device_run.marginals.applied
@@ -261,7 +253,7 @@ def test_qubits_without_a_number_are_not_used(service: QuantumEngine, provider: 
 def test_processor_without_calibration_serves(service: QuantumEngine) -> None:
     """Lines are then any, their cost is 0, nothing is corrected, and the id is empty."""
     service.processor.calibrations.clear()
-    for provider in opened(service):
+    with opened(service) as provider:
         result = result_of(provider, request_of("none"))
         assert result.calibration_id == ""
         for run in runs_of(result):
@@ -301,7 +293,7 @@ def test_processor_that_cannot_serve_is_validation(
     """A processor without qubits, gates or room for it: VALIDATION, and nothing is sent."""
     spoil(service.processor.spec)
     provider.submit(request_of("cannot"))
-    failure = failure_in(provider, "cannot")
+    failure = failure_of(provider, "cannot")
     assert (failure.kind, says in failure.detail) == (FailureKind.VALIDATION, True)
     assert not service.programs
 
@@ -321,6 +313,6 @@ def test_processor_that_cannot_be_asked_fails_the_job_by_kind(
     """No circuit is made for a device that is not known: the job fails, and may come again."""
     service.fail(method, Fault(code=code))
     provider.submit(request_of("blind"))
-    assert failure_in(provider, "blind").kind is kind
+    assert failure_of(provider, "blind").kind is kind
     assert not service.programs
     result_of(provider, request_of("blind"))

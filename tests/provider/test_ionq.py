@@ -1,7 +1,7 @@
 """IonQ behind the contract: what is sent, what is made of the answer, and who may use it."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import dimod
@@ -29,14 +29,15 @@ from tests.provider.ionq_service import (
     KEY,
     LOST,
     IonqService,
-    opened,
     probabilities,
 )
 from tests.provider.requests import (
     answer_of,
     failure_of,
     model_of,
+    model_of_fields,
     now_ms,
+    opened,
     request_of,
     result_of,
     until,
@@ -45,27 +46,12 @@ from tests.provider.requests import (
 K = FailureKind
 
 
-@pytest.fixture
-def service() -> Iterator[IonqService]:
-    """A fake of its own for each test."""
-    service = IonqService().start()
-    yield service
-    service.stop()
-
-
-@pytest.fixture
-def provider(service: IonqService) -> Iterator[Ionq]:
-    """The provider over it; no twins are asked for, so that no process is started."""
-    with opened(service) as provider:
-        yield provider
+SERVICE = IonqService
 
 
 def biased() -> dimod.BinaryQuadraticModel:
     """Return a model whose variables each have a bias of their own, and one lone optimum."""
-    model = dimod.BinaryQuadraticModel("BINARY")
-    for label, bias in (("z", -1.0), ("a", 1.5), ("m", 0.5), ("b", -2.0), ("y", -0.7)):
-        model.add_linear(label, bias)
-    return model
+    return model_of_fields(z=-1.0, a=1.5, m=0.5, b=-2.0, y=-0.7)
 
 
 @pytest.mark.parametrize("vartype", ["BINARY", "SPIN"])

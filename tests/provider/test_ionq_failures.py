@@ -1,7 +1,6 @@
 """What goes wrong at IonQ has a kind: each line of the three tables, walked."""
 
 import inspect
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,25 +17,13 @@ from enrichment.provider.ionq_failures import (
     asking_failure,
     sending_failure,
 )
-from tests.provider.ionq_service import CODES, UNCLEAR_STATUSES, IonqService, opened
+from tests.provider.ionq_service import CODES, UNCLEAR_STATUSES, IonqService
 from tests.provider.requests import failure_of, request_of
 
 K = FailureKind
 
 
-@pytest.fixture
-def service() -> Iterator[IonqService]:
-    """A fake of its own for each test."""
-    service = IonqService().start()
-    yield service
-    service.stop()
-
-
-@pytest.fixture
-def provider(service: IonqService) -> Iterator[Ionq]:
-    """The provider over it; no twins are asked for, so that no process is started."""
-    with opened(service) as provider:
-        yield provider
+SERVICE = IonqService
 
 
 CASES: dict[Any, tuple[FailureKind, FailureKind]] = {

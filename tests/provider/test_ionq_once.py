@@ -1,7 +1,6 @@
 """IonQ behind the contract: whatever goes wrong, nothing is sent or paid for twice."""
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from cirq_ionq.ionq_client import _IonQClient
@@ -21,13 +20,13 @@ from tests.provider.ionq_service import (
     UNCLEAR_STATUSES,
     Fault,
     IonqService,
-    opened,
 )
 from tests.provider.requests import (
     NOW_MS,
     answer_of,
     failure_of,
     model_of,
+    opened,
     request_of,
     result_of,
     until,
@@ -36,19 +35,7 @@ from tests.provider.requests import (
 K = FailureKind
 
 
-@pytest.fixture
-def service() -> Iterator[IonqService]:
-    """A fake of its own for each test."""
-    service = IonqService().start()
-    yield service
-    service.stop()
-
-
-@pytest.fixture
-def provider(service: IonqService) -> Iterator[Ionq]:
-    """The provider over it; no twins are asked for, so that no process is started."""
-    with opened(service) as provider:
-        yield provider
+SERVICE = IonqService
 
 
 CLEAR_STATUSES = tuple(STATUSES)
@@ -271,9 +258,7 @@ def test_hanging_service_ends_at_the_deadline(service: IonqService, provider: Io
     assert isinstance(provider.poll("hangs"), Running)
     assert failure_of(provider, "hangs").kind is K.CANCELLED
     assert time.monotonic() - began < 1.8
-    until(lambda: service.jobs)
-    (job,) = service.jobs.values()
-    until(lambda: job.ended == "canceled")
+    until(service.all_cancelled)
 
 
 @pytest.mark.parametrize(
@@ -315,8 +300,7 @@ def test_slow_queue_ends_at_the_deadline(service: IonqService, provider: Ionq) -
     failure = failure_of(provider, "slow")
     assert (failure.kind, "deadline" in failure.detail) == (K.CANCELLED, True)
     until(lambda: service.calls[CANCEL])
-    (job,) = service.jobs.values()
-    until(lambda: job.ended == "canceled")
+    until(service.all_cancelled)
 
 
 def test_cancelled_job_is_cancelled_there_and_its_id_starts_a_second(
@@ -356,8 +340,7 @@ def test_job_cancelled_while_it_is_submitted_does_not_run(
     until(lambda: service.posts)
     assert provider.cancel("early") is None
     until(lambda: service.calls[CANCEL])
-    (job,) = service.jobs.values()
-    until(lambda: job.ended == "canceled")
+    until(service.all_cancelled)
 
 
 def test_cancelled_elsewhere_is_cancelled_and_may_start_anew(

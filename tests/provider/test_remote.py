@@ -2,30 +2,16 @@
 
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from enrichment.provider.contract import Failure, FailureKind, Handle, Result
 from enrichment.provider.ionq import Ionq
 from enrichment.provider.remote import THREADS
-from tests.provider.ionq_service import CANCEL, CREATE, Fault, IonqService, opened
+from tests.provider.ionq_service import CANCEL, CREATE, Fault, IonqService
 from tests.provider.requests import NOW_MS, answer_of, request_of, result_of, until
 
-
-@pytest.fixture
-def service() -> Iterator[IonqService]:
-    """A fake of its own for each test."""
-    service = IonqService().start()
-    yield service
-    service.stop()
-
-
-@pytest.fixture
-def provider(service: IonqService) -> Iterator[Ionq]:
-    """A provider over it, for what it has of `Remote`."""
-    with opened(service) as provider:
-        yield provider
+SERVICE = IonqService
 
 
 def test_too_many_steps_are_a_quota_and_a_closed_provider_says_so(
@@ -114,9 +100,7 @@ def test_closing_waits_in_the_background_for_a_submission_on_its_way(
     until(lambda: service.posts)
     provider.close()
     assert not service.jobs
-    until(lambda: service.jobs)
-    (job,) = service.jobs.values()
-    until(lambda: job.ended == "canceled")
+    until(service.all_cancelled)
 
 
 def test_closing_lets_out_a_cancellation_that_waits(service: IonqService, provider: Ionq) -> None:
