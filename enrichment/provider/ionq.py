@@ -10,7 +10,7 @@ fake of the service (`tests/provider/ionq_service.py`).
 - Once accepted, a job is asked for by IonQ's own id until the deadline: no trouble on the way makes
   it a failure that would be tried again, and a second submission of its id attaches.
 - All this is this process's memory. A worker that takes a job over from another submits nothing
-  (`enrichment.sample.worker`).
+  (`enrichment.sample.attempts`).
 """
 
 import time

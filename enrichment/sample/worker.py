@@ -1,36 +1,31 @@
-"""The worker: drives every open job of its partitions through the machine, and fills the outboxes.
+"""The worker: the jobs of its partitions, from micro-batch to outbox; `attempts` moves each one.
 
 It knows neither Kafka nor a circuit: the ledger hands it micro-batches and takes its outboxes, and
 providers are met through their contract. Memory runs ahead of the ledger; when a partition is lost,
 all that is remembered of it is dropped, and the next owner reads what is true.
 
-Two orders are kept. An attempt is in the ledger before it is submitted. And the jobs of one shard
-publish in the order of their windows, so that no feature and no case goes back to an older version;
-a slow job holds back the younger ones of its shard no longer than its deadline and its fallbacks.
-
-And one thing is never done: what a provider may have accepted is submitted again only where that
-attaches (`Description.idempotent_submission`). Elsewhere the fallback is next.
+The jobs of one shard publish in the order of their windows, so that no feature and no case goes
+back to an older version; a slow job holds back the younger ones of its shard no longer than its
+deadline and its fallbacks.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from enrichment.pipelines import Pipeline
-from enrichment.provider.contract import Failure, FailureKind, Provider, Result, Running
+from enrichment.provider.contract import Provider
 from enrichment.records.job import Job, JobState
 from enrichment.records.micro_batch import MicroBatch
 from enrichment.records.outcome import Outcome
 from enrichment.sample import machine
+from enrichment.sample.attempts import Attempts
 from enrichment.sample.cases import CaseBook
-from enrichment.sample.estimate import answers_of, seed_of
-from enrichment.sample.fault import fault_of
-from enrichment.sample.flight import Flight, requests_of
+from enrichment.sample.estimate import seed_of
 from enrichment.sample.ledger import Arrival, LedgerState
 from enrichment.sample.machine import TERMINAL
 from enrichment.sample.outbox import Outbox
-from enrichment.sample.publish import Answer, publication
-from enrichment.sample.retry import Draw, retry_at_ms
-from enrichment.sample.shelf import OpenJob, Shelf
+from enrichment.sample.retry import Draw
+from enrichment.sample.shelf import Shelf
 from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 
@@ -39,9 +34,6 @@ OPEN_MAX: Final = 500
 
 SUBMITTED_MAX: Final = 32
 """Attempts at providers at once: enough to keep every child busy, half of what a provider holds."""
-
-FALLBACK_MS: Final = 10_000
-"""What a fallback may take once it is its turn: a later answer would help nobody."""
 
 
 class Worker:
@@ -57,12 +49,9 @@ class Worker:
     ) -> None:
         """`provider` opens a provider by name (the same one each time); `draw` is for jitter."""
         self._pipeline = pipeline
-        self._provider = provider
         self._now_ms = now_ms
-        self._draw = draw
         self._shelves: dict[int, Shelf] = {}
-        sampling = pipeline.sampling
-        self._chain = tuple(dict.fromkeys((sampling.provider, *sampling.fallback)))
+        self._attempts = Attempts(pipeline, provider, self._shelves, now_ms=now_ms, draw=draw)
 
     @property
     def open_jobs(self) -> int:
@@ -96,9 +85,7 @@ class Worker:
                 raise ValueError(f"ledger: {job.job_id} is {job.state.value} without its payload")
             else:
                 opened = shelf.open(job, job.micro_batch, recorded_attempt=job.attempt)
-                opened.deadline_ms = self._deadline_of(job)
-                self._apply(opened, machine.JobAdopted(attempt=job.attempt, at_ms=now_ms))
-                self._leave_in_doubt(opened, now_ms)
+                self._attempts.resume(opened, now_ms)
         logger().info(
             "partition taken over",
             partition=partition,
@@ -114,7 +101,7 @@ class Worker:
         """
         shelf = self._shelves.pop(partition, None)
         left = dict.fromkeys(shelf.requests() if shelf is not None else ())
-        lost = [(provider, id_) for provider, id_ in left if not self._attaches(provider)]
+        lost = [(provider, id_) for provider, id_ in left if not self._attempts.attaches(provider)]
         if lost:
             logger().warning(
                 "partition given up: cancelling what nobody could fetch",
@@ -122,7 +109,7 @@ class Worker:
                 requests=len(lost),
             )
         for provider, request_id in lost:
-            self._cancel(provider, request_id)
+            self._attempts.cancel(provider, request_id)
 
     def claim(self, arrival: Arrival) -> None:
         """Turn a micro-batch into a job. It is one as soon as the outbox is committed."""
@@ -167,10 +154,10 @@ class Worker:
             for opened in tuple(shelf.jobs.values()):
                 if opened.answer is None:
                     before = opened.flight is not None
-                    self._look_after(opened, now_ms, free=free > 0)
+                    self._attempts.look_after(opened, now_ms, free=free > 0)
                     free -= (opened.flight is not None) - before
             for opened in shelf.turn():
-                self._finish(opened)
+                self._attempts.finish(opened)
 
     def outboxes(self) -> Iterator[tuple[int, Outbox]]:
         """The partitions that have something to write now."""
@@ -188,7 +175,7 @@ class Worker:
             if opened is not None:
                 opened.recorded_attempt = job.attempt
         for provider, request_id in outbox.cancels:
-            self._cancel(provider, request_id)
+            self._attempts.cancel(provider, request_id)
 
     def validate(self) -> None:
         """Check what must hold between any two calls; AssertionError names what does not."""
@@ -207,7 +194,7 @@ class Worker:
             created_ms=now_ms,
             updated_ms=now_ms,
             deadline_ms=now_ms + sampling.deadline_ms,
-            provider=self._chain[0],
+            provider=sampling.provider,
             problems=len(batch.problems),
             shots=sampling.shots if batch.problems else 0,
             seed=seed_of(batch.micro_batch_id),
@@ -215,247 +202,6 @@ class Worker:
             content_hash=batch.content_hash,
             micro_batch=batch,
         )
-
-    def _deadline_of(self, job: Job) -> int:
-        """The job's own deadline, or for a fallback one from now on."""
-        if self._is_fallback(job):
-            return max(job.deadline_ms, self._now_ms()) + FALLBACK_MS
-        return job.deadline_ms
-
-    def _is_fallback(self, job: Job) -> bool:
-        return job.provider != self._chain[0]
-
-    def _next_provider(self, job: Job) -> str | None:
-        """The chain's next, or None. A provider that the chain does not name was its first."""
-        position = self._chain.index(job.provider) if job.provider in self._chain else 0
-        return self._chain[position + 1] if position + 1 < len(self._chain) else None
-
-    def _look_after(self, opened: OpenJob, now_ms: int, *, free: bool) -> None:
-        """Do what is due for one open job."""
-        self._hear_out(opened, now_ms)
-        if opened.flight is not None and self._poll(opened, opened.flight, now_ms):
-            return
-        if now_ms >= opened.deadline_ms:
-            self._out_of_time(opened, now_ms)
-        elif opened.due_ms is not None and now_ms >= opened.due_ms:
-            opened.due_ms = None
-            self._apply(opened, machine.AttemptDue(attempt=opened.job.attempt, at_ms=now_ms))
-        elif opened.submit and free and opened.recorded_attempt == opened.job.attempt:
-            self._submit(opened, now_ms)
-
-    def _hear_out(self, opened: OpenJob, now_ms: int) -> None:
-        """Ask after abandoned attempts: their answers are late news, counted by the machine."""
-        for number, flight in opened.abandoned:
-            if not flight.ended and isinstance(
-                flight.poll(self._provider(flight.provider)), Result
-            ):
-                self._apply(opened, machine.SamplesReceived(attempt=number, at_ms=now_ms))
-
-    def _submit(self, opened: OpenJob, now_ms: int) -> None:
-        """Hand the present attempt to its provider."""
-        job = opened.job
-        opened.submit = False
-        requests = requests_of(job, opened.batch, self._pipeline, opened.deadline_ms)
-        flight = Flight(
-            provider=job.provider,
-            request_ids=tuple(request.job_id for request in requests),
-            shots=requests[0].shots,
-            submitted_ms=now_ms,
-        )
-        provider = self._provider(job.provider)
-        for request in requests:
-            accepted = provider.submit(request)
-            if isinstance(accepted, Failure):
-                flight.cancel(provider)
-                self._failed(opened, accepted, now_ms, others=len(flight.provider_job_ids))
-                return
-            flight.provider_job_ids.append(accepted.provider_job_id)
-        opened.flight = flight
-        ids = ",".join(flight.provider_job_ids)
-        self._apply(
-            opened,
-            machine.ProviderAccepted(attempt=job.attempt, at_ms=now_ms, provider_job_id=ids),
-        )
-
-    def _poll(self, opened: OpenJob, flight: Flight, now_ms: int) -> bool:
-        """Ask how the attempt stands; whether it has come to an end, good or bad."""
-        news = flight.poll(self._provider(flight.provider))
-        job = opened.job
-        if isinstance(news, Failure):
-            others = len(flight.request_ids) - 1
-            if others:
-                flight.cancel(self._provider(flight.provider))
-            self._failed(opened, news, now_ms, others=others)
-        elif isinstance(news, Running):
-            if job.state is JobState.SUBMITTED and news.queue_s == 0.0:
-                started = machine.ProviderStarted(attempt=job.attempt, at_ms=now_ms)
-                self._apply(opened, started)
-            return False
-        else:
-            self._answered(opened, flight, news, now_ms)
-        return True
-
-    def _answered(self, opened: OpenJob, flight: Flight, result: Result, now_ms: int) -> None:
-        """Check the answer; it is published when it is the job's turn."""
-        answers = answers_of(result)
-        fault = fault_of(opened.batch.problems, answers, flight.shots)
-        if fault:
-            self._failed(opened, Failure(kind=FailureKind.ALGORITHM, detail=fault), now_ms)
-            return
-        opened.flight = None
-        described = self._provider(flight.provider).describe()
-        opened.answer = Answer(
-            result=result,
-            answers=answers,
-            submitted_ms=flight.submitted_ms,
-            received_ms=now_ms,
-            sdk_versions=described.sdk_versions,
-            conditions=described.conditions,
-        )
-
-    def _failed(self, opened: OpenJob, failure: Failure, now_ms: int, *, others: int = 0) -> None:
-        """Try again, or go on to the chain's next, by the kind of failure.
-
-        `others` of the attempt's requests were accepted beside the one that failed. A new attempt
-        has new ids for all of them, so where ids do not attach there is none.
-        """
-        job = opened.job
-        opened.flight = None
-        if now_ms >= opened.deadline_ms:
-            self._out_of_time(opened, now_ms)
-            return
-        detail = f"{job.provider}: {failure.kind.value}: {failure.detail}"
-        logger().warning("attempt failed", job_id=job.job_id, attempt=job.attempt, detail=detail)
-        due_ms = retry_at_ms(
-            failure.kind,
-            attempt=opened.tries,
-            now_ms=now_ms,
-            deadline_ms=opened.deadline_ms,
-            draw=self._draw,
-        )
-        if due_ms is None or (others and not self._attaches(job.provider)):
-            self._give_up(opened, detail, now_ms)
-            return
-        opened.tries += 1
-        self._apply(
-            opened,
-            machine.AttemptFailed(attempt=job.attempt, at_ms=now_ms, due_ms=due_ms, detail=detail),
-        )
-
-    def _out_of_time(self, opened: OpenJob, now_ms: int) -> None:
-        """The present provider's time is over."""
-        job = opened.job
-        following = self._next_provider(job)
-        if following is None or self._is_fallback(job):
-            self._give_up(opened, f"{job.provider}: out of time", now_ms)
-            return
-        self._apply(
-            opened,
-            machine.DeadlinePassed(attempt=job.attempt, at_ms=now_ms, next_provider=following),
-        )
-
-    def _give_up(self, opened: OpenJob, detail: str, now_ms: int) -> None:
-        """No more of the present provider: the chain's next, or the end."""
-        job = opened.job
-        following = self._next_provider(job)
-        event: machine.Event
-        if following is None:
-            event = machine.ChainExhausted(attempt=job.attempt, at_ms=now_ms, detail=detail)
-        else:
-            event = machine.ProviderGivenUp(
-                attempt=job.attempt, at_ms=now_ms, next_provider=following, detail=detail
-            )
-        self._apply(opened, event)
-
-    def _leave_in_doubt(self, opened: OpenJob, now_ms: int) -> None:
-        """Go on to the chain's next where a second submission would be a second job.
-
-        The attempt is in the ledger before it is submitted, so whoever takes it over cannot tell
-        whether it was: that is harmless only where the provider knows the attempt by our id.
-        """
-        provider = opened.job.provider
-        if self._attaches(provider):
-            return
-        kind = FailureKind.UNKNOWN.value
-        detail = f"{provider}: {kind}: it may have been submitted by the former owner"
-        logger().warning("left in doubt", job_id=opened.job.job_id, detail=detail)
-        self._give_up(opened, detail, now_ms)
-
-    def _cancel(self, provider: str, request_id: str) -> None:
-        """Give a request up; where that cannot be done, it is said."""
-        refused = self._provider(provider).cancel(request_id)
-        if refused is not None:
-            logger().info("not cancelled", request_id=request_id, detail=refused.detail)
-
-    def _attaches(self, provider: str) -> bool:
-        """Whether a provider that is sent an id again starts nothing."""
-        return self._provider(provider).describe().idempotent_submission
-
-    def _finish(self, opened: OpenJob) -> None:
-        """It is the job's turn: say that its samples are here."""
-        fallback = self._is_fallback(opened.job)
-        kind = machine.FallbackReceived if fallback else machine.SamplesReceived
-        self._apply(opened, kind(attempt=opened.job.attempt, at_ms=self._now_ms()))
-
-    def _apply(self, opened: OpenJob, event: machine.Event) -> None:
-        """Step the machine, do what it instructs, and record the transition."""
-        before = opened.job
-        opened.job, instructions = machine.step(before, event)
-        shelf = self._shelves[opened.partition]
-        extra: Mapping[str, Any] = {}
-        for instruction in instructions:
-            extra = self._do(opened, shelf, instruction) or extra
-        if opened.job is before:
-            return
-        shelf.record(before, opened.job, type(event).__name__, extra)
-        if opened.job.state in TERMINAL:
-            shelf.close(opened)
-
-    def _do(
-        self, opened: OpenJob, shelf: Shelf, instruction: machine.Instruction
-    ) -> Mapping[str, Any] | None:
-        """Carry out one instruction; what it adds to the job's event, if anything."""
-        match instruction:
-            case machine.Submit():
-                self._begin_attempt(opened)
-            case machine.WaitUntil():
-                opened.due_ms = instruction.due_ms
-            case machine.AbandonAttempt():
-                if opened.flight is not None:
-                    opened.abandoned.append((instruction.attempt, opened.flight))
-            case machine.CancelAbandoned():
-                for _, flight in opened.abandoned:
-                    shelf.outbox.cancels.extend(
-                        (flight.provider, id_) for id_ in flight.request_ids
-                    )
-            case machine.PublishFeatures() | machine.PublishFallback():
-                return self._publish(opened, shelf)
-            case machine.CountLate():
-                metrics.late_news.add(1, {"event": instruction.event})
-            case _:
-                raise TypeError(f"no such instruction: {instruction}")
-        return None
-
-    def _begin_attempt(self, opened: OpenJob) -> None:
-        """The attempt is to be submitted, as soon as the ledger has it."""
-        job = opened.job
-        opened.submit = True
-        opened.flight = None
-        opened.due_ms = None
-        if job.provider != opened.provider:
-            opened.provider = job.provider
-            opened.tries = 1
-            opened.deadline_ms = self._deadline_of(job)
-
-    def _publish(self, opened: OpenJob, shelf: Shelf) -> Mapping[str, Any]:
-        """Put features and cases of a job that has its answer into the outbox."""
-        assert opened.answer is not None  # noqa: S101  # only _finish says that it is the turn
-        made = publication(
-            self._pipeline, opened.job, opened.batch, opened.answer, now_ms=self._now_ms()
-        )
-        shelf.outbox.features.extend(made.features)
-        shelf.outbox.cases.extend(shelf.cases.observe(opened.batch, opened.job.job_id, made.rings))
-        return made.event
 
 
 def _known(shelf: Shelf, batch: MicroBatch) -> bool:
