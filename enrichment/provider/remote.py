@@ -164,12 +164,9 @@ class Remote(Jobs, Generic[R]):
 
     def _begin(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":
         """Start the twins, and hand over the submission."""
-        twins = None
-        if request.twins:
-            started = self._pool.submit(local.solve, local.work_of(request, "", until_s))
-            if isinstance(started, Failure):
-                return started
-            twins = started
+        twins = self._twins(request, until_s) if request.twins else None
+        if isinstance(twins, Failure):
+            return twins
         run = self._run_type(request=request, until_s=until_s, twins=twins)
         run.step = self._hand(self._step, run, self._cancelling.pop(request.job_id, None))
         if run.step is None:
@@ -250,9 +247,36 @@ class Remote(Jobs, Generic[R]):
             run.faults = 0
         if isinstance(outcome, Done):
             run.drawn = outcome
-            outcome = _with_twins(run, outcome)
+            outcome = self._with_twins(run, outcome)
         if outcome is not None:
             _end(run, outcome)
+
+    def _with_twins(self, run: R, drawn: Done) -> Done | Failure | None:
+        """Return the samples with their twins, a twin's failure, or None until they are there."""
+        if run.twins is None:
+            return drawn
+        if not run.twins.done():
+            return None
+        try:
+            twins = run.twins.result(timeout=0)
+        except Exception as error:  # noqa: BLE001  # every kind is in the local table
+            twins = local.failure_of(error)
+        if isinstance(twins, Done):
+            return replace(drawn, twins=twins.twins)
+        if twins.kind not in LATER:
+            return twins
+        # A child died. The samples are here, and may have been paid for: only the twins are anew.
+        again = self._twins(run.request, run.until_s)
+        if isinstance(again, Failure):
+            return None if again.kind in LATER else again
+        run.twins = again
+        if run.future.done():
+            _drop_twins(run)
+        return None
+
+    def _twins(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":
+        """Start the twins; any thread may."""
+        return self._pool.submit(local.solve, local.work_of(request, "", until_s))
 
     def _cancel(self, run: R, after: "Future[None] | None") -> None:
         """Have the service told that a job is given up, once its last step has been taken."""
@@ -277,21 +301,6 @@ class Remote(Jobs, Generic[R]):
             remote_id=run.remote_id,
             detail=failure.detail,
         )
-
-
-def _with_twins(run: Run, drawn: Done) -> Done | Failure | None:
-    """Return the samples with their twins beside, a twin's failure, or None until they are done."""
-    if run.twins is None:
-        return drawn
-    if not run.twins.done():
-        return None
-    try:
-        twins = run.twins.result(timeout=0)
-    except Exception as error:  # noqa: BLE001  # every kind is in the local table
-        return local.failure_of(error)
-    if isinstance(twins, Failure):
-        return twins
-    return replace(drawn, twins=twins.twins)
 
 
 def _end(run: Run, outcome: Done | Failure) -> None:

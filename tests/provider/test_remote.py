@@ -2,6 +2,8 @@
 
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children
 
 import pytest
 
@@ -64,6 +66,24 @@ def test_nothing_is_sent_after_its_deadline(service: IonqService, provider: Ionq
     assert isinstance(answer, Failure)
     assert answer.kind is FailureKind.CANCELLED
     assert service.posts == THREADS
+
+
+def test_twins_whose_child_dies_are_computed_again(service: IonqService, provider: Ionq) -> None:
+    """They cost nothing, where the failure of the job would be followed by another, paid one."""
+    before = set(active_children())
+    provider.submit(request_of("twins", twins=("random",)))
+    twins = provider._runs["twins"].twins
+    assert twins is not None
+    until(twins.running)
+    time.sleep(0.1)  # the child has the task, and imports what it needs for a second
+    for child in set(active_children()) - before:
+        child.kill()
+    until(twins.done)
+    assert isinstance(twins.exception(), BrokenProcessPool)
+    answer = answer_of(provider, "twins")
+    assert isinstance(answer, Result)
+    assert len(answer.twins["random"]) == 2
+    assert (service.posts, provider._pool.rebuilt) == (1, 1)
 
 
 def test_closing_cancels_what_nobody_could_fetch(
