@@ -27,6 +27,7 @@ from enrichment.stream.topics import (
 )
 from enrichment.stream.transaction import TransactionalProducer
 from tests.integration.sampling import PARTITIONS, PIPELINE_TOML, SHARDS, Stage, open_stage, until
+from tests.provider.ionq_service import IonqService
 from tests.sample.streams import batch
 from tests.sample.told import FRAUD, of_case, of_event
 
@@ -214,6 +215,29 @@ def test_sigterm_ends_it_and_its_children_within_five_seconds(stage: Stage) -> N
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), 2)
     stage.start()
     until(stage.all_done)
+
+
+def test_sigterm_cancels_what_nobody_could_fetch(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs in flight at a vendor that knows no id of ours are cancelled there as the stage ends."""
+    service = IonqService(queue_s=600.0).start()
+    given = service.options()
+    monkeypatch.setenv("ENRICHMENT_IONQ_API_KEY", given["api_key"])
+    monkeypatch.setenv("ENRICHMENT_IONQ_URL", given["url"])
+    stage.toml.write_text(
+        stage.toml.read_text()
+        .replace('provider = "qsim"', 'provider = "ionq"')
+        .replace("deadline_ms = 20000", "deadline_ms = 60_000")
+    )
+    process = stage.start()
+    stage.send(*stage.batches(range(3)))
+    until(lambda: len(service.jobs) == len(stage.sent))
+    assert not any(job.ended for job in service.jobs.values())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    assert service.all_cancelled()
+    service.close()
 
 
 def test_two_workers_share_the_partitions_and_one_takes_over(stage: Stage) -> None:
