@@ -24,7 +24,7 @@ demo: setup prerequisites ## A minute of payments through everything, on servers
 
 .PHONY: test
 test: setup peers prerequisites ## All tests, on servers of their own (TESTS="tests/lab -k ports" for some, "-n 0" for one process)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 .PHONY: contract
 contract: setup ## What every provider must keep, as a grid: provider by test case

@@ -28,17 +28,6 @@ def pytest_configure() -> None:
     settings.load_profile("shared-machine")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where two processes share the tests, one has all of those with servers, in their order.
-
-    They wait more than they compute: the other process does the rest meanwhile.
-    """
-    for item in items:
-        if item.get_closest_marker("servers") is not None:
-            item.add_marker(pytest.mark.xdist_group("servers"))
-
-
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServers]:
     """A Kafka (`.bootstrap`) and a Redis (`.redis_url`) that all tests of the session share.

@@ -445,6 +445,8 @@ class MemoryConsumer:
             for place in gone:
                 if kafka.owners.get(place) is self:
                     del kafka.owners[place]
+            if kafka.members.get(self.instance) is not self:
+                return None  # removed while it gave up: nothing is given to it
         for place, owner in shares.items():
             if owner is self and place not in kafka.owners and kafka.stable(place):
                 kafka.owners[place] = self

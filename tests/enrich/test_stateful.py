@@ -376,3 +376,13 @@ def test_any_order_of_events_answers_as_promised(machine: type[Enriching]) -> No
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_a_session_that_ends_while_partitions_are_given_up_leaves_them_to_the_next() -> None:
+    """Found by the machine: the next start of the name gets what the last one gave up."""
+    machine = Enriching()
+    machine.work(name="one", good=[False], batches=1, mishap=None)
+    machine.work(name="one", good=[False], batches=1, mishap=None)
+    machine.work(name="two", good=[False], batches=1, mishap=None)
+    machine.work(name="one", good=[False], batches=1, mishap=("offsets", "session expires"))
+    machine.teardown()

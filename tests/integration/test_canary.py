@@ -21,7 +21,7 @@ from enrichment.lab.ports import free_port
 from enrichment.lab.servers import LocalServers
 from enrichment.lab.tables import read_rows
 from enrichment.records import MicroBatch
-from enrichment.stream.topics import MICRO_BATCHES
+from enrichment.stream.topics import HORIZONS, MICRO_BATCHES
 from enrichment.wiring import now_ms
 from tests.integration.stages import Stage, Stream, eventually
 
@@ -149,7 +149,7 @@ class Field:
         self.redis_url = servers.redis_url
         admin = AdminClient({"bootstrap.servers": servers.bootstrap})
         there = admin.list_topics(timeout=20).topics
-        wanted = [NewTopic(MICRO_BATCHES, 4, 1)] if MICRO_BATCHES not in there else []
+        wanted = [NewTopic(name, 4, 1) for name in {MICRO_BATCHES, HORIZONS} - there.keys()]
         for future in admin.create_topics(wanted).values() if wanted else ():
             future.result(20)
         self.stages: dict[str, Stage] = {}
