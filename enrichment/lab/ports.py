@@ -2,6 +2,7 @@
 
 import secrets
 import socket
+from collections import deque
 from pathlib import Path
 from typing import Final
 
@@ -13,14 +14,24 @@ LOOPBACK: Final = "127.0.0.1"
 FREE_LOW: Final = 20_000
 FREE_HIGH: Final = 32_000
 ATTEMPTS_MAX: Final = 200
+GIVEN_MAX: Final = 1_000  # a twelfth of them: what was given longer ago is used, or never will be
 LISTENING: Final = "0A"  # TCP_LISTEN in /proc/net/tcp
 
 
+_given: Final[deque[int]] = deque(maxlen=GIVEN_MAX)
+"""What this process was given lately, and may not listen on yet."""
+
+
 def free_port(span: int = 1) -> int:
-    """A port such that it and the `span - 1` after it are free now. Free is not reserved."""
+    """A port such that it and the `span - 1` after it are free now. Free is not reserved.
+
+    A process is not given one twice: a server with three ports asks for all before it starts.
+    """
     for _ in range(ATTEMPTS_MAX):
         port = FREE_LOW + secrets.randbelow(FREE_HIGH - FREE_LOW - span)
-        if all(is_free(port + offset) for offset in range(span)):
+        ports = range(port, port + span)
+        if not any(each in _given for each in ports) and all(map(is_free, ports)):
+            _given.extend(ports)
             return port
     raise ServerError(
         f"no {span} free ports side by side between {FREE_LOW} and {FREE_HIGH} "

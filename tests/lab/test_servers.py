@@ -90,6 +90,12 @@ class TestPorts:
         assert f"held by pid {os.getpid()}" in servers.status()[0].detail
         assert not (tmp_path / "redis").exists()
 
+    def test_no_port_is_given_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever asks for three ports before it starts gets three, however few there are."""
+        monkeypatch.setattr("enrichment.lab.ports.FREE_HIGH", FREE_LOW + 60)
+        given = [free_port() for _ in range(20)]
+        assert len(set(given)) == len(given)
+
     def test_free_ports_are_free_and_below_the_ephemeral_range(self) -> None:
         """A hundred draws of neighbours: all free, none where a client's own port may fall."""
         for _ in range(100):
