@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from enrichment.enrich.terms import RING
 from enrichment.feature.store import update_key
 from enrichment.feature.verdict import (
     HEARD,
@@ -32,7 +33,6 @@ from enrichment.rollout.control import Withdrawals
 from enrichment.stream.topics import partition_for
 
 GRAPH: Final = "graph"
-RING: Final = "ring"
 SINCE: Final = "subgraph_since_ms"  # a value that verdicts read
 FOR_EVER_MS: Final = 2**62
 # An age is told as of the end of such a step, so that what is stale is judged once for all events

@@ -12,6 +12,7 @@ from enrichment.pipelines.table import Field, Name, Provenance, Table
 EXACT_MAX: Final = 16
 """Up to so many variables the classical path's samples are the exact solver's."""
 CLASSICAL_PROVIDERS: Final = frozenset({"exact", "annealing"})
+"""Whose samples are the classical path's. Whatever else is no null is a circuit's."""
 RANDOM_PROVIDER: Final = "random"
 
 PositiveMs = Annotated[int, Meta(gt=0)]

@@ -39,6 +39,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from enrichment.circuit.marginals import differences
+from enrichment.pipelines.definition import CLASSICAL_PROVIDERS
 from enrichment.pipelines.probability import RING_PROBABILITY, RingProbability, surplus_of
 from enrichment.problem.ising import Floats
 from enrichment.problem.ring import WEIGHT_MAX
@@ -50,9 +51,6 @@ GROUP: Final = "ring"
 QUANTUM: Final = "quantum"
 CLASSICAL: Final = "classical"
 RANDOM: Final = "random"
-
-CLASSICAL_SAMPLERS: Final = frozenset({"exact", "annealing"})
-"""Providers whose samples are the classical path's. Whatever else is no null is a circuit's."""
 
 TOP: Final = 2
 """How many of its members speak for a shared device or beneficiary."""
@@ -87,7 +85,7 @@ def seed_of(job_id: str, problem_id: str = "") -> int:
 
 def answers_of(result: Result) -> dict[str, tuple[SampleSet, ...]]:
     """The result by path. What a classical sampler drew is never called quantum."""
-    if result.provider in CLASSICAL_SAMPLERS:
+    if result.provider in CLASSICAL_PROVIDERS:
         return {**result.twins, CLASSICAL: result.sets}
     own = RANDOM if result.provider == RANDOM else QUANTUM
     return {**result.twins, own: result.sets}

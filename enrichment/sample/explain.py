@@ -15,6 +15,7 @@ import numpy as np
 from enrichment.circuit.angles import ising_scaled_angles
 from enrichment.circuit.template import ising_circuit_hash
 from enrichment.pipelines import Pipeline
+from enrichment.pipelines.definition import CLASSICAL_PROVIDERS
 from enrichment.problem import KINDS
 from enrichment.problem.ising import Ising, ising, local_norm
 from enrichment.problem.ring import KNOWN_BAD_FIELD, WEIGHT_MAX, theta_of
@@ -24,7 +25,6 @@ from enrichment.records.micro_batch import Problem
 from enrichment.sample.again import Again, Recorded
 from enrichment.sample.estimate import (
     CLASSICAL,
-    CLASSICAL_SAMPLERS,
     QUANTUM,
     RANDOM,
     answers_of,
@@ -294,7 +294,7 @@ def _model(kind: str, problem: Problem, model: Ising) -> Model:
 def _circuit(recorded: Recorded, pipeline: Pipeline, model: Ising, number: int) -> Circuit | None:
     """The circuit that was run, or None where a classical sampler answered."""
     event = recorded.answered
-    if event is None or recorded.job.provider in CLASSICAL_SAMPLERS | {RANDOM}:
+    if event is None or recorded.job.provider in CLASSICAL_PROVIDERS | {RANDOM}:
         return None
     hashes, layers = event.circuit_hashes, pipeline.sampling.layers
     gammas, betas = ising_scaled_angles(model, layers)

@@ -5,6 +5,7 @@ from typing import Final
 
 from enrichment.circuit.template import QAOA, QAOA_VERSION
 from enrichment.pipelines import Pipeline
+from enrichment.pipelines.definition import CLASSICAL_PROVIDERS
 from enrichment.problem import KINDS
 from enrichment.provider.contract import (
     PROBLEMS_MAX,
@@ -17,7 +18,7 @@ from enrichment.provider.contract import (
 )
 from enrichment.records.job import Job
 from enrichment.records.micro_batch import MicroBatch, Problem
-from enrichment.sample.estimate import CLASSICAL_SAMPLERS, seed_of
+from enrichment.sample.estimate import seed_of
 
 TWINS: Final = ("classical", "random")
 """What is computed beside the samples of whatever is not a classical sampler itself."""
@@ -48,7 +49,7 @@ def requests_of(
                 shots=min(job.shots, SHOTS_MAX),
                 seeds=tuple(seed_of(job.job_id, problem.problem_id) for problem in problems),
                 deadline_ms=deadline_ms,
-                twins=() if job.provider in CLASSICAL_SAMPLERS else TWINS,
+                twins=() if job.provider in CLASSICAL_PROVIDERS else TWINS,
             )
         )
     return requests

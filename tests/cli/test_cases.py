@@ -1,7 +1,6 @@
 """`enrichment cases`: what is listed, what a verdict leaves on the outcomes topic."""
 
 import json
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,10 +25,9 @@ from enrichment.sample.cases import CaseBook
 from enrichment.settings import Settings
 from enrichment.stream.to_end import read_to_end
 from enrichment.stream.topics import CASES, StreamTopics, partition_for, shard_key
-from tests.cli.commands import runner_of
+from tests.cli.commands import own_pipeline, runner_of
 from tests.cli.test_reviews import PARTITIONS, await_leaders
 
-ROOT = Path(__file__).resolve().parents[2]
 run = runner_of(cases_cli.register)
 
 
@@ -70,12 +68,8 @@ class Cases:
     """The cases of a stream that only one test knows."""
 
     def __init__(self, folder: Path, bootstrap: str) -> None:
-        self.name = f"t{secrets.token_hex(4)}"
+        self.name = own_pipeline(folder)
         self.topics = StreamTopics(self.name)
-        shipped = ROOT / "enrichment" / "pipelines"
-        text = (shipped / "payments.toml").read_text().replace('"payments"', f'"{self.name}"', 1)
-        (folder / f"{self.name}.toml").write_text(text)
-        (folder / "payments.score.toml").write_bytes((shipped / "payments.score.toml").read_bytes())
         self.settings = Settings(kafka_bootstrap=bootstrap, pipelines_dir=folder)
         self.client = {"bootstrap.servers": bootstrap}
         admin = AdminClient(self.client)

@@ -1,7 +1,6 @@
 """`enrichment reviews`: what waits, and what an answer leaves on the outcomes topic."""
 
 import json
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,9 +30,8 @@ from enrichment.settings import Settings
 from enrichment.stream.headers import cloud_event
 from enrichment.stream.to_end import read_to_end
 from enrichment.stream.topics import StreamTopics, partition_for, shard_key
-from tests.cli.commands import runner_of
+from tests.cli.commands import own_pipeline, runner_of
 
-ROOT = Path(__file__).resolve().parents[2]
 PARTITIONS = 4
 run = runner_of(reviews.register)
 
@@ -78,12 +76,8 @@ class Queue:
     """The queue of a stream that only one test knows."""
 
     def __init__(self, folder: Path, bootstrap: str) -> None:
-        self.name = f"t{secrets.token_hex(4)}"
+        self.name = own_pipeline(folder)
         self.topics = StreamTopics(self.name)
-        shipped = ROOT / "enrichment" / "pipelines"
-        text = (shipped / "payments.toml").read_text().replace('"payments"', f'"{self.name}"', 1)
-        (folder / f"{self.name}.toml").write_text(text)
-        (folder / "payments.score.toml").write_bytes((shipped / "payments.score.toml").read_bytes())
         self.settings = Settings(kafka_bootstrap=bootstrap, pipelines_dir=folder)
         self.client = {"bootstrap.servers": bootstrap}
         wanted = [NewTopic(t, PARTITIONS, 1) for t in (self.topics.reviews, self.topics.outcomes)]

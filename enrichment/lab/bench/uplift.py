@@ -20,6 +20,7 @@ import numpy as np
 from enrichment.lab.as_known import AsKnown
 from enrichment.lab.bench.catalogue import BenchError, BenchOptions
 from enrichment.lab.bench.report import Report, Row, machine
+from enrichment.lab.bench.rings import scenario
 from enrichment.lab.bench.uplift_figures import (
     SYSTEMS,
     Judged,
@@ -36,9 +37,6 @@ from enrichment.pipelines import load
 from enrichment.sample.estimate import CLASSICAL, QUANTUM
 
 NAME: Final = "uplift"
-RATE_PER_S: Final = 500.0
-EVENTS: Final = 120_000  # four minutes, in which an account pays some twelve times
-START_MS: Final = 1_767_225_600_000  # 2026: the decoder takes no time that is long past
 MINUTES_A_STREAM: Final = 1.8  # of one core, all in
 
 CALIBRATED: Final = (QUANTUM, CLASSICAL)
@@ -120,7 +118,7 @@ def run(options: BenchOptions) -> Report:
             case.name: [
                 Stream(
                     case=case,
-                    settings=scenario(options, case, seed),
+                    settings=scenario(options, seed, case.strength),
                     file=Path(folder) / f"{number}-{seed}.npz",
                 )
                 for seed in seeds
@@ -160,22 +158,6 @@ def _one_thread() -> None:
     """As many processes as cores, one thread each; and the collector as in the window stage."""
     os.environ["OMP_NUM_THREADS"] = "1"  # read when scikit-learn is imported, which is later
     gc.set_threshold(100_000, 20, 100)
-
-
-def scenario(options: BenchOptions, case: Case, seed: int) -> SimulationSettings:
-    """The stream of one run."""
-    if options.quick:
-        return SimulationSettings(
-            seed=seed, seconds=60, rate_per_s=100, start_ms=START_MS, accounts=1_000, rings=6,
-            ring_strength=case.strength,
-        )  # fmt: skip
-    return SimulationSettings(
-        seed=seed,
-        seconds=(options.events or EVENTS) / RATE_PER_S,
-        rate_per_s=RATE_PER_S,
-        start_ms=START_MS,
-        ring_strength=case.strength,
-    )
 
 
 def keep(stream: Stream) -> str:
