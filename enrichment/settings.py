@@ -93,6 +93,16 @@ class Settings(BaseSettings):
     ionq_price_per_shot: float = Field(
         default=0.0, ge=0.0, description="What a shot is taken to cost, in the bill's currency"
     )
+    budget_day: float | None = Field(
+        default=None,
+        ge=0.0,
+        description="What all pipelines together may spend at providers in a UTC day; a pipeline's "
+        "own limit is in its file",
+    )
+    budget_providers: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
+        default={},
+        description='What may be spent at each provider in a UTC day, as JSON: {"ionq": 20}',
+    )
     instance: str = Field(
         default="0",
         pattern=r"^[A-Za-z0-9_.-]{1,60}$",

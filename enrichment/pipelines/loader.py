@@ -233,6 +233,11 @@ def _contradictions(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
         yield "features.stale_ms", f"wanted at least fresh_ms ({features.fresh_ms})"
     if levels.highest < levels.elevated:
         yield "score.levels.highest", f"wanted at least elevated ({levels.elevated:g})"
+    sampling = pipeline.sampling
+    if sampling.shots_min is not None and sampling.shots_min > sampling.shots:
+        yield "sampling.shots_min", f"wanted at most shots ({sampling.shots})"
+    if sampling.shots_max is not None and sampling.shots_max < sampling.shots:
+        yield "sampling.shots_max", f"wanted at least shots ({sampling.shots})"
     stream = pipeline.stream
     references = [ref for term in pipeline.score.terms for ref in (term.value, term.over) if ref]
     needed = {stream.id, stream.time, stream.amount, *(a.field for a in pipeline.aggregates)}

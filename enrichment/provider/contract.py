@@ -183,6 +183,8 @@ class Description:
     idempotent_submission: bool
     sdk_versions: Mapping[str, str]
     conditions: Mapping[str, str] = field(default_factory=dict)
+    # How many jobs of one caller it has room for at once.
+    jobs_max: int = 32
 
 
 class Provider(Protocol):

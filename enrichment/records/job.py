@@ -20,6 +20,21 @@ class JobState(Enum):
     FALLBACK_COMPLETE = "fallback_complete"
 
 
+class Charge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one attempt may cost, then what it did cost, in millionths of the currency.
+
+    It is in the ledger before the budget is asked and the attempt submitted: whoever adds up the
+    ledger misses nothing that was allowed. `day` counts UTC days since 1970.
+    """
+
+    attempt: int
+    provider: str
+    day: int
+    micro: int
+    # What the provider says that it cost, or nothing where it never took it; a bound until then.
+    settled: bool = False
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One ledger entry. The payload stays in it until the job is terminal, and then leaves."""
 
@@ -44,6 +59,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     # The micro-batch's: another content under the same identity is a conflict, never solved.
     content_hash: str = ""
     micro_batch: MicroBatch | None = None
+    # How often it was found unfinished by a worker that has just been assigned its partition.
+    adoptions: int = 0
+    # Set aside: it has failed the same way again and again, or somebody said so.
+    quarantined: bool = False
+    # When the newest order of an operator that was carried out was given.
+    ordered_ms: int = 0
+    # One for each attempt that a provider may ask money for; simulators' are of nothing.
+    charges: tuple[Charge, ...] = ()
 
 
 class DeviceRun(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,10 +11,20 @@ from typing import Any, Final
 from enrichment.pipelines import Pipeline
 from enrichment.provider.contract import Failure, FailureKind, Provider, Result, Running
 from enrichment.records.job import Job, JobState
-from enrichment.sample import machine
+from enrichment.sample import events, machine
 from enrichment.sample.estimate import answers_of
 from enrichment.sample.fault import fault_of
 from enrichment.sample.flight import Flight, requests_of
+from enrichment.sample.instructions import (
+    AbandonAttempt,
+    CancelAbandoned,
+    CountLate,
+    Instruction,
+    PublishFallback,
+    PublishFeatures,
+    Submit,
+    WaitUntil,
+)
 from enrichment.sample.machine import TERMINAL
 from enrichment.sample.publish import Answer, publication
 from enrichment.sample.retry import Draw, retry_at_ms
@@ -51,7 +61,7 @@ class Attempts:
         """Go on with a job that another worker, or an earlier start, has left unfinished."""
         job = opened.job
         opened.deadline_ms = self._deadline_of(job)
-        self._apply(opened, machine.JobAdopted(attempt=job.attempt, at_ms=now_ms))
+        self._apply(opened, events.JobAdopted(attempt=job.attempt, at_ms=now_ms))
         self._leave_in_doubt(opened, now_ms)
 
     def look_after(self, opened: OpenJob, now_ms: int, *, free: bool) -> None:
@@ -63,14 +73,14 @@ class Attempts:
             self._out_of_time(opened, now_ms)
         elif opened.due_ms is not None and now_ms >= opened.due_ms:
             opened.due_ms = None
-            self._apply(opened, machine.AttemptDue(attempt=opened.job.attempt, at_ms=now_ms))
+            self._apply(opened, events.AttemptDue(attempt=opened.job.attempt, at_ms=now_ms))
         elif opened.submit and free and opened.recorded_attempt == opened.job.attempt:
             self._submit(opened, now_ms)
 
     def finish(self, opened: OpenJob) -> None:
         """It is the job's turn: say that its samples are here."""
         fallback = self._is_fallback(opened.job)
-        kind = machine.FallbackReceived if fallback else machine.SamplesReceived
+        kind = events.FallbackReceived if fallback else events.SamplesReceived
         self._apply(opened, kind(attempt=opened.job.attempt, at_ms=self._now_ms()))
 
     def cancel(self, provider: str, request_id: str) -> None:
@@ -103,7 +113,7 @@ class Attempts:
             if not flight.ended and isinstance(
                 flight.poll(self._provider(flight.provider)), Result
             ):
-                self._apply(opened, machine.SamplesReceived(attempt=number, at_ms=now_ms))
+                self._apply(opened, events.SamplesReceived(attempt=number, at_ms=now_ms))
 
     def _submit(self, opened: OpenJob, now_ms: int) -> None:
         """Hand the present attempt to its provider."""
@@ -128,7 +138,7 @@ class Attempts:
         ids = ",".join(flight.provider_job_ids)
         self._apply(
             opened,
-            machine.ProviderAccepted(attempt=job.attempt, at_ms=now_ms, provider_job_id=ids),
+            events.ProviderAccepted(attempt=job.attempt, at_ms=now_ms, provider_job_id=ids),
         )
 
     def _poll(self, opened: OpenJob, flight: Flight, now_ms: int) -> bool:
@@ -142,7 +152,7 @@ class Attempts:
             self._failed(opened, news, now_ms, others=others)
         elif isinstance(news, Running):
             if job.state is JobState.SUBMITTED and news.queue_s == 0.0:
-                started = machine.ProviderStarted(attempt=job.attempt, at_ms=now_ms)
+                started = events.ProviderStarted(attempt=job.attempt, at_ms=now_ms)
                 self._apply(opened, started)
             return False
         else:
@@ -193,7 +203,7 @@ class Attempts:
         opened.tries += 1
         self._apply(
             opened,
-            machine.AttemptFailed(attempt=job.attempt, at_ms=now_ms, due_ms=due_ms, detail=detail),
+            events.AttemptFailed(attempt=job.attempt, at_ms=now_ms, due_ms=due_ms, detail=detail),
         )
 
     def _out_of_time(self, opened: OpenJob, now_ms: int) -> None:
@@ -205,18 +215,18 @@ class Attempts:
             return
         self._apply(
             opened,
-            machine.DeadlinePassed(attempt=job.attempt, at_ms=now_ms, next_provider=following),
+            events.DeadlinePassed(attempt=job.attempt, at_ms=now_ms, next_provider=following),
         )
 
     def _give_up(self, opened: OpenJob, detail: str, now_ms: int) -> None:
         """No more of the present provider: the chain's next, or the end."""
         job = opened.job
         following = self._next_provider(job)
-        event: machine.Event
+        event: events.Event
         if following is None:
-            event = machine.ChainExhausted(attempt=job.attempt, at_ms=now_ms, detail=detail)
+            event = events.ChainExhausted(attempt=job.attempt, at_ms=now_ms, detail=detail)
         else:
-            event = machine.ProviderGivenUp(
+            event = events.ProviderGivenUp(
                 attempt=job.attempt, at_ms=now_ms, next_provider=following, detail=detail
             )
         self._apply(opened, event)
@@ -235,7 +245,7 @@ class Attempts:
         logger().warning("left in doubt", job_id=opened.job.job_id, detail=detail)
         self._give_up(opened, detail, now_ms)
 
-    def _apply(self, opened: OpenJob, event: machine.Event) -> None:
+    def _apply(self, opened: OpenJob, event: events.Event) -> None:
         """Step the machine, do what it instructs, and record the transition."""
         before = opened.job
         opened.job, instructions = machine.step(before, event)
@@ -250,25 +260,25 @@ class Attempts:
             shelf.close(opened)
 
     def _do(
-        self, opened: OpenJob, shelf: Shelf, instruction: machine.Instruction
+        self, opened: OpenJob, shelf: Shelf, instruction: Instruction
     ) -> Mapping[str, Any] | None:
         """Carry out one instruction; what it adds to the job's event, if anything."""
         match instruction:
-            case machine.Submit():
+            case Submit():
                 self._begin_attempt(opened)
-            case machine.WaitUntil():
+            case WaitUntil():
                 opened.due_ms = instruction.due_ms
-            case machine.AbandonAttempt():
+            case AbandonAttempt():
                 if opened.flight is not None:
                     opened.abandoned.append((instruction.attempt, opened.flight))
-            case machine.CancelAbandoned():
+            case CancelAbandoned():
                 for _, flight in opened.abandoned:
                     shelf.outbox.cancels.extend(
                         (flight.provider, id_) for id_ in flight.request_ids
                     )
-            case machine.PublishFeatures() | machine.PublishFallback():
+            case PublishFeatures() | PublishFallback():
                 return self._publish(opened, shelf)
-            case machine.CountLate():
+            case CountLate():
                 metrics.late_news.add(1, {"event": instruction.event})
             case _:
                 raise TypeError(f"no such instruction: {instruction}")

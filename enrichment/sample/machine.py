@@ -11,7 +11,8 @@ special, it is a further attempt at the next provider of the chain. The states, 
 - submitted, executing: accepted; seen to run;
 - retrying: an attempt failed, and another follows (later, or at the next provider);
 - timed_out: the deadline has passed, and the next provider of the chain is at work;
-- succeeded, fallback_complete, failed: terminal. The payload has left the ledger.
+- succeeded, fallback_complete, failed: terminal. The payload has left the ledger. Only an
+  operator's order leads on from there: a retry brings the payload along.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,141 +22,39 @@ from typing import Final
 import msgspec
 
 from enrichment.records.job import Job, JobState
+from enrichment.sample.events import (
+    AttemptDue,
+    AttemptFailed,
+    CancelOrdered,
+    ChainExhausted,
+    DeadlinePassed,
+    Event,
+    FallbackReceived,
+    JobAdopted,
+    NothingToSolve,
+    ProviderAccepted,
+    ProviderGivenUp,
+    ProviderStarted,
+    Quarantined,
+    RetryOrdered,
+    SamplesReceived,
+)
+from enrichment.sample.instructions import (
+    AbandonAttempt,
+    CancelAbandoned,
+    CountLate,
+    Instruction,
+    PublishFallback,
+    PublishFeatures,
+    Submit,
+    WaitUntil,
+)
 
 TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.FALLBACK_COMPLETE})
 
 
 class InvalidTransition(Exception):  # noqa: N818  # named as h11 names its kind: what happened
     """Something happened to a job that cannot happen in its state: a bug, not an outage."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something that happened to one attempt of a job, at a wall-clock time."""
-
-    attempt: int
-    at_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobAdopted(Event):
-    """A worker that has just been assigned the partition found the job unfinished."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NothingToSolve(Event):
-    """The micro-batch has no problems."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderAccepted(Event):
-    """The provider took the attempt, now or, where it attached, before."""
-
-    provider_job_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderStarted(Event):
-    """The provider was seen to work on the attempt."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplesReceived(Event):
-    """The chosen provider's samples are here, checked."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FallbackReceived(Event):
-    """A fallback's samples are here, checked."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptFailed(Event):
-    """The attempt failed in a way that allows another at the same provider, at `due_ms`."""
-
-    due_ms: int
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptDue(Event):
-    """The wait before this attempt is over."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderGivenUp(Event):
-    """No further attempt at this provider makes sense; `next_provider` is the chain's next."""
-
-    next_provider: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadlinePassed(Event):
-    """The job's deadline is here; `next_provider` is the chain's next."""
-
-    next_provider: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainExhausted(Event):
-    """The provider is given up (or late), and the chain has no next."""
-
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instruction:
-    """Something that the worker is to do for a job."""
-
-    job_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submit(Instruction):
-    """Hand the attempt to the provider, once the ledger has it."""
-
-    provider: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitUntil(Instruction):
-    """Say `AttemptDue` at `due_ms`."""
-
-    attempt: int
-    due_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishFeatures(Instruction):
-    """Publish what the samples say: both estimates, quantum and classical, and the cases."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishFallback(Instruction):
-    """Publish the classical estimate alone, and the cases."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AbandonAttempt(Instruction):
-    """Keep the late attempt in mind for `CancelAbandoned`, and take no more news of it."""
-
-    provider: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelAbandoned(Instruction):
-    """Tell the provider that the late attempts are not wanted any more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CountLate(Instruction):
-    """News of an older attempt, or of a job that is done: count it."""
-
-    event: str
-    state: JobState
 
 
 Then = Callable[[Job, Event], Instruction]
@@ -199,6 +98,7 @@ P, S, E, R, T = (
     JobState.RETRYING,
     JobState.TIMED_OUT,
 )
+OPEN: Final = (P, S, E, R, T)
 
 _retry: Final = Rule(after=R, then=(_wait,), new_attempt=True)
 _give_up: Final = Rule(after=R, then=(_submit,), new_attempt=True)
@@ -207,6 +107,8 @@ _succeed: Final = Rule(after=JobState.SUCCEEDED, then=(_publish,))
 # The fallback goes out first: a provider may take minutes to confirm a cancel.
 _fall_back: Final = Rule(after=JobState.FALLBACK_COMPLETE, then=(_publish_fallback, _cancel))
 _fail: Final = Rule(after=JobState.FAILED, then=(_cancel,))
+_stop: Final = Rule(after=JobState.FAILED, then=(_cancel,), abandon=True)
+_again: Final = Rule(after=R, then=(_submit,), new_attempt=True)
 
 RULES: Final[Mapping[tuple[JobState, type[Event]], Rule]] = {
     (P, JobAdopted): Rule(after=P, then=(_submit,)),
@@ -249,6 +151,10 @@ RULES: Final[Mapping[tuple[JobState, type[Event]], Rule]] = {
     (T, AttemptDue): Rule(after=T, then=(_submit,)),
     (T, ProviderGivenUp): Rule(after=T, then=(_submit,), new_attempt=True),
     (T, ChainExhausted): _fail,
+    **{(state, event): _stop for state in OPEN for event in (CancelOrdered, Quarantined)},
+    (JobState.FAILED, Quarantined): Rule(after=JobState.FAILED),
+    (JobState.FAILED, RetryOrdered): _again,
+    (JobState.FALLBACK_COMPLETE, RetryOrdered): _again,
 }
 """What follows from what. A pair that is not here is in LATE or in IMPOSSIBLE."""
 
@@ -263,11 +169,29 @@ NEWS: Final = (
     DeadlinePassed,
 )
 
-EVENTS: Final[tuple[type[Event], ...]] = (JobAdopted, NothingToSolve, ChainExhausted, *NEWS)
+ORDERS: Final = (Quarantined, CancelOrdered, RetryOrdered)
+
+EVENTS: Final[tuple[type[Event], ...]] = (
+    JobAdopted,
+    NothingToSolve,
+    ChainExhausted,
+    *NEWS,
+    *ORDERS,
+)
 """Every kind of event that there is."""
 
-LATE: Final = frozenset((state, event) for state in TERMINAL for event in NEWS)
-"""News of the last attempt of a job that is done: it may still arrive, and changes nothing."""
+LATE: Final[frozenset[tuple[JobState, type[Event]]]] = frozenset(
+    {
+        # News of the last attempt of a job that is done may still arrive.
+        *((state, event) for state in TERMINAL for event in NEWS),
+        # Whoever gave the order saw the job as it was before.
+        *((state, RetryOrdered) for state in (*OPEN, JobState.SUCCEEDED)),
+        *((state, CancelOrdered) for state in TERMINAL),
+        (JobState.SUCCEEDED, Quarantined),
+        (JobState.FALLBACK_COMPLETE, Quarantined),
+    }
+)
+"""What has been overtaken: it is counted, and changes nothing."""
 
 IMPOSSIBLE: Final[frozenset[tuple[JobState, type[Event]]]] = frozenset(
     {
@@ -319,15 +243,24 @@ def step(job: Job, event: Event) -> tuple[Job, tuple[Instruction, ...]]:
 def _after(job: Job, event: Event, rule: Rule) -> Job:
     """The job with what the event and the rule say."""
     provider, provider_job_id, detail = job.provider, job.provider_job_id, job.detail
+    micro_batch, deadline_ms = job.micro_batch, job.deadline_ms
+    adoptions, quarantined = job.adoptions, job.quarantined
     match event:
+        case JobAdopted():
+            adoptions += 1
         case ProviderAccepted():
             provider_job_id = event.provider_job_id
         case ProviderGivenUp():
             provider, detail = event.next_provider, event.detail
         case DeadlinePassed():
             provider, detail = event.next_provider, "deadline passed"
-        case AttemptFailed() | ChainExhausted():
+        case AttemptFailed() | ChainExhausted() | CancelOrdered():
             detail = event.detail
+        case Quarantined():
+            detail, quarantined = event.detail, True
+        case RetryOrdered():
+            provider, detail, micro_batch = event.provider, event.detail, event.micro_batch
+            deadline_ms, adoptions, quarantined = event.deadline_ms, 0, False
         case NothingToSolve():
             detail = "nothing to solve"
         case _:
@@ -340,5 +273,8 @@ def _after(job: Job, event: Event, rule: Rule) -> Job:
         provider=provider,
         provider_job_id="" if rule.new_attempt else provider_job_id,
         detail=detail,
-        micro_batch=None if rule.after in TERMINAL else job.micro_batch,
+        deadline_ms=deadline_ms,
+        adoptions=adoptions,
+        quarantined=quarantined,
+        micro_batch=None if rule.after in TERMINAL else micro_batch,
     )

@@ -17,7 +17,7 @@ from enrichment.provider.contract import Provider
 from enrichment.records.job import Job, JobState
 from enrichment.records.micro_batch import MicroBatch
 from enrichment.records.outcome import Outcome
-from enrichment.sample import machine
+from enrichment.sample import events, machine
 from enrichment.sample.attempts import Attempts
 from enrichment.sample.cases import CaseBook
 from enrichment.sample.estimate import seed_of
@@ -127,7 +127,7 @@ class Worker:
         if batch.problems:
             shelf.open(job, batch, recorded_attempt=0).submit = True
             return
-        nothing = machine.NothingToSolve(attempt=job.attempt, at_ms=now_ms)
+        nothing = events.NothingToSolve(attempt=job.attempt, at_ms=now_ms)
         done, _ = machine.step(job, nothing)
         shelf.record(job, done, "NothingToSolve")
         shelf.remember(done)

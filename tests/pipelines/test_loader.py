@@ -102,6 +102,8 @@ def test_an_unknown_pipeline_is_guessed(tmp_path: Path) -> None:
         ("horizon_ms = 21_600_000", "horizon_ms = 1", "window.horizon_ms: wanted at least size_ms"),
         ("variables_max = 12", "variables_max = 40", "problem.variables_max: wanted int <= 20"),
         ("stale_ms = 86_400_000", "stale_ms = 1", "features.stale_ms: wanted at least fresh_ms"),
+        ("shots = 1_000", "shots = 100\nshots_min = 200", "sampling.shots_min: wanted at most"),
+        ("shots = 1_000", "shots = 100\nshots_max = 99", "sampling.shots_max: wanted at least"),
         ('clock = "wall"', 'clock = "moon"', "features.clock: Invalid enum value 'moon'"),
         ('between = "account"\nvia = "device"', 'between = "account"', "links[0]: wanted either"),
         ('via = "device"', 'via = "devise"', "links[0]: wanted an entity (account, beneficiary"),
