@@ -155,7 +155,7 @@ def _polled(provider: "Provider", requests: "list[SampleRequest]") -> "Result | 
         accepted = provider.submit(request)
         if isinstance(accepted, Failure):
             return f"{accepted.kind.value}: {accepted.detail}"
-    while isinstance(news := flight.poll(provider), Running):
+    while isinstance(news := flight.poll(provider, 0), Running):
         time.sleep(POLL_S)
     return f"{news.kind.value}: {news.detail}" if isinstance(news, Failure) else news
 

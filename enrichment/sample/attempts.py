@@ -5,13 +5,15 @@ have accepted is submitted again only where that attaches (`Description.idempote
 Elsewhere the fallback is next.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from enrichment.pipelines import Pipeline
-from enrichment.provider.contract import Failure, FailureKind, Provider, Result, Running
+from enrichment.provider.contract import PROBLEMS_MAX, Failure, FailureKind, Result, Running
 from enrichment.records.job import Job, JobState
 from enrichment.sample import events, machine
+from enrichment.sample.chain import Chain
 from enrichment.sample.estimate import answers_of
 from enrichment.sample.fault import fault_of
 from enrichment.sample.flight import Flight, requests_of
@@ -29,6 +31,7 @@ from enrichment.sample.machine import TERMINAL
 from enrichment.sample.publish import Answer, publication
 from enrichment.sample.retry import Draw, retry_at_ms
 from enrichment.sample.shelf import OpenJob, Shelf
+from enrichment.sample.terms import Terms
 from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 
@@ -42,7 +45,7 @@ class Attempts:
     def __init__(
         self,
         pipeline: Pipeline,
-        provider: Callable[[str], Provider],
+        chain: Chain,
         shelves: Mapping[int, Shelf],
         *,
         now_ms: Callable[[], int],
@@ -50,70 +53,94 @@ class Attempts:
     ) -> None:
         """Write to the outboxes of `shelves`, which are the worker's, by partition."""
         self._pipeline = pipeline
-        self._provider = provider
+        self._chain = chain
         self._shelves = shelves
         self._now_ms = now_ms
         self._draw = draw
-        sampling = pipeline.sampling
-        self._chain = tuple(dict.fromkeys((sampling.provider, *sampling.fallback)))
+        self._terms = Terms(pipeline, chain)
+
+    def claimed(self, job: Job) -> Job:
+        """A new job with the terms of its first attempt."""
+        left_ms = job.deadline_ms - job.created_ms
+        return self._terms.applied(job, left_ms=left_ms, now_ms=job.created_ms)
 
     def resume(self, opened: OpenJob, now_ms: int) -> None:
-        """Go on with a job that another worker, or an earlier start, has left unfinished."""
+        """Go on with a job that another worker, or an earlier start, has left unfinished.
+
+        That it was taken up is in the ledger before anything is submitted again: a job that ends
+        every worker is known by it.
+        """
         job = opened.job
         opened.deadline_ms = self._deadline_of(job)
+        opened.adopted = True
+        opened.recorded_attempt = job.attempt - 1
         self._apply(opened, events.JobAdopted(attempt=job.attempt, at_ms=now_ms))
         self._leave_in_doubt(opened, now_ms)
 
-    def look_after(self, opened: OpenJob, now_ms: int, *, free: bool) -> None:
-        """Do what is due for one open job."""
+    def look_after(self, opened: OpenJob, now_ms: int, *, used: Counter[str]) -> None:
+        """Do what is due for one open job; `used` counts the requests at each provider."""
         self._hear_out(opened, now_ms)
-        if opened.flight is not None and self._poll(opened, opened.flight, now_ms):
+        flight = opened.flight
+        if flight is not None and flight.due(now_ms) and self._poll(opened, flight, now_ms):
             return
         if now_ms >= opened.deadline_ms:
             self._out_of_time(opened, now_ms)
         elif opened.due_ms is not None and now_ms >= opened.due_ms:
             opened.due_ms = None
             self._apply(opened, events.AttemptDue(attempt=opened.job.attempt, at_ms=now_ms))
-        elif opened.submit and free and opened.recorded_attempt == opened.job.attempt:
-            self._submit(opened, now_ms)
+        elif opened.submit and opened.recorded_attempt == opened.job.attempt:
+            self._try_to_submit(opened, now_ms, used)
 
     def finish(self, opened: OpenJob) -> None:
         """It is the job's turn: say that its samples are here."""
-        fallback = self._is_fallback(opened.job)
+        fallback = self._chain.is_fallback(opened.job.provider)
         kind = events.FallbackReceived if fallback else events.SamplesReceived
         self._apply(opened, kind(attempt=opened.job.attempt, at_ms=self._now_ms()))
 
     def cancel(self, provider: str, request_id: str) -> None:
         """Give a request up; where that cannot be done, it is said."""
-        refused = self._provider(provider).cancel(request_id)
+        refused = self._chain.provider(provider).cancel(request_id)
         if refused is not None:
             logger().info("not cancelled", request_id=request_id, detail=refused.detail)
 
-    def attaches(self, provider: str) -> bool:
-        """Whether a provider that is sent an id again starts nothing."""
-        return self._provider(provider).describe().idempotent_submission
-
     def _deadline_of(self, job: Job) -> int:
         """The job's own deadline, or for a fallback one from now on."""
-        if self._is_fallback(job):
+        if self._chain.is_fallback(job.provider):
             return max(job.deadline_ms, self._now_ms()) + FALLBACK_MS
         return job.deadline_ms
-
-    def _is_fallback(self, job: Job) -> bool:
-        return job.provider != self._chain[0]
-
-    def _next_provider(self, job: Job) -> str | None:
-        """The chain's next, or None. A provider that the chain does not name was its first."""
-        position = self._chain.index(job.provider) if job.provider in self._chain else 0
-        return self._chain[position + 1] if position + 1 < len(self._chain) else None
 
     def _hear_out(self, opened: OpenJob, now_ms: int) -> None:
         """Ask after abandoned attempts: their answers are late news, counted by the machine."""
         for number, flight in opened.abandoned:
-            if not flight.ended and isinstance(
-                flight.poll(self._provider(flight.provider)), Result
-            ):
+            if flight.ended or not flight.due(now_ms):
+                continue
+            if isinstance(flight.poll(self._chain.provider(flight.provider), now_ms), Result):
                 self._apply(opened, events.SamplesReceived(attempt=number, at_ms=now_ms))
+
+    def _try_to_submit(self, opened: OpenJob, now_ms: int, used: Counter[str]) -> None:
+        """Submit the present attempt where there is room and it makes sense, else wait or go on.
+
+        What may be out already is sent again in any case, to attach to it.
+        """
+        job = opened.job
+        requests = -(-job.problems // PROBLEMS_MAX)
+        taken = used[job.provider]
+        # An attempt of more requests than there are places goes alone.
+        if taken and taken + requests > self._chain.places(job.provider):
+            return
+        if not (opened.cleared or opened.adopted):
+            unfit = self._chain.unfit(
+                job.provider,
+                units=job.shots * job.problems,
+                left_ms=opened.deadline_ms - now_ms,
+                now_ms=now_ms,
+            )
+            if unfit:
+                self._give_up(opened, unfit, now_ms)
+                return
+            opened.cleared = True
+        used[job.provider] += requests
+        self._submit(opened, now_ms)
 
     def _submit(self, opened: OpenJob, now_ms: int) -> None:
         """Hand the present attempt to its provider."""
@@ -126,7 +153,7 @@ class Attempts:
             shots=requests[0].shots,
             submitted_ms=now_ms,
         )
-        provider = self._provider(job.provider)
+        provider = self._chain.provider(job.provider)
         for request in requests:
             accepted = provider.submit(request)
             if isinstance(accepted, Failure):
@@ -143,12 +170,13 @@ class Attempts:
 
     def _poll(self, opened: OpenJob, flight: Flight, now_ms: int) -> bool:
         """Ask how the attempt stands; whether it has come to an end, good or bad."""
-        news = flight.poll(self._provider(flight.provider))
+        provider = self._chain.provider(flight.provider)
+        news = flight.poll(provider, now_ms)
         job = opened.job
         if isinstance(news, Failure):
             others = len(flight.request_ids) - 1
             if others:
-                flight.cancel(self._provider(flight.provider))
+                flight.cancel(provider)
             self._failed(opened, news, now_ms, others=others)
         elif isinstance(news, Running):
             if job.state is JobState.SUBMITTED and news.queue_s == 0.0:
@@ -167,7 +195,14 @@ class Attempts:
             self._failed(opened, Failure(kind=FailureKind.ALGORITHM, detail=fault), now_ms)
             return
         opened.flight = None
-        described = self._provider(flight.provider).describe()
+        self._chain.answered(
+            flight.provider,
+            units=flight.shots * len(opened.batch.problems),
+            execution_ms=result.execution_ms,
+            now_ms=now_ms,
+        )
+        self._terms.seen(answers, flight.shots)
+        described = self._chain.described(flight.provider)
         opened.answer = Answer(
             result=result,
             answers=answers,
@@ -184,10 +219,11 @@ class Attempts:
         has new ids for all of them, so where ids do not attach there is none.
         """
         job = opened.job
-        opened.flight = None
         if now_ms >= opened.deadline_ms:
             self._out_of_time(opened, now_ms)
             return
+        opened.flight = None
+        self._chain.failed(job.provider, failure.kind, now_ms)
         detail = f"{job.provider}: {failure.kind.value}: {failure.detail}"
         logger().warning("attempt failed", job_id=job.job_id, attempt=job.attempt, detail=detail)
         due_ms = retry_at_ms(
@@ -197,7 +233,7 @@ class Attempts:
             deadline_ms=opened.deadline_ms,
             draw=self._draw,
         )
-        if due_ms is None or (others and not self.attaches(job.provider)):
+        if due_ms is None or (others and not self._chain.attaches(job.provider)):
             self._give_up(opened, detail, now_ms)
             return
         opened.tries += 1
@@ -209,8 +245,13 @@ class Attempts:
     def _out_of_time(self, opened: OpenJob, now_ms: int) -> None:
         """The present provider's time is over."""
         job = opened.job
-        following = self._next_provider(job)
-        if following is None or self._is_fallback(job):
+        if opened.flight is not None:
+            self._chain.overdue(job.provider, now_ms)
+        following = self._chain.following(job.provider)
+        if following is None or self._chain.is_fallback(job.provider):
+            if opened.flight is not None:
+                opened.abandoned.append((job.attempt, opened.flight))
+                opened.flight = None
             self._give_up(opened, f"{job.provider}: out of time", now_ms)
             return
         self._apply(
@@ -221,7 +262,7 @@ class Attempts:
     def _give_up(self, opened: OpenJob, detail: str, now_ms: int) -> None:
         """No more of the present provider: the chain's next, or the end."""
         job = opened.job
-        following = self._next_provider(job)
+        following = self._chain.following(job.provider)
         event: events.Event
         if following is None:
             event = events.ChainExhausted(attempt=job.attempt, at_ms=now_ms, detail=detail)
@@ -238,7 +279,7 @@ class Attempts:
         whether it was: that is harmless only where the provider knows the attempt by our id.
         """
         provider = opened.job.provider
-        if self.attaches(provider):
+        if self._chain.attaches(provider):
             return
         kind = FailureKind.UNKNOWN.value
         detail = f"{provider}: {kind}: it may have been submitted by the former owner"
@@ -248,10 +289,12 @@ class Attempts:
     def _apply(self, opened: OpenJob, event: events.Event) -> None:
         """Step the machine, do what it instructs, and record the transition."""
         before = opened.job
-        opened.job, instructions = machine.step(before, event)
+        opened.job, told = machine.step(before, event)
         shelf = self._shelves[opened.partition]
+        if opened.job.attempt != before.attempt:
+            self._new_attempt(opened, event.at_ms)
         extra: Mapping[str, Any] = {}
-        for instruction in instructions:
+        for instruction in told:
             extra = self._do(opened, shelf, instruction) or extra
         if opened.job is before:
             return
@@ -265,12 +308,14 @@ class Attempts:
         """Carry out one instruction; what it adds to the job's event, if anything."""
         match instruction:
             case Submit():
-                self._begin_attempt(opened)
+                # As soon as the ledger has the attempt.
+                opened.submit, opened.due_ms = True, None
             case WaitUntil():
                 opened.due_ms = instruction.due_ms
             case AbandonAttempt():
                 if opened.flight is not None:
                     opened.abandoned.append((instruction.attempt, opened.flight))
+                    opened.flight = None
             case CancelAbandoned():
                 for _, flight in opened.abandoned:
                     shelf.outbox.cancels.extend(
@@ -284,16 +329,16 @@ class Attempts:
                 raise TypeError(f"no such instruction: {instruction}")
         return None
 
-    def _begin_attempt(self, opened: OpenJob) -> None:
-        """The attempt is to be submitted, as soon as the ledger has it."""
+    def _new_attempt(self, opened: OpenJob, now_ms: int) -> None:
+        """Decide on the terms of an attempt before the ledger has it; whose it is may be new."""
         job = opened.job
-        opened.submit = True
-        opened.flight = None
-        opened.due_ms = None
+        opened.adopted = opened.cleared = False
         if job.provider != opened.provider:
             opened.provider = job.provider
             opened.tries = 1
             opened.deadline_ms = self._deadline_of(job)
+        left_ms = opened.deadline_ms - now_ms
+        opened.job = self._terms.applied(job, left_ms=left_ms, now_ms=now_ms)
 
     def _publish(self, opened: OpenJob, shelf: Shelf) -> Mapping[str, Any]:
         """Put features and cases of a job that has its answer into the outbox."""

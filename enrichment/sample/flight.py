@@ -20,6 +20,12 @@ from enrichment.records.job import Job
 from enrichment.records.micro_batch import MicroBatch, Problem
 from enrichment.sample.estimate import seed_of
 
+POLL_SHARE: Final = 20
+"""What has been under way for t is asked for every t / 20: it is heard of five hundredths late."""
+
+POLL_MS_MAX: Final = 250
+"""And at least so often: 500 slow jobs cost 2,000 polls a second, some hundredths of a core."""
+
 TWINS: Final = ("classical", "random")
 """What is computed beside the samples of whatever is not a classical sampler itself."""
 
@@ -74,9 +80,19 @@ class Flight:
     results: dict[str, Result] = field(default_factory=dict)
     # Whether it has come to an answer or a failure, as told by the last poll.
     ended: bool = False
+    polled_ms: int = 0
 
-    def poll(self, provider: Provider) -> Running | Result | Failure:
+    def due(self, now_ms: int) -> bool:
+        """Whether it is time to poll; a clock that went back makes it so."""
+        return not 0 <= now_ms - self.polled_ms < self.gap_ms(now_ms)
+
+    def gap_ms(self, now_ms: int) -> int:
+        """How long to wait between two polls by now."""
+        return min(POLL_MS_MAX, max(0, now_ms - self.submitted_ms) // POLL_SHARE)
+
+    def poll(self, provider: Provider, now_ms: int) -> Running | Result | Failure:
         """How the attempt stands: a failure of one request is the attempt's."""
+        self.polled_ms = now_ms
         waits: list[float] = []
         for request_id in self.request_ids:
             if request_id in self.results:

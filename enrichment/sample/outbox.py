@@ -46,6 +46,8 @@ class Outbox:
     events: list[JobEvent] = field(default_factory=list)
     features: list[FeatureUpdate] = field(default_factory=list)
     cases: list[Change] = field(default_factory=list)
+    # Finished jobs that the ledger need not keep any longer.
+    dropped: list[str] = field(default_factory=list)
     # Provider and request id of what is to be cancelled once this is committed.
     cancels: list[tuple[str, str]] = field(default_factory=list)
     # The offset behind the last micro-batch that this covers.
@@ -70,6 +72,7 @@ class Outbox:
             *(_case(change, to, partition) for change in self.cases),
             *(_event(event, to, partition) for event in self.events),
             *(_job(job, to, partition) for job in self.jobs.values()),
+            *(_tombstone(job_id, partition) for job_id in self.dropped),
         ]
         if to.framing is BARE:
             return bare
@@ -145,3 +148,7 @@ def _job(job: Job, to: Addresses, partition: int) -> Message:
         value=_encode(job),
         headers=cloud_event("job", to.source, id_, job.updated_ms),
     )
+
+
+def _tombstone(job_id: str, partition: int) -> Message:
+    return Message(topic=JOBS, partition=partition, key=job_id.encode(), value=None)

@@ -20,7 +20,7 @@ def run(ledger: Ledger, worker: Worker, to: Addresses, stopping: Callable[[], bo
     ledger.join()
     try:
         while not stopping():
-            for arrival in ledger.poll(WAIT_BUSY_S if worker.in_flight else WAIT_IDLE_S):
+            for arrival in ledger.poll(WAIT_BUSY_S if worker.hurried else WAIT_IDLE_S):
                 worker.claim(arrival)
             for partition, outcome in ledger.outcomes():
                 worker.hear(partition, outcome)

@@ -9,6 +9,7 @@ back to an older version; a slow job holds back the younger ones of its shard no
 deadline and its fallbacks.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -20,6 +21,7 @@ from enrichment.records.outcome import Outcome
 from enrichment.sample import events, machine
 from enrichment.sample.attempts import Attempts
 from enrichment.sample.cases import CaseBook
+from enrichment.sample.chain import Chain
 from enrichment.sample.estimate import seed_of
 from enrichment.sample.ledger import Arrival, LedgerState
 from enrichment.sample.machine import TERMINAL
@@ -30,10 +32,14 @@ from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 
 OPEN_MAX: Final = 500
-"""Open jobs of one worker, payloads included: about 50 MB. Beyond, partitions are paused."""
+"""Open jobs of one worker, payloads included: about 50 MB. Beyond, partitions are paused. How many
+of them are at a provider at once is that one's to say (`Description.jobs_max`)."""
 
-SUBMITTED_MAX: Final = 32
-"""Attempts at providers at once: enough to keep every child busy, half of what a provider holds."""
+HURRY_MS: Final = 400
+"""An attempt so young may be answered any moment (see `flight.POLL_SHARE`): older ones can wait."""
+
+FORGET_MS: Final = 10_000
+"""How often the ledger is looked through for what it need not keep."""
 
 
 class Worker:
@@ -51,7 +57,10 @@ class Worker:
         self._pipeline = pipeline
         self._now_ms = now_ms
         self._shelves: dict[int, Shelf] = {}
-        self._attempts = Attempts(pipeline, provider, self._shelves, now_ms=now_ms, draw=draw)
+        names = (pipeline.sampling.provider, *pipeline.sampling.fallback)
+        self._chain = Chain(names, provider)
+        self._attempts = Attempts(pipeline, self._chain, self._shelves, now_ms=now_ms, draw=draw)
+        self._forgot_ms = 0
 
     @property
     def open_jobs(self) -> int:
@@ -64,10 +73,11 @@ class Worker:
         return self.open_jobs >= OPEN_MAX
 
     @property
-    def in_flight(self) -> int:
-        """How many attempts are at providers: while there are any, an answer may come soon."""
-        return sum(
-            opened.flight is not None
+    def hurried(self) -> bool:
+        """Whether an answer may come any moment."""
+        since_ms = self._now_ms() - HURRY_MS
+        return any(
+            opened.flight is not None and opened.flight.submitted_ms > since_ms
             for shelf in self._shelves.values()
             for opened in shelf.jobs.values()
         )
@@ -101,7 +111,7 @@ class Worker:
         """
         shelf = self._shelves.pop(partition, None)
         left = dict.fromkeys(shelf.requests() if shelf is not None else ())
-        lost = [(provider, id_) for provider, id_ in left if not self._attempts.attaches(provider)]
+        lost = [(provider, id_) for provider, id_ in left if not self._chain.attaches(provider)]
         if lost:
             logger().warning(
                 "partition given up: cancelling what nobody could fetch",
@@ -123,6 +133,8 @@ class Worker:
         if batch is None or _known(shelf, batch):
             return
         job = self._new_job(batch, now_ms)
+        if batch.problems:
+            job = self._attempts.claimed(job)
         shelf.record(job, job, "MicroBatchClaimed")
         if batch.problems:
             shelf.open(job, batch, recorded_attempt=0).submit = True
@@ -149,15 +161,17 @@ class Worker:
     def tick(self) -> None:
         """Look after every open job: answer, deadline, wait, submission, and whose turn it is."""
         now_ms = self._now_ms()
-        free = SUBMITTED_MAX - self.in_flight
+        used = self._used()
         for shelf in self._shelves.values():
             for opened in tuple(shelf.jobs.values()):
                 if opened.answer is None:
-                    before = opened.flight is not None
-                    self._attempts.look_after(opened, now_ms, free=free > 0)
-                    free -= (opened.flight is not None) - before
+                    self._attempts.look_after(opened, now_ms, used=used)
             for opened in shelf.turn():
                 self._attempts.finish(opened)
+        if not 0 <= now_ms - self._forgot_ms < FORGET_MS:
+            self._forgot_ms = now_ms
+            for shelf in self._shelves.values():
+                shelf.forget(now_ms)
 
     def outboxes(self) -> Iterator[tuple[int, Outbox]]:
         """The partitions that have something to write now."""
@@ -182,6 +196,15 @@ class Worker:
         for shelf in self._shelves.values():
             shelf.validate()
 
+    def _used(self) -> Counter[str]:
+        """How many requests are at each provider."""
+        used: Counter[str] = Counter()
+        for shelf in self._shelves.values():
+            for opened in shelf.jobs.values():
+                for flight in opened.flights():
+                    used[flight.provider] += len(flight.request_ids)
+        return used
+
     def _new_job(self, batch: MicroBatch, now_ms: int) -> Job:
         sampling = self._pipeline.sampling
         return Job(
@@ -196,7 +219,6 @@ class Worker:
             deadline_ms=now_ms + sampling.deadline_ms,
             provider=sampling.provider,
             problems=len(batch.problems),
-            shots=sampling.shots if batch.problems else 0,
             seed=seed_of(batch.micro_batch_id),
             correlation_id=batch.correlation_id,
             content_hash=batch.content_hash,

@@ -82,6 +82,9 @@ class ScriptedProvider:
     holds: bool = False
     idempotent: bool = True
     accepted_max: int = 1_000
+    jobs_max: int = 32
+    queue_s: float = 0.0
+    price_per_shot: float = 0.0
     started: bool = False
     accepted: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
@@ -135,10 +138,11 @@ class ScriptedProvider:
             gate_set=(),
             calibration_id="",
             calibration_time_ms=0,
-            queue_s=0.0,
-            price_per_shot=0.0,
+            queue_s=self.queue_s,
+            price_per_shot=self.price_per_shot,
             idempotent_submission=self.idempotent,
             sdk_versions={"fake": "1"},
+            jobs_max=self.jobs_max,
         )
 
     def close(self) -> None:

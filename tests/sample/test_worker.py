@@ -359,10 +359,10 @@ def test_only_so_many_attempts_are_at_the_provider_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The rest wait as pending, and the worker says when it is full."""
-    monkeypatch.setattr(worker_module, "SUBMITTED_MAX", 3)
     monkeypatch.setattr(worker_module, "OPEN_MAX", 10)
     bench = Bench()
     bench.providers["qsim"].holds = True
+    bench.providers["qsim"].jobs_max = 3
     bench.send(*(batch(number, (problem(0),)) for number in range(10)))
     bench.turns(4)
     assert len(bench.providers["qsim"].accepted) == 3

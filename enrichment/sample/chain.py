@@ -1,0 +1,135 @@
+"""The chain of providers that a job goes through, and how each has done by this worker lately.
+
+A provider that fails again and again is left alone for a while, and one that cannot answer before
+the deadline is not asked: in both cases the chain's next is, at once, and nothing is paid for an
+answer that nobody would wait for. The last of the chain is always asked.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from enrichment.feature.breaker import Breaker
+from enrichment.provider.contract import Description, FailureKind, Provider
+from enrichment.sample.pace import Lately
+
+BROKEN_AFTER: Final = 5
+"""Failures in a row that open a provider's breaker: three retries of one unlucky job do not."""
+
+OPEN_MS: Final = 5_000
+"""How long a broken provider is left alone at first: half of a usual deadline."""
+
+OPEN_MS_MAX: Final = 60_000
+"""And at most: one job a minute goes through its deadline for nothing, and a recovery is seen."""
+
+PROBE_MS: Final = 10_000
+"""A pace that says "too slow" is an old figure of ours: so often one job may renew it."""
+
+COUNTED: Final = frozenset(
+    {
+        FailureKind.TRANSIENT,
+        FailureKind.PERMISSION,
+        FailureKind.ALGORITHM,
+        FailureKind.UNKNOWN,
+    }
+)
+"""Failures that say that the provider is not well. A quota is waited for, the rest is our doing."""
+
+
+class _Standing:
+    """How one provider has done."""
+
+    def __init__(self) -> None:
+        self.breaker = Breaker(failures_max=BROKEN_AFTER, open_ms=OPEN_MS, open_ms_max=OPEN_MS_MAX)
+        # Milliseconds of execution for one shot of one problem.
+        self.shot_ms = Lately()
+        self.measured_ms = 0
+
+
+class Chain:
+    """The chosen provider and its fallbacks, in order, each once."""
+
+    def __init__(self, names: tuple[str, ...], provider: Callable[[str], Provider]) -> None:
+        """`provider` opens a provider by name, the same one each time."""
+        self.names = tuple(dict.fromkeys(names))
+        self.provider = provider
+        self._standings: dict[str, _Standing] = {}
+
+    @property
+    def first(self) -> str:
+        """The chosen one."""
+        return self.names[0]
+
+    def is_fallback(self, name: str) -> bool:
+        """Whether this is not the chosen one."""
+        return name != self.first
+
+    def following(self, name: str) -> str | None:
+        """The chain's next, or None. A provider that the chain does not name was its first."""
+        position = self.names.index(name) if name in self.names else 0
+        return self.names[position + 1] if position + 1 < len(self.names) else None
+
+    def described(self, name: str) -> Description:
+        """What the provider says of itself now."""
+        return self.provider(name).describe()
+
+    def places(self, name: str) -> int:
+        """How many requests it has room for at once."""
+        return self.described(name).jobs_max
+
+    def attaches(self, name: str) -> bool:
+        """Whether a provider that is sent an id again starts nothing."""
+        return self.described(name).idempotent_submission
+
+    def unfit(self, name: str, *, units: int, left_ms: int, now_ms: int) -> str:
+        """Why `units` (shots times problems) should go to the chain's next instead, or "".
+
+        An answer of "" is followed by `answered` or `failed`.
+        """
+        if self.following(name) is None:
+            return ""
+        standing = self._standing(name)
+        late = self._late(name, standing, units, left_ms, now_ms)
+        if late:
+            return late
+        if not standing.breaker.allows(now_ms):
+            return f"{name}: left alone, it has failed {BROKEN_AFTER} times in a row"
+        return ""
+
+    def shot_ms(self, name: str) -> float | None:
+        """What one shot of one problem takes there, in milliseconds, as seen lately."""
+        return self._standing(name).shot_ms.mean
+
+    def answered(self, name: str, *, units: int, execution_ms: float, now_ms: int) -> None:
+        """The provider has answered, and well."""
+        standing = self._standing(name)
+        standing.breaker.succeeded()
+        standing.shot_ms.see(execution_ms / max(1, units))
+        standing.measured_ms = now_ms
+
+    def failed(self, name: str, kind: FailureKind, now_ms: int) -> None:
+        """An attempt there has failed."""
+        if kind in COUNTED:
+            self._standing(name).breaker.failed(now_ms)
+
+    def overdue(self, name: str, now_ms: int) -> None:
+        """An attempt there was not answered by its deadline."""
+        standing = self._standing(name)
+        standing.breaker.failed(now_ms)
+        standing.measured_ms = now_ms
+
+    def _late(self, name: str, standing: _Standing, units: int, left_ms: int, now_ms: int) -> str:
+        """Why no answer can be expected in time, or ""."""
+        queue_ms = 1000 * self.described(name).queue_s
+        run_ms = units * (standing.shot_ms.mean or 0.0)
+        if queue_ms + run_ms <= left_ms:
+            return ""
+        if queue_ms <= left_ms and now_ms - standing.measured_ms >= PROBE_MS:
+            standing.measured_ms = now_ms
+            return ""
+        return (
+            f"{name}: not asked: its queue of {queue_ms:.0f} ms and a run of {run_ms:.0f} ms "
+            f"would not end in {left_ms} ms"
+        )
+
+    def _standing(self, name: str) -> _Standing:
+        return self._standings.setdefault(name, _Standing())

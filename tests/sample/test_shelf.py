@@ -1,0 +1,66 @@
+"""What the ledger keeps of finished jobs, and what it drops."""
+
+import msgspec
+import pytest
+
+from enrichment.records import Job, JobState
+from enrichment.records.job import Charge
+from enrichment.sample import shelf as shelf_module
+from enrichment.sample.cases import CaseBook
+from enrichment.sample.outcomes import Said
+from enrichment.sample.shelf import DONE_MS, FORGET_MAX, PAID_MS, Shelf
+from enrichment.stream.topics import JOBS
+from tests.sample.fakes import ADDRESSES, START_MS
+from tests.sample.test_machine import job_of
+
+
+@pytest.fixture
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """An empty one, with room for ten."""
+    monkeypatch.setattr(shelf_module, "DONE_MAX", 10)
+    return Shelf(partition=0, cases=CaseBook((), Said()))
+
+
+def ended(number: int, *, micro: int = 0) -> Job:
+    """A job that ended so many milliseconds after the start."""
+    charge = Charge(attempt=1, provider="qpu", day=1, micro=micro)
+    return msgspec.structs.replace(
+        job_of(JobState.SUCCEEDED),
+        job_id=f"j{number}",
+        updated_ms=START_MS + number,
+        charges=(charge,),
+    )
+
+
+def test_what_is_a_week_old_is_dropped_from_the_ledger(shelf: Shelf) -> None:
+    """A tombstone for each, in the next transaction; the rest stays known."""
+    for number in range(5):
+        shelf.remember(ended(number, micro=7))
+    shelf.forget(START_MS + 2 + DONE_MS)
+    assert list(shelf.done) == ["j3", "j4"]
+    messages = shelf.outbox.messages(ADDRESSES, 0)
+    assert [(one.topic, one.key, one.value) for one in messages] == [
+        (JOBS, b"j0", None),
+        (JOBS, b"j1", None),
+        (JOBS, b"j2", None),
+    ]
+    assert shelf.outbox.due(START_MS + 2 * DONE_MS)
+
+
+def test_beyond_so_many_the_oldest_go_but_not_what_the_budget_counts(shelf: Shelf) -> None:
+    """Whatever was paid for is kept for two days, though there are too many."""
+    for number in range(14):
+        shelf.remember(ended(number, micro=7 if number < 2 else 0))
+    shelf.forget(START_MS + 100)
+    assert list(shelf.done) == ["j0", "j1", *(f"j{number}" for number in range(6, 14))]
+    shelf.remember(ended(14))
+    shelf.forget(START_MS + 1 + PAID_MS)
+    assert "j0" not in shelf.done
+
+
+def test_a_turn_drops_a_bounded_number(shelf: Shelf) -> None:
+    """A backlog of old entries does not make one huge transaction."""
+    for number in range(FORGET_MAX + 50):
+        shelf.remember(ended(number))
+    shelf.forget(START_MS + 2 * DONE_MS)
+    assert len(shelf.outbox.dropped) == FORGET_MAX
