@@ -72,7 +72,7 @@ class Attempts:
         """
         job = opened.job
         opened.deadline_ms = self._deadline_of(job)
-        opened.adopted = True
+        opened.left, opened.adopted = False, True
         opened.recorded_attempt = job.attempt - 1
         self._apply(opened, events.JobAdopted(attempt=job.attempt, at_ms=now_ms))
         self._leave_in_doubt(opened, now_ms)

@@ -55,6 +55,8 @@ class OpenJob:
     provider: str
     tries: int = 1
     submit: bool = False
+    # It was found unfinished, and waits to be taken up.
+    left: bool = False
     # It may have been submitted by whoever had the partition before.
     adopted: bool = False
     # The provider was found fit for the attempt, and is not asked about again.

@@ -38,6 +38,9 @@ of them are at a provider at once is that one's to say (`Description.jobs_max`).
 HURRY_MS: Final = 400
 """An attempt so young may be answered any moment (see `flight.POLL_SHARE`): older ones can wait."""
 
+RESUMED_MAX: Final = 100
+"""Left jobs taken up in one turn. Each is written with its payload: that is 10 MB a transaction."""
+
 FORGET_MS: Final = 10_000
 """How often the ledger is looked through for what it need not keep."""
 
@@ -94,8 +97,7 @@ class Worker:
             elif job.micro_batch is None:
                 raise ValueError(f"ledger: {job.job_id} is {job.state.value} without its payload")
             else:
-                opened = shelf.open(job, job.micro_batch, recorded_attempt=job.attempt)
-                self._attempts.resume(opened, now_ms)
+                shelf.open(job, job.micro_batch, recorded_attempt=job.attempt).left = True
         logger().info(
             "partition taken over",
             partition=partition,
@@ -161,10 +163,14 @@ class Worker:
     def tick(self) -> None:
         """Look after every open job: answer, deadline, wait, submission, and whose turn it is."""
         now_ms = self._now_ms()
-        used = self._used()
+        used, resumed = self._used(), 0
         for shelf in self._shelves.values():
             for opened in tuple(shelf.jobs.values()):
-                if opened.answer is None:
+                if opened.left:
+                    if resumed < RESUMED_MAX:
+                        resumed += 1
+                        self._attempts.resume(opened, now_ms)
+                elif opened.answer is None:
                     self._attempts.look_after(opened, now_ms, used=used)
             for opened in shelf.turn():
                 self._attempts.finish(opened)

@@ -118,3 +118,22 @@ def test_with_little_time_a_job_gets_fewer_shots_and_a_retry_does_too() -> None:
     asked = [qsim.jobs[one].shots for one in qsim.accepted[1:]]
     assert asked[0] == asked[1] == SHOTS_MIN
     assert bench.topics.jobs()[bench.sent[1].micro_batch_id].shots == SHOTS_MIN
+
+
+def test_many_left_jobs_are_taken_up_a_hundred_at_a_time() -> None:
+    """Each is written with its payload: a takeover of thousands must not be one transaction."""
+    bench = Bench()
+    bench.providers["qsim"].holds = True
+    bench.providers["qsim"].jobs_max = 1_000
+    bench.send(*(batch(number, (problem(0),)) for number in range(250)))
+    bench.turn()
+    bench.restart()
+    counts = []
+    for _ in range(4):
+        bench.worker.tick()
+        counts.append([len(outbox.jobs) for _, outbox in bench.worker.outboxes()])
+        bench.write()
+    # An adoption hurries; what was accepted meanwhile goes along.
+    assert [max(one, default=0) for one in counts[:3]] == [100, 200, 150]
+    bench.turns(3)
+    assert len(bench.providers["qsim"].accepted) == 250
