@@ -61,7 +61,7 @@ def entry(one: MicroBatch, *, finished: bool) -> Job:
     )
 
 
-def test_ten_thousand_entries_are_taken_over_in_seconds(
+def test_ten_thousand_entries_are_taken_over_in_seconds(  # noqa: PLR0915  # one story
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From the assignment until every unfinished job is taken up, submitted and in the ledger."""
