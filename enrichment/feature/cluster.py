@@ -1,5 +1,6 @@
 """A Redis Cluster's feature cache as one client, with the methods of redis.Redis that we use."""
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -113,6 +114,22 @@ class ClusterCache:
             return sum(reply for _, reply in router.execute(calls, deadline_s))
 
         return self._with_router(write)
+
+    def script(self, text: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Reply:
+        """Run a Lua script whose keys are all in the slot of the first."""
+        sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+        def make(*how: str) -> Make:
+            # Whatever becomes of the call on its way, the script is given all of its keys.
+            return lambda _keys, _values: (*how, len(keys), *keys, *arguments)
+
+        def run(router: Router, deadline_s: float) -> Reply:
+            [call] = router.calls(make("EVALSHA", sha), keys[:1])
+            call.otherwise = make("EVAL", text)
+            [(_, reply)] = router.execute([call], deadline_s)
+            return reply
+
+        return self._with_router(run)
 
     def _run(
         self,

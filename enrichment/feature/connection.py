@@ -117,3 +117,20 @@ class Writer:
             raise AssertionError("a single server's writer has registered its script")
         arguments: Sequence[Any] = [ttl_ms, *values.values()]
         return int(self._guard(keys=list(values), args=arguments))
+
+
+class Script:
+    """One Lua script on a cache of either kind. Its keys must all be in one slot."""
+
+    def __init__(self, cache: redis.Redis | ClusterCache, text: str) -> None:
+        self._cache = cache
+        self._text = text
+        self._registered = None if isinstance(cache, ClusterCache) else cache.register_script(text)
+
+    def __call__(self, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+        """Run it; its reply. Raises redis.RedisError."""
+        if isinstance(self._cache, ClusterCache):
+            return self._cache.script(self._text, keys, arguments)
+        if self._registered is None:
+            raise AssertionError("a single server's script has been registered")
+        return self._registered(keys=list(keys), args=list(arguments))

@@ -19,3 +19,10 @@ quarantined_digests = _meter.create_counter(
 jobs = _meter.create_counter("enrichment.jobs", "{transition}", "Job transitions, by state")
 late_news = _meter.create_counter("enrichment.jobs.late_news", "{event}", "News of old attempts")
 projected = _meter.create_counter("enrichment.features.projected", "{feature}", "Cache writes")
+budget_asks = _meter.create_counter("enrichment.budget.asks", "{ask}", "Asks decided, by grant")
+budget_rebuilds = _meter.create_counter(
+    "enrichment.budget.rebuilds", "{reading}", "Readings of the ledger for a missing counter"
+)
+settlements_left = _meter.create_counter(
+    "enrichment.budget.settlements.left", "{charge}", "Settlements left to the next reading"
+)
