@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from enrichment.provider.contract import Provider
     from enrichment.provider.pool import Pool
     from enrichment.rollout.control import ControlState
+    from enrichment.sample.teller import Teller
     from enrichment.stream.follow import Follower
     from enrichment.stream.registry import Registry
 
@@ -39,6 +40,7 @@ BACKOFF_FIRST_S = 0.5
 CACHE_S = (
     2.0  # the longest that the hot path waits for its connection to the cache before it begins
 )
+COUNTER_S = 0.5  # one call of the budget's thread: nobody waits for it, and Redis may be busy
 GC_OBJECTS = 20_000  # looked through in some 2 ms
 CONTROL_S = 60.0  # an open transaction may hide the end of a topic as long as it may last
 BACKOFF_MAX_S = 10.0  # an operator who fixes the server should not wait longer for us to notice
@@ -356,8 +358,11 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
                 f"{', '.join(travelled)} and {outcomes} must have equally many partitions: "
                 "`enrichment topics diff`"
             )
-        with opened_providers(settings, pipeline, pool, spare) as provider:
-            worker = Worker(pipeline, provider, now_ms=now_ms, draw=random.random)
+        with (
+            opened_providers(settings, pipeline, pool, spare) as provider,
+            contextlib.closing(open_budget(settings, pipeline)) as budget,
+        ):
+            worker = Worker(pipeline, provider, budget, now_ms=now_ms, draw=random.random)
             while pool.in_flight and not stop.wait(0.02):
                 pass  # a job that waits for imports spends its deadline on them
             ledger = Ledger(
@@ -378,6 +383,23 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
     finally:
         pool.close()
         spare.close()
+
+
+def open_budget(settings: Settings, pipeline: Pipeline) -> "Teller":
+    """The budget, its counter beside the feature cache; nothing is asked of it before money is."""
+    from enrichment.sample.budget import Allowance
+    from enrichment.sample.counter import RedisCounter
+    from enrichment.sample.spending import ledger_of
+    from enrichment.sample.teller import Teller
+
+    allowance = Allowance.of(
+        {pipeline.name: pipeline.budget.day},
+        day=settings.budget_day,
+        providers=settings.budget_providers,
+    )
+    counter = RedisCounter(open_redis(settings, COUNTER_S))
+    read = ledger_of(kafka_config(settings, "budget"))
+    return Teller(counter, read, allowance, clock_s=time.monotonic).start()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from enrichment.pipelines import Pipeline
 from enrichment.provider.contract import PROBLEMS_MAX, Failure, FailureKind, Result, Running
 from enrichment.records.job import Job, JobState
 from enrichment.sample import events, machine
+from enrichment.sample.budget import Budget, Grant, micro_up
 from enrichment.sample.chain import Chain
 from enrichment.sample.estimate import answers_of
 from enrichment.sample.fault import fault_of
@@ -29,9 +30,9 @@ from enrichment.sample.instructions import (
 )
 from enrichment.sample.machine import TERMINAL
 from enrichment.sample.publish import Answer, publication
-from enrichment.sample.retry import Draw, retry_at_ms
+from enrichment.sample.retry import REPEATABLE, Draw, backoff_ms, retry_at_ms
 from enrichment.sample.shelf import OpenJob, Shelf
-from enrichment.sample.terms import Terms
+from enrichment.sample.terms import Terms, settled
 from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 
@@ -46,6 +47,7 @@ class Attempts:
         self,
         pipeline: Pipeline,
         chain: Chain,
+        budget: Budget,
         shelves: Mapping[int, Shelf],
         *,
         now_ms: Callable[[], int],
@@ -57,7 +59,7 @@ class Attempts:
         self._shelves = shelves
         self._now_ms = now_ms
         self._draw = draw
-        self._terms = Terms(pipeline, chain)
+        self._terms = Terms(pipeline, chain, budget)
 
     def claimed(self, job: Job) -> Job:
         """A new job with the terms of its first attempt."""
@@ -74,6 +76,7 @@ class Attempts:
         opened.deadline_ms = self._deadline_of(job)
         opened.left, opened.adopted = False, True
         opened.recorded_attempt = job.attempt - 1
+        opened.job = self._terms.charged(job, now_ms)
         self._apply(opened, events.JobAdopted(attempt=job.attempt, at_ms=now_ms))
         self._leave_in_doubt(opened, now_ms)
 
@@ -88,7 +91,7 @@ class Attempts:
         elif opened.due_ms is not None and now_ms >= opened.due_ms:
             opened.due_ms = None
             self._apply(opened, events.AttemptDue(attempt=opened.job.attempt, at_ms=now_ms))
-        elif opened.submit and opened.recorded_attempt == opened.job.attempt:
+        elif opened.may_be_submitted(now_ms):
             self._try_to_submit(opened, now_ms, used)
 
     def finish(self, opened: OpenJob) -> None:
@@ -109,12 +112,18 @@ class Attempts:
             return max(job.deadline_ms, self._now_ms()) + FALLBACK_MS
         return job.deadline_ms
 
+    def committed(self, job: Job) -> None:
+        """The ledger has this entry."""
+        self._terms.committed(job)
+
     def _hear_out(self, opened: OpenJob, now_ms: int) -> None:
         """Ask after abandoned attempts: their answers are late news, counted by the machine."""
         for number, flight in opened.abandoned:
             if flight.ended or not flight.due(now_ms):
                 continue
-            if isinstance(flight.poll(self._chain.provider(flight.provider), now_ms), Result):
+            news = flight.poll(self._chain.provider(flight.provider), now_ms)
+            if isinstance(news, Result):
+                opened.job = settled(opened.job, number, micro_up(news.cost))
                 self._apply(opened, events.SamplesReceived(attempt=number, at_ms=now_ms))
 
     def _try_to_submit(self, opened: OpenJob, now_ms: int, used: Counter[str]) -> None:
@@ -139,6 +148,14 @@ class Attempts:
                 self._give_up(opened, unfit, now_ms)
                 return
             opened.cleared = True
+        # What a provider has accepted was granted before.
+        if not job.provider_job_id:
+            answer = self._terms.ask(job)
+            if answer.grant is Grant.WAITING:
+                return
+            if answer.grant is Grant.REFUSED:
+                self._give_up(opened, answer.detail, now_ms)
+                return
         used[job.provider] += requests
         self._submit(opened, now_ms)
 
@@ -157,7 +174,8 @@ class Attempts:
         for request in requests:
             accepted = provider.submit(request)
             if isinstance(accepted, Failure):
-                flight.cancel(provider)
+                if not opened.adopted:
+                    flight.cancel(provider)
                 self._failed(opened, accepted, now_ms, others=len(flight.provider_job_ids))
                 return
             flight.provider_job_ids.append(accepted.provider_job_id)
@@ -175,7 +193,7 @@ class Attempts:
         job = opened.job
         if isinstance(news, Failure):
             others = len(flight.request_ids) - 1
-            if others:
+            if others and not opened.adopted:
                 flight.cancel(provider)
             self._failed(opened, news, now_ms, others=others)
         elif isinstance(news, Running):
@@ -189,6 +207,7 @@ class Attempts:
 
     def _answered(self, opened: OpenJob, flight: Flight, result: Result, now_ms: int) -> None:
         """Check the answer; it is published when it is the job's turn."""
+        opened.job = settled(opened.job, opened.job.attempt, micro_up(result.cost))
         answers = answers_of(result)
         fault = fault_of(opened.batch.problems, answers, flight.shots)
         if fault:
@@ -218,11 +237,15 @@ class Attempts:
         `others` of the attempt's requests were accepted beside the one that failed. A new attempt
         has new ids for all of them, so where ids do not attach there is none.
         """
-        job = opened.job
+        passing = failure.kind in REPEATABLE
+        if not (opened.adopted and passing):
+            # An accepted job never has a failure that may pass (`provider/remote.py`).
+            never_taken = passing and not others
+            opened.job = settled(opened.job, opened.job.attempt, 0 if never_taken else None)
         if now_ms >= opened.deadline_ms:
             self._out_of_time(opened, now_ms)
             return
-        opened.flight = None
+        job, opened.flight = opened.job, None
         self._chain.failed(job.provider, failure.kind, now_ms)
         detail = f"{job.provider}: {failure.kind.value}: {failure.detail}"
         logger().warning("attempt failed", job_id=job.job_id, attempt=job.attempt, detail=detail)
@@ -233,6 +256,12 @@ class Attempts:
             deadline_ms=opened.deadline_ms,
             draw=self._draw,
         )
+        if opened.adopted and passing:
+            # Under a new id it might be a second job beside one that the former owner began.
+            opened.submit = True
+            opened.not_before_ms = now_ms + backoff_ms(opened.tries, self._draw)
+            opened.tries += 1
+            return
         if due_ms is None or (others and not self._chain.attaches(job.provider)):
             self._give_up(opened, detail, now_ms)
             return
@@ -289,10 +318,15 @@ class Attempts:
     def _apply(self, opened: OpenJob, event: events.Event) -> None:
         """Step the machine, do what it instructs, and record the transition."""
         before = opened.job
+        unsent = (opened.submit or opened.due_ms is not None) and not opened.adopted
         opened.job, told = machine.step(before, event)
         shelf = self._shelves[opened.partition]
         if opened.job.attempt != before.attempt:
+            if unsent:
+                opened.job = settled(opened.job, before.attempt, 0)
             self._new_attempt(opened, event.at_ms)
+        elif unsent and opened.job.state in TERMINAL:
+            opened.job = settled(opened.job, before.attempt, 0)
         extra: Mapping[str, Any] = {}
         for instruction in told:
             extra = self._do(opened, shelf, instruction) or extra
@@ -333,6 +367,7 @@ class Attempts:
         """Decide on the terms of an attempt before the ledger has it; whose it is may be new."""
         job = opened.job
         opened.adopted = opened.cleared = False
+        opened.not_before_ms = 0
         if job.provider != opened.provider:
             opened.provider = job.provider
             opened.tries = 1

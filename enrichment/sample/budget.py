@@ -253,3 +253,23 @@ def refusal(claim: Claim, sums: Iterable[int], limits: Limits) -> str:
 def _limit(amount: float) -> int:
     """An amount of currency in millionths, rounded down: of what may be spent."""
     return min(math.floor(round(amount * MICRO, 3)), LIMIT_MAX_MICRO)
+
+
+class NoMoney:
+    """A Budget of nothing: what is free is granted, and nothing else."""
+
+    def ask(self, charge_id: str, charge: Charge, pipeline: str) -> Answer:  # noqa: ARG002  # a Budget's
+        """See Budget."""
+        if not charge.micro:
+            return GRANTED
+        return Answer(grant=Grant.REFUSED, detail=f"budget: {pipeline} may spend nothing here")
+
+    def settle(self, charge_id: str, charge: Charge, pipeline: str) -> None:
+        """See Budget."""
+
+    def left(self, pipeline: str, provider: str, day: int) -> int | None:  # noqa: ARG002  # a Budget's
+        """See Budget."""
+        return 0
+
+    def close(self) -> None:
+        """See Budget."""

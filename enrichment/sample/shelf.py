@@ -61,10 +61,17 @@ class OpenJob:
     adopted: bool = False
     # The provider was found fit for the attempt, and is not asked about again.
     cleared: bool = False
+    # The very same attempt is tried again then, and not before.
+    not_before_ms: int = 0
     due_ms: int | None = None
     flight: Flight | None = None
     abandoned: list[tuple[int, Flight]] = field(default_factory=list)
     answer: Answer | None = None
+
+    def may_be_submitted(self, now_ms: int) -> bool:
+        """Whether the present attempt is to be submitted, and the ledger has it."""
+        recorded = self.recorded_attempt == self.job.attempt
+        return self.submit and recorded and now_ms >= self.not_before_ms
 
     def flights(self) -> Iterator[Flight]:
         """What of it may still be at a provider."""

@@ -20,6 +20,7 @@ from enrichment.records.micro_batch import MicroBatch
 from enrichment.records.outcome import Outcome
 from enrichment.sample import events, machine
 from enrichment.sample.attempts import Attempts
+from enrichment.sample.budget import Budget
 from enrichment.sample.cases import CaseBook
 from enrichment.sample.chain import Chain
 from enrichment.sample.estimate import seed_of
@@ -52,6 +53,7 @@ class Worker:
         self,
         pipeline: Pipeline,
         provider: Callable[[str], Provider],
+        budget: Budget,
         *,
         now_ms: Callable[[], int],
         draw: Draw,
@@ -62,7 +64,9 @@ class Worker:
         self._shelves: dict[int, Shelf] = {}
         names = (pipeline.sampling.provider, *pipeline.sampling.fallback)
         self._chain = Chain(names, provider)
-        self._attempts = Attempts(pipeline, self._chain, self._shelves, now_ms=now_ms, draw=draw)
+        self._attempts = Attempts(
+            pipeline, self._chain, budget, self._shelves, now_ms=now_ms, draw=draw
+        )
         self._forgot_ms = 0
 
     @property
@@ -194,6 +198,7 @@ class Worker:
             opened = shelf.jobs.get(job.job_id)
             if opened is not None:
                 opened.recorded_attempt = job.attempt
+            self._attempts.committed(job)
         for provider, request_id in outbox.cancels:
             self._attempts.cancel(provider, request_id)
 

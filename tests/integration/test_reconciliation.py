@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from enrichment.lab.servers import LocalServers
 from enrichment.pipelines import load
 from enrichment.records import Job, JobState, MicroBatch
+from enrichment.sample.budget import NoMoney
 from enrichment.sample.ledger import Ledger, LedgerState
 from enrichment.sample.machine import TERMINAL
 from enrichment.sample.outbox import Addresses
@@ -62,7 +63,7 @@ def entry(one: MicroBatch, *, finished: bool) -> Job:
 
 
 def test_ten_thousand_entries_are_taken_over_in_seconds(  # noqa: PLR0915  # one story
-    stage: Stage, capsys: pytest.CaptureFixture[str]
+    stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the assignment until every unfinished job is taken up, submitted and in the ledger."""
     producer = Producer({"bootstrap.servers": stage.bootstrap, "linger.ms": 20})
@@ -86,7 +87,8 @@ def test_ten_thousand_entries_are_taken_over_in_seconds(  # noqa: PLR0915  # one
 
     clock = type("Clock", (), {"__call__": lambda _: time.time_ns() // 1_000_000})()
     provider = ScriptedProvider(name="qsim", clock=clock, holds=True, jobs_max=OPEN)
-    worker = Worker(load(str(stage.toml)), lambda _: provider, now_ms=clock, draw=lambda: 0.5)
+    pipeline = load(str(stage.toml))
+    worker = Worker(pipeline, lambda _: provider, NoMoney(), now_ms=clock, draw=lambda: 0.5)
     assigned: list[float] = []
 
     def adopt(partition: int, state: LedgerState) -> None:
@@ -109,7 +111,7 @@ def test_ten_thousand_entries_are_taken_over_in_seconds(  # noqa: PLR0915  # one
         begun.append(time.monotonic())
         take_over(*given)
 
-    ledger._assigned = assigned_now  # type: ignore[method-assign]
+    monkeypatch.setattr(ledger, "_assigned", assigned_now)
     ledger.join()
     try:
         while len(assigned) < PARTITIONS or len(provider.accepted) < OPEN:

@@ -19,6 +19,7 @@ from enrichment.provider.contract import (
 from enrichment.provider.jobs import Done
 from enrichment.provider.local import solve, work_of
 from enrichment.records import Case, FeatureUpdate, Job, JobEvent, MicroBatch, Outcome
+from enrichment.sample.budget import Budget, NoMoney
 from enrichment.sample.ledger import Arrival, LedgerState
 from enrichment.sample.outbox import Addresses
 from enrichment.sample.outcomes import Said
@@ -237,6 +238,7 @@ class Bench:
     heard: int = 0
     providers: Mapping[str, ScriptedProvider] = field(default_factory=dict)
     draws: Callable[[], float] = lambda: 0.5
+    budget: Budget = field(default_factory=NoMoney)
     worker: Worker = field(init=False)
 
     def __post_init__(self) -> None:
@@ -249,7 +251,11 @@ class Bench:
     def restart(self) -> None:
         """A new worker takes over, as after a crash: whatever was not committed is gone."""
         self.worker = Worker(
-            self.pipeline, lambda name: self.providers[name], now_ms=self.clock, draw=self.draws
+            self.pipeline,
+            lambda name: self.providers[name],
+            self.budget,
+            now_ms=self.clock,
+            draw=self.draws,
         )
         self.read = self.topics.consumed
         self.heard = len(self.topics.outcomes)

@@ -29,28 +29,6 @@ def test_an_adopted_job_is_submitted_only_once_its_adoption_is_in_the_ledger() -
     assert [one.adoptions for one in bench.topics.job_records()] == [0, 1, 1]
 
 
-def test_what_an_attempt_may_cost_is_in_the_ledger_before_it_is_submitted() -> None:
-    """One charge for each attempt: of the paid provider what it asks, of simulators nothing."""
-    bench = Bench()
-    qsim = bench.providers["qsim"]
-    qsim.price_per_shot, qsim.holds = 0.001, True
-    bench.send(batch(1, (problem(0), problem(1))))
-    bench.turn()
-    (job,) = bench.topics.jobs().values()
-    assert qsim.accepted == []
-    assert [(one.attempt, one.provider, one.micro) for one in job.charges] == [
-        (1, "qsim", 100 * 2 * 1_000)
-    ]
-    bench.turns(3)
-    bench.turns(5, ms=5_000)
-    (job,) = bench.topics.jobs().values()
-    assert job.state is JobState.FALLBACK_COMPLETE
-    assert [(one.attempt, one.provider, one.micro) for one in job.charges] == [
-        (1, "qsim", 200_000),
-        (2, "exact", 0),
-    ]
-
-
 def test_a_broken_provider_costs_the_next_job_no_time() -> None:
     """After five failures in a row the fallback answers at once, and later the provider again."""
     bench = Bench()

@@ -29,6 +29,7 @@ from enrichment.records import Cause, MicroBatch
 from enrichment.records.micro_batch import micro_batch_id
 from enrichment.records.outcome import Outcome as OutcomeRecord
 from enrichment.sample import stage
+from enrichment.sample.budget import NoMoney
 from enrichment.sample.ledger import Arrival, Ledger, LedgerState
 from enrichment.sample.outbox import Addresses
 from enrichment.sample.worker import Worker
@@ -101,7 +102,9 @@ def measure(provider: Provider, pool: Pool, problems: int) -> Measured:
     """Run so many problems through the stage. Raises BenchError where a job did not succeed."""
     pipeline = load("payments")
     ledger = MemoryLedger(list(micro_batches(problems)))
-    worker = Worker(pipeline, lambda name: _only(name, provider), now_ms=now_ms, draw=lambda: 0.5)
+    worker = Worker(
+        pipeline, lambda name: _only(name, provider), NoMoney(), now_ms=now_ms, draw=lambda: 0.5
+    )
     ledger.worker = worker
     to = Addresses(pipeline=pipeline.name, partitions={FEATURES: 4, JOB_EVENTS: 4})
     child_s, own_s = -_cpu_of_child(pool), -time.process_time()
