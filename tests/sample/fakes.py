@@ -89,6 +89,7 @@ class ScriptedProvider:
     started: bool = False
     accepted: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    polls: int = 0
     jobs: dict[str, SampleRequest] = field(default_factory=dict)
     outcomes: dict[str, Result | Failure] = field(default_factory=dict)
 
@@ -110,6 +111,7 @@ class ScriptedProvider:
 
     def poll(self, job_id: str) -> Running | Result | Failure:
         """Run while it holds, then answer as scripted, or truly."""
+        self.polls += 1
         if job_id not in self.jobs:
             return Failure(kind=FailureKind.UNKNOWN, detail="no such job")
         if job_id not in self.outcomes:

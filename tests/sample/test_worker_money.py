@@ -185,6 +185,7 @@ def test_an_adopted_attempt_that_fails_in_passing_is_tried_under_its_own_id() ->
     qsim.refusals[:] = [AWAY, AWAY]
     till.turns(100)
     assert qsim.refusals == []
+    assert till.charges() == [(1, "qsim", COST, False)], "given back, though it may be spent"
     qsim.holds = False
     till.turns(60)
     assert states(bench)[-1] is JobState.SUCCEEDED

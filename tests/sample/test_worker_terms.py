@@ -115,3 +115,17 @@ def test_many_left_jobs_are_taken_up_a_hundred_at_a_time() -> None:
     assert [max(one, default=0) for one in counts[:3]] == [100, 200, 150]
     bench.turns(3)
     assert len(bench.providers["qsim"].accepted) == 250
+
+
+def test_a_slow_job_is_asked_for_ever_less_often() -> None:
+    """Five hundredths of its age apart: in ten seconds some fifty polls, and not a thousand."""
+    bench = Bench()
+    bench.providers["qsim"].holds = True
+    bench.send(batch(1, (problem(0),)))
+    bench.turns(990)
+    assert 30 < bench.providers["qsim"].polls < 150
+    assert not bench.worker.hurried
+    bench.send(batch(2, (problem(0),)))
+    bench.providers["qsim"].holds = False
+    bench.turns(2)
+    assert bench.worker.hurried
