@@ -139,7 +139,10 @@ def is_needed(job: Job, today: int) -> bool:
 
     A counter may be asked about, and be rebuilt for, yesterday, today and tomorrow.
     """
-    return any(charge.micro and charge.day >= today - DAYS_ASKED for charge in job.charges)
+    return any(
+        (charge.micro or charge.settled) and charge.day >= today - DAYS_ASKED
+        for charge in job.charges
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
