@@ -43,9 +43,11 @@ def scan_to_end(
 ) -> Iterator[Message]:
     """Every committed record of these partitions up to their ends of now, in order by partition.
 
-    The end is an end-of-partition event at or past the committed high watermark: before that, an
-    open transaction hides records. Raises TimeoutError where that does not come within `timeout_s`.
+    The end is an end-of-partition event at or past the high watermark: before that, an open
+    transaction, whosever, hides records that are committed. Raises TimeoutError where that does not
+    come within `timeout_s`.
     """
+    ends = _ends(kafka, partitions)
     reader = Consumer(
         {
             **kafka,
@@ -59,7 +61,6 @@ def scan_to_end(
         }
     )
     try:
-        ends = {(wanted.topic, wanted.partition): _end(reader, wanted) for wanted in partitions}
         reader.assign([TopicPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions])
         waited_s = 0.0
         while ends:
@@ -82,6 +83,23 @@ def scan_to_end(
                         del ends[where]
     finally:
         reader.close()
+
+
+def _ends(
+    kafka: Mapping[str, Any], partitions: Sequence[TopicPartition]
+) -> dict[tuple[str, int], int]:
+    """The high watermarks, by topic and partition.
+
+    A committed reader is told the last stable offset instead, which is where the oldest open
+    transaction begins: a reading to there would miss what others have committed since (measured).
+    """
+    asker = Consumer(
+        {**kafka, "group.id": "enrichment.reader", "isolation.level": "read_uncommitted"}
+    )
+    try:
+        return {(wanted.topic, wanted.partition): _end(asker, wanted) for wanted in partitions}
+    finally:
+        asker.close()
 
 
 def _end(reader: Consumer, wanted: TopicPartition) -> int:
