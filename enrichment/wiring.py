@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from enrichment.provider.contract import Provider
     from enrichment.provider.pool import Pool
     from enrichment.rollout.control import ControlState
+    from enrichment.sample.budget import Allowance
+    from enrichment.sample.counter import RedisCounter
     from enrichment.sample.teller import Teller
     from enrichment.stream.follow import Follower
     from enrichment.stream.registry import Registry
@@ -332,6 +334,7 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
     from enrichment.sample.outbox import Addresses
     from enrichment.sample.worker import Worker
 
+    check_budget(settings, pipeline)
     stop = stop_on_signals()
     # Circuits load while Kafka is awaited. Fallbacks have a process of their own, started when the
     # first is needed: whatever keeps the chosen provider from answering must not keep them.
@@ -385,21 +388,52 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
         spare.close()
 
 
-def open_budget(settings: Settings, pipeline: Pipeline) -> "Teller":
-    """The budget, its counter beside the feature cache; nothing is asked of it before money is."""
-    from enrichment.sample.budget import Allowance
-    from enrichment.sample.counter import RedisCounter
-    from enrichment.sample.spending import ledger_of
-    from enrichment.sample.teller import Teller
+def price_per_shot(settings: Settings, provider: str) -> float:
+    """What a provider asks for a shot, as the settings say; nothing where they do not."""
+    prices = {"google": settings.google_price_per_shot, "ionq": settings.ionq_price_per_shot}
+    return prices.get(provider, 0.0)
 
-    allowance = Allowance.of(
-        {pipeline.name: pipeline.budget.day},
+
+def check_budget(settings: Settings, pipeline: Pipeline) -> None:
+    """Raise ConfigurationError where the pipeline names a provider that it may not pay."""
+    for name in (pipeline.sampling.provider, *pipeline.sampling.fallback):
+        price = price_per_shot(settings, name)
+        if price and not pipeline.budget.day:
+            raise ConfigurationError(
+                f"{pipeline.name}: provider {name} costs {price} a shot and the pipeline may spend "
+                "nothing: say in its file, under [budget], what it may spend in a `day`"
+            )
+
+
+def allowance_of(settings: Settings, *pipelines: Pipeline) -> "Allowance":
+    """What may be spent in a day, as the settings and the pipelines' files say."""
+    from enrichment.sample.budget import Allowance
+
+    return Allowance.of(
+        {pipeline.name: pipeline.budget.day for pipeline in pipelines},
         day=settings.budget_day,
         providers=settings.budget_providers,
     )
-    counter = RedisCounter(open_redis(settings, COUNTER_S))
-    read = ledger_of(kafka_config(settings, "budget"))
-    return Teller(counter, read, allowance, clock_s=time.monotonic).start()
+
+
+def open_counter(settings: Settings) -> "RedisCounter":
+    """The budget's counter; it connects when it is first asked."""
+    from enrichment.sample.counter import RedisCounter
+
+    return RedisCounter(open_redis(settings, COUNTER_S))
+
+
+def open_budget(settings: Settings, pipeline: Pipeline) -> "Teller":
+    """The budget that a worker asks, its thread started; it asks nobody before money is asked for."""
+    from enrichment.sample.spending import ledger_of
+    from enrichment.sample.teller import Teller
+
+    return Teller(
+        open_counter(settings),
+        ledger_of(kafka_config(settings, "budget")),
+        allowance_of(settings, pipeline),
+        clock_s=time.monotonic,
+    ).start()
 
 
 @contextlib.contextmanager

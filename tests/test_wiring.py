@@ -5,13 +5,22 @@ import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from enrichment.pipelines import load
+from enrichment.pipelines.definition import Budget
 from enrichment.provider.ionq import Ionq
 from enrichment.provider.pool import Pool
 from enrichment.settings import Settings
-from enrichment.wiring import GC_OBJECTS, collect_young, opened_providers
+from enrichment.wiring import (
+    GC_OBJECTS,
+    ConfigurationError,
+    allowance_of,
+    check_budget,
+    collect_young,
+    opened_providers,
+)
 
 
 class Node:
@@ -86,3 +95,28 @@ def test_every_opened_provider_is_closed(monkeypatch: pytest.MonkeyPatch) -> Non
         run()
     assert closed == ["exact", "qsim"]
     pool.close()
+
+
+def test_a_provider_that_costs_money_needs_a_budget() -> None:
+    """The stage does not start where the pipeline's chain names one and its file gives none."""
+    payments = load("payments")
+    priced = Settings(ionq_price_per_shot=0.01)
+    check_budget(priced, payments)  # nobody names it
+    for sampling in (
+        msgspec.structs.replace(payments.sampling, provider="ionq"),
+        msgspec.structs.replace(payments.sampling, fallback=("exact", "ionq")),
+    ):
+        paid = msgspec.structs.replace(payments, sampling=sampling)
+        check_budget(Settings(), paid)  # it costs nothing there
+        with pytest.raises(ConfigurationError, match=r"ionq costs 0.01 a shot.*\[budget\]"):
+            check_budget(priced, paid)
+        check_budget(priced, msgspec.structs.replace(paid, budget=Budget(day=1.0)))
+
+
+def test_limits_come_from_the_settings_and_the_pipelines_file() -> None:
+    """All pipelines', the pipeline's own and each provider's, in millionths."""
+    payments = msgspec.structs.replace(load("payments"), budget=Budget(day=2.0))
+    settings = Settings(budget_day=3.0, budget_providers={"ionq": 1.5})
+    allowance = allowance_of(settings, payments)
+    assert allowance.limits("payments", "ionq") == (3_000_000, 2_000_000, 1_500_000)
+    assert allowance_of(Settings(), payments).limits("payments", "ionq") == (None, 2_000_000, None)

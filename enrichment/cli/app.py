@@ -18,6 +18,7 @@ NOUNS: Final = (
     "streams",
     "evaluate",
     "jobs",
+    "budget",
     "cases",
     "dead_letters",
     "control",

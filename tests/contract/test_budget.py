@@ -1,9 +1,11 @@
 """The budget counter's contract: in memory, in Redis and on a Redis Cluster it says the same."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -18,6 +20,7 @@ from tests.sample.memory_counter import MemoryCounter
 pytestmark = pytest.mark.servers
 
 NO_LIMIT: Limits = (None, None, None)
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "budget.md"
 
 
 def claim(micro: int, *, pipeline: str = "payments", provider: str = "ionq") -> Claim:
@@ -212,3 +215,25 @@ def test_no_answer_is_neither_yes_nor_no(own_redis: RedisServer) -> None:
     with pytest.raises(BudgetAwayError, match="does not answer"):
         counter.reserve(today, "a|1", claim(5), NO_LIMIT)
     cache.close()
+
+
+def test_the_documented_acl_user_may_do_all_of_it(own_redis: RedisServer) -> None:
+    """`docs/budget.md` gives the rules for the worker's user: enough, and only for its keys."""
+    [rules] = re.findall(r"^~budget:\* .*$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    today = int(time.time() * 1000) // DAY_MS
+    admin = redis.Redis.from_url(f"redis://{own_redis.address}")
+    execute: Any = admin.execute_command
+    execute("ACL", "SETUSER", "sample", "on", ">secret", *rules.split())
+    cache = open_cache(f"redis://sample:secret@{own_redis.address}", 5.0)
+    counter = RedisCounter(cache)
+    assert counter.begin(today, "t")
+    assert counter.write(today, "t", {"a|1": claim(3)})
+    assert counter.reserve(today, "b|1", claim(4), NO_LIMIT).verdict is Verdict.GRANTED
+    assert counter.settle(today, "b|1", settled(1)).sums[0] == 4
+    assert counter.seen(today, ("all",)) == (4, 2)
+    admin.hset(f"budget:{{{today}}}", "run", "another")
+    assert counter.begin(today, "again")
+    with pytest.raises(redis.RedisError):
+        cache.get("features:payments:account:1:ring")
+    cache.close()
+    admin.close()

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from enrichment.feature.connection import open_cache
 from enrichment.lab.redis_server import RedisServer
 from enrichment.lab.servers import LocalServers
-from enrichment.records.job import Charge, Job, JobState
+from enrichment.records.job import Charge
 from enrichment.sample import teller as teller_module
 from enrichment.sample.budget import DAY_MS, Allowance, BudgetAwayError, Claim, Grant
 from enrichment.sample.counter import RedisCounter
@@ -27,6 +27,7 @@ from enrichment.sample.spending import ledger_of, spending
 from enrichment.sample.teller import Teller
 from enrichment.stream.topics import JOBS
 from tests.feature.deployments import running, sentinel
+from tests.sample.entries import entry
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(170)]
 
@@ -90,24 +91,6 @@ class KafkaLedger:
         producer.produce(JOBS, value, name, partition, on_delivery=lambda *_: written.set())
         while not written.is_set():
             producer.poll(0.01)
-
-
-def entry(name: str, pipeline: str, charge: Charge) -> bytes:
-    """A job's ledger entry with that charge."""
-    job = Job(
-        job_id=name,
-        pipeline=pipeline,
-        shard="s",
-        micro_batch_id=name,
-        state=JobState.PENDING,
-        attempt=1,
-        created_ms=0,
-        updated_ms=0,
-        deadline_ms=0,
-        provider=PROVIDER,
-        charges=(charge,),
-    )
-    return msgspec.json.encode(job)
 
 
 class Book:

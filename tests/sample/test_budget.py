@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from enrichment.records.job import Charge, Job, JobState
+from enrichment.records.job import Charge
 from enrichment.sample import teller as teller_module
 from enrichment.sample.budget import (
     CHARGE_MAX_MICRO,
@@ -28,6 +28,7 @@ from enrichment.sample.budget import (
 from enrichment.sample.counter import READING_S, Counted, Verdict
 from enrichment.sample.spending import Spender, claims_of
 from enrichment.sample.teller import FORGOTTEN_S, FRESH_S, READ_AGAIN_S, Teller
+from tests.sample.entries import job
 from tests.sample.memory_counter import MemoryCounter
 
 DAY = 20_000
@@ -294,23 +295,12 @@ def test_the_ledgers_claims_are_the_newest_of_each_charge() -> None:
 def test_an_entry_is_needed_while_its_day_may_be_asked_about() -> None:
     """Yesterday's paid charges keep it in the ledger; older and free ones do not."""
 
-    def job(*charges: Charge) -> Job:
-        return Job(
-            job_id="j",
-            pipeline="payments",
-            shard="s",
-            micro_batch_id="j",
-            state=JobState.SUCCEEDED,
-            attempt=1,
-            created_ms=0,
-            updated_ms=0,
-            deadline_ms=0,
-            charges=charges,
-        )
+    def needed(*charges: Charge) -> bool:
+        return is_needed(job("j", "payments", *charges), DAY)
 
-    assert is_needed(job(charge(5, day=DAY - 1)), DAY)
-    assert not is_needed(job(charge(5, day=DAY - 2), charge(0)), DAY)
-    assert is_needed(job(charge(0, settled=True)), DAY)
+    assert needed(charge(5, day=DAY - 1))
+    assert not needed(charge(5, day=DAY - 2), charge(0))
+    assert needed(charge(0, settled=True))
 
 
 def test_every_verdict_has_an_answer() -> None:
