@@ -424,7 +424,7 @@ def open_counter(settings: Settings) -> "RedisCounter":
 
 
 def open_budget(settings: Settings, pipeline: Pipeline) -> "Teller":
-    """The budget that a worker asks, its thread started; it asks nobody before money is asked for."""
+    """The budget that a worker asks, its thread started; nobody is asked before money is."""
     from enrichment.sample.spending import ledger_of
     from enrichment.sample.teller import Teller
 
