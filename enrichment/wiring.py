@@ -135,6 +135,10 @@ def partition_count(settings: Settings, topic: str) -> int:
     return len(found.partitions)
 
 
+def _counts(settings: Settings, names: tuple[str, ...]) -> set[int]:
+    return {partition_count(settings, name) for name in names}
+
+
 def open_registry(settings: Settings) -> "Registry | None":
     """The schema registry, where there is one. Raises ConfigurationError."""
     from enrichment.stream.registry import Registry, RegistryConfig, RegistryError
@@ -356,9 +360,10 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
         }
         outcomes = topics.StreamTopics(pipeline.name).outcomes
         travelled = (topics.MICRO_BATCHES, topics.JOBS, topics.CASES)
-        if len({counts[topic] for topic in travelled} | {partition_count(settings, outcomes)}) > 1:
+        heard = (outcomes, topics.ORDERS)
+        if len({counts[each] for each in travelled} | _counts(settings, heard)) > 1:
             raise ConfigurationError(
-                f"{', '.join(travelled)} and {outcomes} must have equally many partitions: "
+                f"{', '.join((*travelled, *heard))} must have equally many partitions: "
                 "`enrichment topics diff`"
             )
         with (

@@ -1,6 +1,5 @@
 """`enrichment control withdraw | lift | list`: what must not be used any more."""
 
-import getpass
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from enrichment.cli.app import JsonOption, fail, pipeline_or_fail, settings_of
+from enrichment.cli.who import By, login
 
 if TYPE_CHECKING:
     from enrichment.records import Control, Withdrawal
@@ -44,7 +44,6 @@ All = Annotated[
     bool,
     typer.Option("--all", help="All features, those still to be computed too, until it is lifted."),
 ]
-By = Annotated[str, typer.Option("--by", help="Who says so; the login's name where not given.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -108,7 +107,7 @@ def withdraw(  # noqa: PLR0913, PLR0917  # one for each option
         pipeline=pipeline,
         name=name,
         issued_at_ms=time.time_ns() // 1_000_000,
-        issued_by=by or _login(),
+        issued_by=by or login(),
         reason=reason.strip(),
         withdrawal=withdrawal,
     )
@@ -162,7 +161,7 @@ def lift(  # noqa: PLR0913, PLR0917  # one for each option
         near = difflib.get_close_matches(key, found.controls, n=1, cutoff=0.3)
         hint = f"; the nearest is {near[0]}" if near else ": `enrichment control list`"
         fail(f"nothing is in force under {key}{hint}", EXIT_MISUSE)
-    who = by or _login()
+    who = by or login()
     written = _kafka(
         settings, lambda kafka, count: instruct.lift(kafka, key, count, by=who, reason=reason)
     )
@@ -208,13 +207,6 @@ def list_(
         typer.echo("nothing is in force")
     for key, said in found.malformed.items():
         typer.secho(f"skipped by every process: {key}: {said}", err=True, fg=typer.colors.YELLOW)
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        fail("say who you are with --by", EXIT_MISUSE)
 
 
 def _name(job: str, calibration: str, *, until: bool, everything: bool) -> str:

@@ -1,65 +1,75 @@
-"""`enrichment jobs list | show | explain`: what has become of micro-batches, from the topics."""
+"""`enrichment jobs`: what has become of micro-batches, from the topics, and what is to become."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enrichment.cli.app import JsonOption, fail, settings_of
+from enrichment.cli.app import JsonOption, settings_of
 from enrichment.cli.jobs_explain import explain
+from enrichment.cli.jobs_failing import show_failing
+from enrichment.cli.jobs_filter import Filter
+from enrichment.cli.jobs_order import cancel, quarantine, retry
+from enrichment.cli.options import spread
 
 if TYPE_CHECKING:
     from enrichment.records.job import Job, JobEvent
 
-EXIT_UNKNOWN: Final = 2
-
 
 def register(app: typer.Typer) -> None:
     """Adds the noun to the top-level application."""
-    jobs = typer.Typer(no_args_is_help=True, help="See what has become of micro-batches.")
+    jobs = typer.Typer(
+        no_args_is_help=True, help="See what has become of micro-batches, and steer it."
+    )
     jobs.command("list")(list_)
     jobs.command("show")(show)
     jobs.command("explain")(explain)
+    jobs.command("retry")(retry)
+    jobs.command("cancel")(cancel)
+    jobs.command("quarantine")(quarantine)
     app.add_typer(jobs, name="jobs")
 
 
+@spread
 def list_(
     context: typer.Context,
-    pipeline: Annotated[
-        str | None, typer.Option("--pipeline", "-p", help="Only jobs of this pipeline.")
-    ] = None,
-    state: Annotated[
-        list[str] | None,
+    *,
+    wanted: Filter,
+    quarantined: Annotated[
+        bool, typer.Option("--quarantined", help="Only jobs that are set aside.")
+    ] = False,
+    failing: Annotated[
+        bool,
         typer.Option(
-            "--state",
-            help="Only jobs in this state, such as pending, succeeded or fallback_complete; may be "
-            "given several times.",
+            "--failing",
+            help="Group failed jobs and fallbacks by how they failed: text, ids and numbers aside.",
         ),
-    ] = None,
+    ] = False,
     limit: Annotated[int, typer.Option(help="At most so many, the newest first.", min=1)] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List jobs as the ledger knows them, the newest first, and count them by state.
 
     Examples:
-      enrichment jobs list --pipeline payments
+      enrichment jobs list --pipeline payments --since 1h
 
       enrichment jobs list --state failed --state timed_out --json
+
+      enrichment jobs list --older 5m
+
+      enrichment jobs list --failing --since 1d
     """
     from enrichment.cli.jobs_read import ledger, plain
-    from enrichment.records.job import JobState
 
-    known = [one.value for one in JobState]
-    for name in state or ():
-        if name not in known:
-            fail(f"there is no state '{name}'; states: {', '.join(known)}", EXIT_UNKNOWN)
     chosen = [
         job
-        for job in ledger(settings_of(context)).values()
-        if (pipeline is None or job.pipeline == pipeline)
-        and (not state or job.state.value in state)
+        for job in wanted.chosen(ledger(settings_of(context)).values())
+        if job.quarantined or not quarantined
     ]
     chosen.sort(key=lambda job: (job.created_ms, job.job_id), reverse=True)
+    if failing:
+        show_failing(chosen, limit, as_json=as_json)
+        return
     counts: dict[str, int] = {}
     for job in chosen:
         counts[job.state.value] = counts.get(job.state.value, 0) + 1
@@ -84,15 +94,27 @@ def show(
     Example:
       enrichment jobs show 'payments|eu|1700000000000|0'
     """
-    from enrichment.cli.jobs_read import history, job_and_partition, plain
+    from enrichment.cli.jobs_read import history, job_and_partition, orders, plain
 
     settings = settings_of(context)
     job, partition = job_and_partition(settings, job_id)
+    # Before the history, so that what was heard meanwhile is no order that nobody has heard.
+    given = orders(settings, job_id, partition)
     events = history(settings, job_id, partition)
+    answered = {event.order_id for event in events}
+    waiting = [
+        order
+        for order in given
+        if order.order_id not in answered and order.issued_at_ms > job.ordered_ms
+    ]
     if as_json:
-        typer.echo(
-            json.dumps({"job": plain(job), "events": [plain(one) for one in events]}, indent=2)
-        )
+        told = {
+            "job": plain(job),
+            "events": [plain(one) for one in events],
+            "orders": [plain(one) for one in given],
+            "unheard": [one.order_id for one in waiting],
+        }
+        typer.echo(json.dumps(told, indent=2))
         return
     for name, value in plain(job).items():
         if value not in ("", 0):
@@ -101,6 +123,12 @@ def show(
     typer.echo("" if events else "no history: sampling.job-events no longer has it")
     for event in events:
         _print_event(event, job.created_ms)
+    for order in waiting:
+        typer.secho(
+            f"ordered, and not heard by a worker: {order.order.value} by {order.issued_by} at "
+            f"{_time(order.issued_at_ms)}: {order.reason}",
+            fg=typer.colors.YELLOW,
+        )
     if any(event.seeds for event in events):
         typer.echo(f"\nfrom micro-batch to features: enrichment jobs explain '{job_id}'")
 
@@ -115,6 +143,8 @@ def _print_event(event: "JobEvent", created_ms: int) -> None:
     )
     if event.detail:
         typer.echo(f"             {event.detail}")
+    if event.withheld:
+        typer.echo(f"             not published: {event.withheld}")
     if event.durations_ms:
         spent = ", ".join(f"{name} {ms:.1f}" for name, ms in event.durations_ms.items())
         typer.echo(f"             ms: {spent}")
@@ -139,7 +169,7 @@ def _print_jobs(jobs: "list[Job]") -> None:
         took = f"{job.updated_ms - job.created_ms} ms"
         table.add_row(
             job.job_id,
-            job.state.value,
+            f"{job.state.value}, quarantined" if job.quarantined else job.state.value,
             str(job.attempt),
             job.provider,
             str(job.problems),

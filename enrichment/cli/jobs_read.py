@@ -1,14 +1,15 @@
 """What the topics say of jobs: the ledger, one job's history, and all else that explains it."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from enrichment.cli.app import fail
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from enrichment.records import Case, FeatureUpdate, Job, JobEvent, MicroBatch
+    from enrichment.records import Case, FeatureUpdate, Job, JobEvent, JobOrder, MicroBatch
     from enrichment.sample.again import Recorded
     from enrichment.settings import Settings
 
@@ -21,20 +22,25 @@ T = TypeVar("T")
 
 def ledger(settings: "Settings") -> "dict[str, Job]":
     """The newest entry of each job."""
-    return {key: job for key, (_, job) in _ledger(settings).items()}
+    return {key: job for key, (_, job) in placed(settings).items()}
 
 
 def job_and_partition(settings: "Settings", job_id: str) -> "tuple[Job, int]":
     """A job, and the number of the partitions in which it travels; ends the command without one."""
-    import difflib
-
-    jobs = _ledger(settings)
+    jobs = placed(settings)
     if job_id not in jobs:
-        near = difflib.get_close_matches(job_id, jobs, n=1)
-        hint = f"; the nearest is '{near[0]}'" if near else "; see `enrichment jobs list`"
-        fail(f"there is no job '{job_id}' in the ledger{hint}", EXIT_UNKNOWN)
+        no_such_job(job_id, jobs)
     partition, job = jobs[job_id]
     return job, partition
+
+
+def no_such_job(job_id: str, known: Iterable[str]) -> NoReturn:
+    """End the command with the nearest id that there is."""
+    import difflib
+
+    near = difflib.get_close_matches(job_id, list(known), n=1)
+    hint = f"; the nearest is '{near[0]}'" if near else "; see `enrichment jobs list`"
+    fail(f"there is no job '{job_id}' in the ledger{hint}", EXIT_UNKNOWN)
 
 
 def history(settings: "Settings", job_id: str, partition: int) -> "tuple[JobEvent, ...]":
@@ -42,8 +48,55 @@ def history(settings: "Settings", job_id: str, partition: int) -> "tuple[JobEven
     from enrichment.records import JobEvent
     from enrichment.stream.topics import JOB_EVENTS
 
-    where = [partition % _count(settings, JOB_EVENTS)]
+    where = [partition % partitions_of(settings, JOB_EVENTS)]
     return tuple(_decoded(settings, JOB_EVENTS, where, {job_id}, JobEvent))
+
+
+def orders(settings: "Settings", job_id: str, partition: int) -> "tuple[JobOrder, ...]":
+    """The orders about a job that the topic still has, in the order in which they are heard."""
+    import msgspec
+
+    from enrichment.records import JobOrder
+    from enrichment.stream.framing import unframed
+    from enrichment.stream.topics import ORDERS
+
+    decode = _decoder(JobOrder)
+    found = []
+    for record in _scanned(settings, ORDERS, [partition % partitions_of(settings, ORDERS)]):
+        if _key(record) == job_id:
+            # Others publish here, too: the worker passes over what is no order, and says so.
+            with contextlib.suppress(msgspec.DecodeError):
+                found.append(decode(unframed(record.value() or b"")))
+    return tuple(found)
+
+
+def micro_batches(
+    settings: "Settings", jobs: "Iterable[tuple[int, Job]]"
+) -> "dict[str, MicroBatch]":
+    """Job id -> the micro-batch of the job's content hash, where it is still there.
+
+    `jobs` come with their partitions, which are read once, from their beginnings.
+    """
+    import msgspec
+
+    from enrichment.records import MicroBatch
+    from enrichment.stream.framing import unframed
+    from enrichment.stream.topics import MICRO_BATCHES
+
+    class Named(msgspec.Struct):
+        micro_batch_id: str
+        content_hash: str
+
+    wanted = {(job.micro_batch_id, job.content_hash): job.job_id for _, job in jobs}
+    named, decode = _decoder(Named), _decoder(MicroBatch)
+    found: dict[str, MicroBatch] = {}
+    for record in _scanned(settings, MICRO_BATCHES, sorted({number for number, _ in jobs})):
+        value = unframed(record.value() or b"")
+        name = named(value)  # skips the problems, and is many times faster
+        job_id = wanted.get((name.micro_batch_id, name.content_hash))
+        if job_id is not None:
+            found[job_id] = decode(value)
+    return found
 
 
 def recorded(settings: "Settings", job_id: str) -> "Recorded":
@@ -101,7 +154,7 @@ def _features(settings: "Settings", job_id: str, batch: "MicroBatch") -> "list[F
             *((shared.entity, shared.id) for shared in problem.shared),
         )
     }
-    count = _count(settings, FEATURES)
+    count = partitions_of(settings, FEATURES)
     where = sorted({partition_for(key, count) for key in keys})
     newest = {
         (update.entity, update.id): update
@@ -125,7 +178,7 @@ def _cases(settings: "Settings", job_id: str, partition: int) -> "list[Case]":
     return [case for case in newest.values() if case is not None and case.job_id == job_id]
 
 
-def _ledger(settings: "Settings") -> "dict[str, tuple[int, Job]]":
+def placed(settings: "Settings") -> "dict[str, tuple[int, Job]]":
     """Partition and newest entry of each job."""
     from enrichment.records import Job
     from enrichment.stream.framing import unframed
@@ -133,7 +186,7 @@ def _ledger(settings: "Settings") -> "dict[str, tuple[int, Job]]":
 
     decode = _decoder(Job)
     jobs: dict[str, tuple[int, Job]] = {}
-    for record in _scanned(settings, JOBS, range(_count(settings, JOBS))):
+    for record in _scanned(settings, JOBS, range(partitions_of(settings, JOBS))):
         value = record.value()
         if value is None:
             jobs.pop(_key(record), None)
@@ -171,7 +224,7 @@ def _scanned(settings: "Settings", topic: str, partitions: Iterable[int]) -> "It
         fail(f"{topic} cannot be read to its end: {error}; is a transaction left open?")
 
 
-def _count(settings: "Settings", topic: str) -> int:
+def partitions_of(settings: "Settings", topic: str) -> int:
     """How many partitions a topic has; ends the command where there is none."""
     from confluent_kafka import KafkaException
 

@@ -29,6 +29,7 @@ from enrichment.feature.store import (
     REBUILDING,
     WRITES_MAX,
     Layout,
+    rank_of,
     version_of,
     without_differences,
 )
@@ -141,8 +142,9 @@ class Projector:
                 # The newest of a key in this round stands for all of them: the guard, which sees
                 # only that one, would let an older one that came later pass after a flush.
                 held = values.pop(name, None)
-                newest = -1 if held is None else version_of(held) or 0
-                values[name] = held if value is not None and version <= newest else value
+                if value is None or held is None or rank_of(value) > rank_of(held):
+                    held = value
+                values[name] = held
         self._write(values)
         if ends:
             offsets = [TopicPartition(FEATURES, *end) for end in ends.items()]

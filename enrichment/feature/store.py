@@ -23,8 +23,9 @@ WRITES_MAX: Final = 500  # values per script call: Redis serves nobody else whil
 # cluster of up to about as many nodes still shares the work. Never change it: keys would be lost.
 BUCKETS: Final = 64
 
-# Sets each key whose stored version is lower, and returns how many were set. The version is read
-# by pattern because parsing JSON in Lua costs more than the write itself.
+# Sets each key whose stored version is lower, and returns how many were set. Of two values of one
+# version, as a job gives that was tried again, the one computed later stands. Both are read by
+# pattern because parsing JSON in Lua costs more than the write itself.
 GUARD: Final = """
 local written = 0
 local ttl = ARGV[1]
@@ -32,7 +33,13 @@ for i, key in ipairs(KEYS) do
   local value = ARGV[i + 1]
   local stored = redis.call('GET', key)
   local old = stored and tonumber(string.match(stored, '^{"version":(%d+)'))
-  if not old or tonumber(string.match(value, '^{"version":(%d+)')) > old then
+  local new = tonumber(string.match(value, '^{"version":(%d+)'))
+  local later = not old or new > old
+  if new == old then
+    local was = tonumber(string.match(stored, ',"computed_at_ms":(%d+)')) or 0
+    later = (tonumber(string.match(value, ',"computed_at_ms":(%d+)')) or 0) > was
+  end
+  if later then
     redis.call('SET', key, value, 'PX', ttl)
     written = written + 1
   end
@@ -43,6 +50,8 @@ return written
 GUARD_SHA: Final = hashlib.sha1(GUARD.encode(), usedforsecurity=False).hexdigest()
 
 _VERSIONED: Final = re.compile(rb'{"version":(\d{1,16}),')  # Lua counts in doubles: up to 2**53
+
+_COMPUTED: Final = re.compile(rb',"computed_at_ms":(\d{1,16})')
 
 # A key of JSON bears bare quotes, which no text inside a value can: nothing else looks like this.
 # Inside there are names of figures and numbers, and no brace.
@@ -131,6 +140,18 @@ def version_of(value: bytes) -> int | None:
     """The version as the guard reads it; None where there is none, which fails a whole batch."""
     found = _VERSIONED.match(value)
     return None if found is None else int(found[1])
+
+
+def rank_of(value: bytes) -> tuple[int, int]:
+    """What decides between two values of a key, as the guard has it: version, then when computed.
+
+    (-1, 0) for what is no value.
+    """
+    version = version_of(value)
+    if version is None:
+        return (-1, 0)
+    found = _COMPUTED.search(value)
+    return (version, 0 if found is None else int(found[1]))
 
 
 def without_differences(value: bytes) -> bytes:

@@ -28,6 +28,7 @@ from enrichment.records.feature import FeatureUpdate, Source
 from enrichment.records.horizon_slice import HorizonSlice
 from enrichment.records.job import DeviceRun, Job, JobEvent, JobRun, JobState
 from enrichment.records.micro_batch import Cause, MicroBatch, Problem, Shared
+from enrichment.records.order import JobOrder, OrderKind
 from enrichment.records.outcome import Outcome, OutcomeKind
 from enrichment.records.replay import Replay
 from enrichment.records.review import Review
@@ -43,6 +44,7 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "horizon-slice": HorizonSlice,
     "job": Job,
     "job-event": JobEvent,
+    "job-order": JobOrder,
     "micro-batch": MicroBatch,
     "outcome": Outcome,
     "replay": Replay,
@@ -70,11 +72,13 @@ __all__ = [
     "HorizonSlice",
     "Job",
     "JobEvent",
+    "JobOrder",
     "JobRun",
     "JobState",
     "Level",
     "Links",
     "MicroBatch",
+    "OrderKind",
     "Origin",
     "Outcome",
     "OutcomeKind",

@@ -139,3 +139,7 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     sample_hashes: dict[str, tuple[str, ...]] = {}
     # Only with an answer; none in records older than this field.
     run: JobRun | None = None
+    # Of an operator's order: which one this was, or which one was refused.
+    order_id: str = ""
+    # Why its features and cases were not published, though it has an answer.
+    withheld: str = ""

@@ -92,6 +92,12 @@ def feature_version(window_start_ms: int, sequence: int) -> int:
     return window_start_ms * 1000 + min(sequence, SEQUENCE_MAX)
 
 
+def version_of(micro_batch_id: str) -> int:
+    """The version that the identity of a close stands for. Raises ValueError for no identity."""
+    _, window_start_ms, sequence = micro_batch_id.rsplit("|", 2)
+    return feature_version(int(window_start_ms), int(sequence))
+
+
 def micro_batch_id(pipeline: str, shard: str, window_start_ms: int, sequence: int) -> str:
     """The identity of a close, as text."""
     return f"{pipeline}|{shard}|{window_start_ms}|{sequence}"

@@ -30,6 +30,7 @@ from enrichment.sample.instructions import (
 )
 from enrichment.sample.machine import TERMINAL
 from enrichment.sample.publish import Answer, publication
+from enrichment.sample.quarantine import hopeless, worn_out
 from enrichment.sample.retry import REPEATABLE, Draw, backoff_ms, retry_at_ms
 from enrichment.sample.shelf import OpenJob, Shelf
 from enrichment.sample.terms import Terms, settled
@@ -38,6 +39,9 @@ from enrichment.telemetry.log import logger
 
 FALLBACK_MS: Final = 10_000
 """What a fallback may take once it is its turn: a later answer would help nobody."""
+
+WITHHELD: Final = "a newer window of the shard had published"
+"""Why an answer is recorded and not published: no feature and no case goes back."""
 
 
 class Attempts:
@@ -75,10 +79,20 @@ class Attempts:
         job = opened.job
         opened.deadline_ms = self._deadline_of(job)
         opened.left, opened.adopted = False, True
+        if worn_out(job):
+            detail = f"found unfinished {job.adoptions} times, last as {job.state.value}"
+            self._apply(
+                opened, events.Quarantined(attempt=job.attempt, at_ms=now_ms, detail=detail)
+            )
+            return
         opened.recorded_attempt = job.attempt - 1
         opened.job = self._terms.charged(job, now_ms)
         self._apply(opened, events.JobAdopted(attempt=job.attempt, at_ms=now_ms))
         self._leave_in_doubt(opened, now_ms)
+
+    def steer(self, opened: OpenJob, event: events.Event, extra: Mapping[str, Any]) -> None:
+        """Let an operator's order happen to a job; `extra` are fields of its job event."""
+        self._apply(opened, event, extra)
 
     def look_after(self, opened: OpenJob, now_ms: int, *, used: Counter[str]) -> None:
         """Do what is due for one open job; `used` counts the requests at each provider."""
@@ -242,6 +256,7 @@ class Attempts:
             # An accepted job never has a failure that may pass (`provider/remote.py`).
             never_taken = passing and not others
             opened.job = settled(opened.job, opened.job.attempt, 0 if never_taken else None)
+        opened.failures[opened.job.provider] = failure.kind
         if now_ms >= opened.deadline_ms:
             self._out_of_time(opened, now_ms)
             return
@@ -293,7 +308,10 @@ class Attempts:
         job = opened.job
         following = self._chain.following(job.provider)
         event: events.Event
-        if following is None:
+        if following is None and hopeless(self._chain.names, opened.failures):
+            detail = f"{detail}; as lastingly at each provider"
+            event = events.Quarantined(attempt=job.attempt, at_ms=now_ms, detail=detail)
+        elif following is None:
             event = events.ChainExhausted(attempt=job.attempt, at_ms=now_ms, detail=detail)
         else:
             event = events.ProviderGivenUp(
@@ -315,7 +333,9 @@ class Attempts:
         logger().warning("left in doubt", job_id=opened.job.job_id, detail=detail)
         self._give_up(opened, detail, now_ms)
 
-    def _apply(self, opened: OpenJob, event: events.Event) -> None:
+    def _apply(
+        self, opened: OpenJob, event: events.Event, said: Mapping[str, Any] | None = None
+    ) -> None:
         """Step the machine, do what it instructs, and record the transition."""
         before = opened.job
         unsent = (opened.submit or opened.due_ms is not None) and not opened.adopted
@@ -327,7 +347,7 @@ class Attempts:
             self._new_attempt(opened, event.at_ms)
         elif unsent and opened.job.state in TERMINAL:
             opened.job = settled(opened.job, before.attempt, 0)
-        extra: Mapping[str, Any] = {}
+        extra: Mapping[str, Any] = said or {}
         for instruction in told:
             extra = self._do(opened, shelf, instruction) or extra
         if opened.job is before:
@@ -381,6 +401,8 @@ class Attempts:
         made = publication(
             self._pipeline, opened.job, opened.batch, opened.answer, now_ms=self._now_ms()
         )
+        if shelf.outdated(opened.job):
+            return {**made.event, "withheld": WITHHELD}
         shelf.outbox.features.extend(made.features)
         shelf.outbox.cases.extend(shelf.cases.observe(opened.batch, opened.job.job_id, made.rings))
         return made.event

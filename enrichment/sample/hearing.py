@@ -1,34 +1,47 @@
-"""Outcomes as they come, for the partitions that a worker owns.
+"""What is said to the stage beside its micro-batches: outcomes of events, orders about jobs.
 
-A shard's outcomes are in the partition number of its micro-batches. They are read by assignment,
-each partition from its beginning when it is taken over, and no offset is kept: the last word on
-everything is the same however often one hears it, and what it changed is in the cases.
+A shard's outcomes and its jobs' orders are in the partition number of its micro-batches. They are
+read by assignment, each partition from its beginning when it is taken over, and no offset is kept:
+the last word on everything is the same however often one hears it, and what it changed is in the
+cases; an order that was carried out is in its job.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from enrichment.records.outcome import Outcome
 from enrichment.stream.errors import is_fatal
 from enrichment.stream.framing import unframed
-from enrichment.stream.topics import StreamTopics
 from enrichment.telemetry.log import logger
 
-OUTCOMES_MAX: Final = 1_000
-"""Outcomes a turn: some 20 ms, so that polling for micro-batches never waits long for them."""
+RECORDS_MAX: Final = 1_000
+"""Records a turn: some 20 ms, so that polling for micro-batches never waits long for them."""
+
+Said = TypeVar("Said", bound=msgspec.Struct)
 
 
-class Hearing:
-    """The outcomes of one stream, partition by partition."""
+class Hearing(Generic[Said]):
+    """One topic's records of one kind, partition by partition."""
 
-    def __init__(self, kafka: Mapping[str, Any], pipeline: str) -> None:
-        """Nothing is read yet; `kafka` is what every client is told."""
-        self.topic = StreamTopics(pipeline).outcomes
-        self._decode = msgspec.json.Decoder(Outcome).decode
+    def __init__(
+        self,
+        kafka: Mapping[str, Any],
+        pipeline: str,
+        topic: str,
+        kind: type[Said],
+        *,
+        prefix: bytes = b"",
+    ) -> None:
+        """Nothing is read yet; `kafka` is what every client is told.
+
+        Only records whose key begins with `prefix` are ours.
+        """
+        self.topic = topic
+        self._prefix = prefix
+        self._decode = msgspec.json.Decoder(kind).decode
         # Partition -> the offset that comes next.
         self._next: dict[int, int] = {}
         self._consumer = Consumer(
@@ -52,32 +65,37 @@ class Hearing:
         if self._next.pop(partition, None) is not None:
             self._assign()
 
-    def outcomes(self) -> Iterator[tuple[int, Outcome]]:
+    def news(self) -> Iterator[tuple[int, Said]]:
         """What has come, with the partition that it came in; waits for nothing."""
         if not self._next:
             return
-        for record in self._consumer.consume(OUTCOMES_MAX, timeout=0):
+        for record in self._consumer.consume(RECORDS_MAX, timeout=0):
             error = record.error()
             if error is not None:
                 if is_fatal(error):
                     raise KafkaException(error)
-                logger().warning("outcomes: the consumer reports", error=str(error))
+                logger().warning("the consumer reports", topic=self.topic, error=str(error))
                 continue
             partition = record.partition() or 0
             if partition not in self._next:
                 continue
             self._next[partition] = (record.offset() or 0) + 1
-            outcome = self.read(record)
-            if outcome is not None:
-                yield partition, outcome
+            said = self.read(record)
+            if said is not None:
+                yield partition, said
 
-    def read(self, record: KafkaMessage) -> Outcome | None:
-        """The record as an outcome; None, and said, where it is none: others publish here."""
+    def read(self, record: KafkaMessage) -> Said | None:
+        """The record decoded; None where it is not ours or, and that is said, no such record.
+
+        Others publish here, too.
+        """
+        if not (record.key() or b"").startswith(self._prefix):
+            return None
         try:
             return self._decode(unframed(record.value() or b""))
         except (msgspec.MsgspecError, ValueError) as problem:
             logger().warning(
-                "outcome passed over: it cannot be read",
+                "passed over: it cannot be read",
                 topic=self.topic,
                 partition=record.partition(),
                 offset=record.offset(),

@@ -2,8 +2,8 @@
 
 One `transactional.id` for each partition. Group metadata fences membership and not ownership, so on
 assignment, in this order: `init_transactions` fences the former owner and aborts what it left open;
-then the committed offset is asked for; then the ledger is read to its end, and cases and outcomes
-with it; only then work resumes.
+then the committed offset is asked for; then the ledger is read to its end, and cases, outcomes and
+orders with it; only then work resumes.
 
 One thread owns everything here, and must poll often: rebalances are told inside `poll`.
 """
@@ -26,12 +26,13 @@ from confluent_kafka import (
 from enrichment.records.case import Case
 from enrichment.records.job import Job
 from enrichment.records.micro_batch import MicroBatch
+from enrichment.records.order import JobOrder
 from enrichment.records.outcome import Outcome as OutcomeRecord
 from enrichment.sample.hearing import Hearing
 from enrichment.sample.outcomes import Said
 from enrichment.stream.framing import unframed
 from enrichment.stream.to_end import scan_to_end
-from enrichment.stream.topics import CASES, JOBS, MICRO_BATCHES
+from enrichment.stream.topics import CASES, JOBS, MICRO_BATCHES, ORDERS, StreamTopics
 from enrichment.stream.transaction import Message, Outcome, TransactionalProducer
 from enrichment.telemetry.log import logger
 
@@ -60,13 +61,16 @@ class Arrival:
 class LedgerState:
     """What the topics say of one partition: each job's and each case's newest record, and outcomes.
 
-    `outcomes_next` is the offset behind those outcomes.
+    `orders` are all that are still there, heard before or not. `outcomes_next` and `orders_next`
+    are the offsets behind what was read.
     """
 
     jobs: dict[str, Job] = field(default_factory=dict)
     cases: dict[str, Case] = field(default_factory=dict)
     said: Said = field(default_factory=Said)
     outcomes_next: int = 0
+    orders: list[JobOrder] = field(default_factory=list)
+    orders_next: int = 0
 
 
 Assigned = Callable[[int, LedgerState], None]
@@ -99,7 +103,9 @@ class Ledger:
         self._stopping = stopping
         self._producers: dict[int, TransactionalProducer] = {}
         self._held = False
-        self._hearing = Hearing(self._kafka, pipeline)
+        outcomes = StreamTopics(pipeline).outcomes
+        self._outcomes = Hearing(self._kafka, pipeline, outcomes, OutcomeRecord)
+        self._orders = Hearing(self._kafka, pipeline, ORDERS, JobOrder, prefix=self._prefix)
         self._decode_batch = msgspec.json.Decoder(MicroBatch)
         self._decode_job = msgspec.json.Decoder(Job)
         self._decode_case = msgspec.json.Decoder(Case)
@@ -143,7 +149,11 @@ class Ledger:
 
     def outcomes(self) -> Iterator[tuple[int, OutcomeRecord]]:
         """The outcomes that have come in our partitions; waits for nothing."""
-        return self._hearing.outcomes()
+        return self._outcomes.news()
+
+    def orders(self) -> Iterator[tuple[int, JobOrder]]:
+        """The orders that have come in our partitions; waits for nothing."""
+        return self._orders.news()
 
     def commit(
         self, partition: int, messages: Sequence[Message], next_offset: int | None
@@ -177,7 +187,8 @@ class Ledger:
         self._consumer.close()
         for partition in tuple(self._producers):
             self._drop(partition)
-        self._hearing.close()
+        self._outcomes.close()
+        self._orders.close()
 
     def _rejoin(self) -> None:
         """Leave and join again: the one state in which ownership and generation are both known."""
@@ -191,7 +202,8 @@ class Ledger:
         producer = self._producers.pop(partition, None)
         if producer is not None:
             self._on_revoked(partition)
-            self._hearing.leave(partition)
+            self._outcomes.leave(partition)
+            self._orders.leave(partition)
             producer.close()
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -215,7 +227,8 @@ class Ledger:
         ]
         consumer.incremental_assign(start)
         self._producers.update(opened)
-        self._hearing.follow({number: states[number].outcomes_next for number in numbers})
+        self._outcomes.follow({number: states[number].outcomes_next for number in numbers})
+        self._orders.follow({number: states[number].orders_next for number in numbers})
         for number in numbers:
             self._on_assigned(number, states[number])
 
@@ -232,17 +245,23 @@ class Ledger:
         return None
 
     def _read(self, numbers: Sequence[int]) -> dict[int, LedgerState]:
-        """The newest record of each of our jobs and cases in these partitions, and the outcomes."""
+        """What the topics say of these partitions, of our jobs and cases the newest record each."""
         states = {number: LedgerState() for number in numbers}
-        topics = (JOBS, CASES, self._hearing.topic)
+        topics = (JOBS, CASES, self._outcomes.topic, ORDERS)
         wanted = [TopicPartition(topic, number) for topic in topics for number in numbers]
         for record in scan_to_end(self._kafka, wanted, READ_S):
             state = states[record.partition() or 0]
-            if record.topic() == self._hearing.topic:
+            if record.topic() == self._outcomes.topic:
                 state.outcomes_next = (record.offset() or 0) + 1
-                outcome = self._hearing.read(record)
+                outcome = self._outcomes.read(record)
                 if outcome is not None:
                     state.said.add(outcome)
+                continue
+            if record.topic() == ORDERS:
+                state.orders_next = (record.offset() or 0) + 1
+                order = self._orders.read(record)
+                if order is not None:
+                    state.orders.append(order)
                 continue
             key = record.key() or b""
             if not key.startswith(self._prefix):

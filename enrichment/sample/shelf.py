@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from enrichment.provider.contract import FailureKind
 from enrichment.records.job import Job, JobEvent, JobState
-from enrichment.records.micro_batch import MicroBatch
+from enrichment.records.micro_batch import MicroBatch, version_of
 from enrichment.sample.cases import CaseBook, Change
 from enrichment.sample.flight import Flight
 from enrichment.sample.machine import TERMINAL
@@ -27,6 +28,9 @@ charges of a day from the ledger, and days end at other times elsewhere."""
 
 FORGET_MAX: Final = 500
 """Entries dropped in one go: a transaction of that many tombstones takes a few milliseconds."""
+
+ENDED_MAX: Final = 5_000
+"""Of those, the jobs of a partition that may be tried again, in full: about 5 MB."""
 
 CALM: Final = frozenset({JobState.SUBMITTED, JobState.EXECUTING})
 """Nothing hangs on these two, and most jobs are over before anybody could read of them."""
@@ -53,7 +57,11 @@ class OpenJob:
     # When the present provider's time is over; `provider` is whose, and `tries` how often asked.
     deadline_ms: int
     provider: str
+    # Whose turn it waits for: its shard's, or nobody's where it is too old to publish.
+    queue: str
     tries: int = 1
+    # The last failure of each provider that has failed at it.
+    failures: dict[str, FailureKind] = field(default_factory=dict)
     submit: bool = False
     # It was found unfinished, and waits to be taken up.
     left: bool = False
@@ -96,6 +104,11 @@ class Shelf:
     queues: dict[str, list[OpenJob]] = field(default_factory=dict)
     # By job id, the oldest first.
     done: dict[str, Done] = field(default_factory=dict)
+    # Those of them that an order may still concern: all that have not succeeded.
+    ended: dict[str, Job] = field(default_factory=dict)
+    # Shard -> the job of the newest window that has published, from the terminal ones in the
+    # ledger, where it stays as long as an older one of the shard may be tried again.
+    published: dict[str, str] = field(default_factory=dict)
     outbox: Outbox = field(default_factory=Outbox)
 
     def open(self, job: Job, batch: MicroBatch, *, recorded_attempt: int) -> OpenJob:
@@ -107,19 +120,31 @@ class Shelf:
             recorded_attempt=recorded_attempt,
             deadline_ms=job.deadline_ms,
             provider=job.provider,
+            # What will not publish holds nobody back.
+            queue=f"|{job.job_id}" if self.outdated(job) else job.shard,
         )
         self.jobs[job.job_id] = opened
-        insort(self.queues.setdefault(job.shard, []), opened, key=lambda other: other.order)
+        insort(self.queues.setdefault(opened.queue, []), opened, key=lambda other: other.order)
         return opened
+
+    def reopen(self, job: Job, batch: MicroBatch) -> OpenJob:
+        """File a terminal job that is about to be tried again."""
+        del self.done[job.job_id], self.ended[job.job_id]
+        return self.open(job, batch, recorded_attempt=job.attempt)
+
+    def outdated(self, job: Job) -> bool:
+        """Whether a newer job of the shard has published: then this one must not, any more."""
+        newest = self.published.get(job.shard)
+        return newest is not None and version_of(newest) > version_of(job.micro_batch_id)
 
     def close(self, opened: OpenJob) -> None:
         """Take a job that has become terminal off the shelf, and remember that it was."""
         job = opened.job
         del self.jobs[job.job_id]
-        queue = self.queues[job.shard]
+        queue = self.queues[opened.queue]
         queue.remove(opened)
         if not queue:
-            del self.queues[job.shard]
+            del self.queues[opened.queue]
         self.remember(job)
 
     def remember(self, job: Job) -> None:
@@ -130,19 +155,29 @@ class Shelf:
             ended_ms=job.updated_ms,
             paid=any(charge.micro for charge in job.charges),
         )
+        if job.state is not JobState.SUCCEEDED:
+            self.ended[job.job_id] = job
+            if len(self.ended) > ENDED_MAX:
+                del self.ended[next(iter(self.ended))]
+        if job.state is not JobState.FAILED and job.problems and not self.outdated(job):
+            self.published[job.shard] = job.job_id
 
     def forget(self, now_ms: int) -> None:
         """Have the ledger drop what is too old, or too much: its bound."""
         excess = len(self.done) - DONE_MAX
         dropped: list[str] = []
+        needed = {self.published.get(job.shard) for job in self.ended.values()}
         for job_id, done in self.done.items():
             age_ms = now_ms - done.ended_ms
             if len(dropped) >= FORGET_MAX or (age_ms < DONE_MS and len(dropped) >= excess):
                 break
+            if job_id in needed:
+                continue
             if age_ms >= DONE_MS or not done.paid or age_ms >= PAID_MS:
                 dropped.append(job_id)
         for job_id in dropped:
             del self.done[job_id]
+            self.ended.pop(job_id, None)
         if dropped:
             self.outbox.dropped.extend(dropped)
             self.outbox.touch(now_ms, urgent=False)
@@ -191,14 +226,15 @@ class Shelf:
                 state_after=after.state,
                 provider=after.provider,
                 provider_job_id=after.provider_job_id,
-                detail=after.detail,
-                **(extra or {}),
+                **({"detail": after.detail} | dict(extra or {})),
             )
         )
         news = after is before or (after.state, after.attempt) != (before.state, before.attempt)
-        # An adopted job is submitted again only once that is in the ledger.
-        adopted = after.adoptions > before.adoptions
-        self.outbox.touch(after.updated_ms, urgent=adopted or (news and after.state not in CALM))
+        # An adopted job is submitted again only once that is in the ledger, and whoever gave an
+        # order waits to see what becomes of it.
+        waited_for = after.adoptions > before.adoptions or bool(extra and extra.get("order_id"))
+        urgent = waited_for or (news and after.state not in CALM)
+        self.outbox.touch(after.updated_ms, urgent=urgent)
         metrics.jobs.add(1, {"state": after.state.value})
 
     def validate(self) -> None:
@@ -208,7 +244,7 @@ class Shelf:
             assert job.job_id == job_id, f"{job_id}: filed under a wrong id"  # noqa: S101
             assert job.state not in TERMINAL, f"{job_id}: open and {job.state}"  # noqa: S101
             assert job_id not in self.done, f"{job_id}: open and done"  # noqa: S101
-            assert opened in self.queues[job.shard], f"{job_id}: in no queue"  # noqa: S101
+            assert opened in self.queues[opened.queue], f"{job_id}: in no queue"  # noqa: S101
             ahead = opened.flight is not None and opened.recorded_attempt < job.attempt
             assert not ahead, f"{job_id}: flies before the ledger has it"  # noqa: S101
         for shard, queue in self.queues.items():

@@ -24,6 +24,8 @@ def run(ledger: Ledger, worker: Worker, to: Addresses, stopping: Callable[[], bo
                 worker.claim(arrival)
             for partition, outcome in ledger.outcomes():
                 worker.hear(partition, outcome)
+            for partition, order in ledger.orders():
+                worker.order(partition, order)
             worker.tick()
             write(ledger, worker, to)
             ledger.hold(worker.full)

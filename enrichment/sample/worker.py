@@ -17,6 +17,7 @@ from enrichment.pipelines import Pipeline
 from enrichment.provider.contract import Provider
 from enrichment.records.job import Job, JobState
 from enrichment.records.micro_batch import MicroBatch
+from enrichment.records.order import JobOrder
 from enrichment.records.outcome import Outcome
 from enrichment.sample import events, machine
 from enrichment.sample.attempts import Attempts
@@ -26,9 +27,12 @@ from enrichment.sample.chain import Chain
 from enrichment.sample.estimate import seed_of
 from enrichment.sample.ledger import Arrival, LedgerState
 from enrichment.sample.machine import TERMINAL
+from enrichment.sample.orders import Orders
 from enrichment.sample.outbox import Outbox
+from enrichment.sample.quarantine import suspicious
 from enrichment.sample.retry import Draw
 from enrichment.sample.shelf import Shelf
+from enrichment.sample.suspects import Suspects
 from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 
@@ -68,6 +72,8 @@ class Worker:
             pipeline, self._chain, budget, self._shelves, now_ms=now_ms, draw=draw
         )
         self._forgot_ms = 0
+        self._orders = Orders(pipeline, self._attempts, now_ms=now_ms, full=lambda: self.full)
+        self._suspects = Suspects(self._attempts, self._shelves)
 
     @property
     def open_jobs(self) -> int:
@@ -95,13 +101,21 @@ class Worker:
         self._shelves[partition] = shelf
         now_ms = self._now_ms()
         shelf.change(shelf.cases.catch_up(), now_ms)
+        # What has published is known before it is asked who may.
         for job in state.jobs.values():
             if job.state in TERMINAL:
                 shelf.remember(job)
-            elif job.micro_batch is None:
+        for job in state.jobs.values():
+            if job.state in TERMINAL:
+                continue
+            if job.micro_batch is None:
                 raise ValueError(f"ledger: {job.job_id} is {job.state.value} without its payload")
-            else:
-                shelf.open(job, job.micro_batch, recorded_attempt=job.attempt).left = True
+            opened = shelf.open(job, job.micro_batch, recorded_attempt=job.attempt)
+            opened.left = True
+            if suspicious(job):
+                self._suspects.add(opened)
+        for order in state.orders:
+            self._orders.carry_out(shelf, order, anew=False)
         logger().info(
             "partition taken over",
             partition=partition,
@@ -164,14 +178,21 @@ class Worker:
                 partition=partition,
             )
 
+    def order(self, partition: int, order: JobOrder) -> None:
+        """Carry out an operator's order about a job."""
+        shelf = self._shelves.get(partition)
+        if shelf is not None:
+            self._orders.carry_out(shelf, order, anew=True)
+
     def tick(self) -> None:
         """Look after every open job: answer, deadline, wait, submission, and whose turn it is."""
         now_ms = self._now_ms()
+        self._suspects.try_next(now_ms)
         used, resumed = self._used(), 0
         for shelf in self._shelves.values():
             for opened in tuple(shelf.jobs.values()):
                 if opened.left:
-                    if resumed < RESUMED_MAX:
+                    if resumed < RESUMED_MAX and not suspicious(opened.job):
                         resumed += 1
                         self._attempts.resume(opened, now_ms)
                 elif opened.answer is None:

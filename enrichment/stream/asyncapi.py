@@ -16,6 +16,7 @@ from enrichment.stream.topics import (
     JOB_EVENTS,
     JOBS,
     MICRO_BATCHES,
+    ORDERS,
     REPLAYS,
     StreamTopics,
 )
@@ -25,7 +26,7 @@ BINDING: Final = "0.5.0"
 INTERNAL: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
     "enrich": ([CONTROL], [DIGESTS]),
     "window": ([DIGESTS, MICRO_BATCHES, HORIZONS, CONTROL], [MICRO_BATCHES, FEATURES, HORIZONS]),
-    "sample": ([MICRO_BATCHES, JOBS, CONTROL], [JOBS, JOB_EVENTS, FEATURES, CASES]),
+    "sample": ([MICRO_BATCHES, JOBS, ORDERS, CONTROL], [JOBS, JOB_EVENTS, FEATURES, CASES]),
     "project": ([FEATURES, CONTROL], []),
 }
 # Internal topic -> the record that travels on it, and what its key is.
@@ -35,6 +36,7 @@ RECORD_OF: Final = {
     MICRO_BATCHES: ("micro-batch", "pipeline|shard, with the window's start and sequence"),
     JOBS: ("job", "pipeline|…: the job's id"),
     JOB_EVENTS: ("job-event", "pipeline|…: the job's id"),
+    ORDERS: ("job-order", "pipeline|…: the job's id"),
     FEATURES: ("feature-update", "pipeline|entity|id|group"),
     CASES: ("case", "pipeline|…: the case's id"),
     CONTROL: ("control", "pipeline|name"),
@@ -90,6 +92,11 @@ def document(streams: Iterable[str], manifests: Iterable[TopicManifest], version
         "action": "send",
         "channel": {"$ref": f"#/channels/{REPLAYS}"},
         "summary": f"`enrichment dead-letters replay` sends on {REPLAYS}.",
+    }
+    operations[f"jobs.send.{ORDERS}"] = {
+        "action": "send",
+        "channel": {"$ref": f"#/channels/{ORDERS}"},
+        "summary": f"`enrichment jobs retry | cancel | quarantine` send on {ORDERS}.",
     }
     return {
         "asyncapi": "3.0.0",

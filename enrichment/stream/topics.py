@@ -8,6 +8,7 @@ DIGESTS: Final = "enrichment.digests"
 MICRO_BATCHES: Final = "sampling.micro-batches"
 JOBS: Final = "sampling.jobs"
 JOB_EVENTS: Final = "sampling.job-events"
+ORDERS: Final = "sampling.orders"
 FEATURES: Final = "features.updates"
 CASES: Final = "rings.cases"
 CONTROL: Final = "enrichment.control"
@@ -17,7 +18,7 @@ HORIZONS: Final = "enrichment.horizons"
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024  # as the topics of digests and of what follows allow
 
 # Topics whose partition numbers correspond: a shard's records stay in one number all the way.
-COPARTITIONED: Final = (DIGESTS, HORIZONS, MICRO_BATCHES, JOBS, CASES)
+COPARTITIONED: Final = (DIGESTS, HORIZONS, MICRO_BATCHES, JOBS, CASES, ORDERS)
 
 
 @dataclass(frozen=True, slots=True)

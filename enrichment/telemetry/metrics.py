@@ -18,6 +18,7 @@ quarantined_digests = _meter.create_counter(
 )
 jobs = _meter.create_counter("enrichment.jobs", "{transition}", "Job transitions, by state")
 late_news = _meter.create_counter("enrichment.jobs.late_news", "{event}", "News of old attempts")
+orders = _meter.create_counter("enrichment.jobs.orders", "{order}", "Orders heard, by result")
 projected = _meter.create_counter("enrichment.features.projected", "{feature}", "Cache writes")
 budget_asks = _meter.create_counter("enrichment.budget.asks", "{ask}", "Asks decided, by grant")
 budget_rebuilds = _meter.create_counter(

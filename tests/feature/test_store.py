@@ -14,6 +14,7 @@ from enrichment.feature.store import (
     feature_key,
     partitions_key,
     projection_key,
+    rank_of,
     update_key,
     version_of,
     without_differences,
@@ -150,6 +151,21 @@ def test_versions_never_go_back(cache: redis.Redis, batches: list[list[tuple[str
         for name, version in batch:
             highest[name] = max(highest.get(name, -1), version)
             assert held(cache, f"guard:{name}") == highest[name]
+
+
+def test_of_one_version_the_one_computed_later_stands(cache: redis.Redis) -> None:
+    """A job that was tried again replaces its fallback, and is not replaced by it: read twice."""
+    guard = cache.register_script(GUARD)
+    cache.delete("guard:r")
+    plain = update("account", 'r","computed_at_ms":9', "ring", version=7)
+    then, now = (msgspec.structs.replace(plain, computed_at_ms=at_ms) for at_ms in (999, 1_000))
+    for value, written in ((then, 1), (now, 1), (then, 0), (now, 0)):
+        encoded = msgspec.json.encode(value)
+        assert rank_of(encoded) == (7, value.computed_at_ms)
+        assert guard(keys=["guard:r"], args=[60_000, encoded]) == written
+    stored = cache.get("guard:r")
+    assert isinstance(stored, bytes)
+    assert msgspec.json.decode(stored)["computed_at_ms"] == 1_000
 
 
 def test_a_value_that_is_none_of_ours_is_replaced(cache: redis.Redis) -> None:

@@ -24,6 +24,7 @@ from enrichment.stream.topics import (
     JOB_EVENTS,
     JOBS,
     MICRO_BATCHES,
+    ORDERS,
     StreamTopics,
     partition_for,
     shard_key,
@@ -36,6 +37,7 @@ TOPICS = {
     MICRO_BATCHES: "delete",
     JOBS: "compact",
     JOB_EVENTS: "delete",
+    ORDERS: "delete",
     FEATURES: "compact",
     CASES: "compact",
 }

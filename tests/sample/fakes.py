@@ -18,7 +18,7 @@ from enrichment.provider.contract import (
 )
 from enrichment.provider.jobs import Done
 from enrichment.provider.local import solve, work_of
-from enrichment.records import Case, FeatureUpdate, Job, JobEvent, MicroBatch, Outcome
+from enrichment.records import Case, FeatureUpdate, Job, JobEvent, JobOrder, MicroBatch, Outcome
 from enrichment.sample.budget import Budget, NoMoney
 from enrichment.sample.ledger import Arrival, LedgerState
 from enrichment.sample.outbox import Addresses
@@ -160,6 +160,7 @@ class MemoryTopics:
     records: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
     consumed: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
+    orders: list[JobOrder] = field(default_factory=list)
 
     def append(self, messages: list[Message], next_offset: int | None) -> None:
         """One committed transaction."""
@@ -180,7 +181,11 @@ class MemoryTopics:
 
     def jobs(self) -> dict[str, Job]:
         """Each job's newest state."""
-        return {job.job_id: job for job in self.job_records()}
+        newest: dict[str, Job] = {}
+        for job in self.job_records():
+            newest.pop(job.job_id, None)  # in the order of the newest records, as the ledger reads
+            newest[job.job_id] = job
+        return newest
 
     def features(self) -> list[tuple[str, FeatureUpdate]]:
         """Every feature update, in order."""
@@ -215,6 +220,8 @@ class MemoryTopics:
             cases={case.case_id: case for case in self.cases().values()},
             said=said,
             outcomes_next=len(self.outcomes),
+            orders=list(self.orders),
+            orders_next=len(self.orders),
         )
 
 
@@ -238,6 +245,7 @@ class Bench:
     sent: list[MicroBatch] = field(default_factory=list)
     read: int = 0
     heard: int = 0
+    ordered: int = 0
     providers: Mapping[str, ScriptedProvider] = field(default_factory=dict)
     draws: Callable[[], float] = lambda: 0.5
     budget: Budget = field(default_factory=NoMoney)
@@ -261,6 +269,7 @@ class Bench:
         )
         self.read = self.topics.consumed
         self.heard = len(self.topics.outcomes)
+        self.ordered = len(self.topics.orders)
         self.worker.adopt(0, self.topics.state())
 
     def full(self) -> bool:
@@ -275,11 +284,18 @@ class Bench:
         """Publish outcomes."""
         self.topics.outcomes.extend(outcomes)
 
+    def give(self, *orders: JobOrder) -> None:
+        """Publish orders."""
+        self.topics.orders.extend(orders)
+
     def poll(self) -> None:
         """Let the worker have what it has not seen."""
         while self.heard < len(self.topics.outcomes):
             self.worker.hear(0, self.topics.outcomes[self.heard])
             self.heard += 1
+        while self.ordered < len(self.topics.orders):
+            self.worker.order(0, self.topics.orders[self.ordered])
+            self.ordered += 1
         while self.read < len(self.sent):
             one = self.sent[self.read]
             self.worker.claim(Arrival(partition=0, offset=self.read, batch=one))

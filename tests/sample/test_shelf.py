@@ -58,6 +58,30 @@ def test_beyond_so_many_the_oldest_go_but_not_what_the_budget_counts(shelf: Shel
     assert "j0" not in shelf.done
 
 
+def windowed(window: int, state: JobState, ended_ms: int) -> Job:
+    """A job of that window of one shard, which had something to solve."""
+    job_id = f"payments|eu|{window}|0"
+    return msgspec.structs.replace(
+        job_of(state), job_id=job_id, micro_batch_id=job_id, problems=1, updated_ms=ended_ms
+    )
+
+
+def test_the_newest_that_published_stays_while_an_older_one_may_be_tried_again(
+    shelf: Shelf,
+) -> None:
+    """Without it a new owner could not tell that the older one must not publish."""
+    newest = windowed(9, JobState.SUCCEEDED, START_MS)
+    shelf.remember(windowed(8, JobState.SUCCEEDED, START_MS))
+    shelf.remember(newest)
+    shelf.remember(windowed(2, JobState.FAILED, START_MS + DONE_MS))
+    shelf.forget(START_MS + DONE_MS)
+    assert list(shelf.done) == [newest.job_id, "payments|eu|2|0"]
+    shelf.forget(START_MS + 2 * DONE_MS)
+    shelf.forget(START_MS + 2 * DONE_MS)
+    assert not shelf.done
+    assert not shelf.ended
+
+
 def test_a_turn_drops_a_bounded_number(shelf: Shelf) -> None:
     """A backlog of old entries does not make one huge transaction."""
     for number in range(FORGET_MAX + 50):

@@ -43,6 +43,7 @@ def test_every_topic_has_a_manifest(shipped: dict[str, TopicManifest]) -> None:
         topics.MICRO_BATCHES,
         topics.JOBS,
         topics.JOB_EVENTS,
+        topics.ORDERS,
         topics.FEATURES,
         topics.CASES,
         topics.CONTROL,

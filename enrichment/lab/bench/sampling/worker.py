@@ -27,6 +27,7 @@ from enrichment.provider.local import Local, Work, solve, warm_up, work_of
 from enrichment.provider.pool import Pool
 from enrichment.records import Cause, MicroBatch
 from enrichment.records.micro_batch import micro_batch_id
+from enrichment.records.order import JobOrder
 from enrichment.records.outcome import Outcome as OutcomeRecord
 from enrichment.sample import stage
 from enrichment.sample.budget import NoMoney
@@ -195,6 +196,10 @@ class MemoryLedger:
 
     def outcomes(self) -> Iterator[tuple[int, OutcomeRecord]]:
         """Nothing turns out of them."""
+        return iter(())
+
+    def orders(self) -> Iterator[tuple[int, JobOrder]]:
+        """Nobody steers them."""
         return iter(())
 
     def commit(self, partition: int, messages: list[Message], next_offset: int | None) -> Outcome:
