@@ -18,7 +18,7 @@ from enrichment.records import Enriched, FeatureUsed, VerdictName
 from enrichment.records import Path as ScorePath
 from enrichment.stream.cases import read_cases
 from enrichment.stream.manifests import load_manifests
-from enrichment.stream.topics import CASES, HORIZONS, JOB_EVENTS, JOBS, MICRO_BATCHES
+from enrichment.stream.topics import CASES, HORIZONS, JOB_EVENTS, JOBS, MICRO_BATCHES, ORDERS
 from enrichment.wiring import now_ms
 from tests.integration.stages import ROOT, Stream, eventually
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(120)]
 
 RING: Final = tuple(f"mule-{number}" for number in range(7))
 DEVICE: Final = "ring-device"
-SHARED: Final = (MICRO_BATCHES, JOBS, JOB_EVENTS, CASES, HORIZONS)
+SHARED: Final = (MICRO_BATCHES, JOBS, JOB_EVENTS, ORDERS, CASES, HORIZONS)
 
 
 def payment(event_id: str, account: str, device: str, at_ms: int) -> dict[str, Any]:
