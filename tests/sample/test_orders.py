@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 
 from enrichment.provider.contract import Failure, FailureKind
@@ -106,6 +107,24 @@ def test_a_failed_job_that_is_retried_brings_features_and_cases() -> None:
     assert len(bench.topics.features()) == 8
     assert len(bench.topics.cases()) == 1
     assert bench.providers["qsim"].accepted == [f"{one.micro_batch_id}|{before.attempt + 1}|0"]
+
+
+def test_a_retry_long_after_the_deadline_has_its_time_also_at_the_only_provider() -> None:
+    """The provider is the one that it failed at, and the shots are those of a job in time."""
+    bench = Bench()
+    sampling = msgspec.structs.replace(bench.pipeline.sampling, fallback=())
+    bench.pipeline = msgspec.structs.replace(bench.pipeline, sampling=sampling)
+    bench.restart()
+    bench.providers["qsim"].refusals[:] = [FORBIDDEN]
+    one = batch(1, (problem(0),))
+    bench.send(one)
+    bench.turns(6)
+    assert job_of(bench, one).state is JobState.FAILED
+    bench.turns(1, ms=600_000)
+    bench.give(order(RETRY, one, bench.clock.now_ms))
+    bench.turns(6)
+    job = job_of(bench, one)
+    assert (job.state, job.shots) == (JobState.SUCCEEDED, sampling.shots)
 
 
 def test_a_fallback_that_is_retried_is_replaced_under_its_own_version() -> None:
