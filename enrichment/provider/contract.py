@@ -59,6 +59,10 @@ class FailureKind(StrEnum):
     """The provider may or may not have accepted or run it; never repeated blindly."""
 
 
+LATER: Final = (FailureKind.TRANSIENT, FailureKind.QUOTA)
+"""What may pass by itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SampleRequest:
     """One job: up to PROBLEMS_MAX models to be sampled under one id, with one deadline.

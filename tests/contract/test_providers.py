@@ -365,7 +365,7 @@ def test_unfetched_jobs_are_bounded(
     provider: Provider, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When nobody fetches, the provider says that it is full and forgets nothing."""
-    monkeypatch.setattr("enrichment.provider.jobs.JOBS_MAX", 2)
+    monkeypatch.setattr(provider, "jobs_max", 2)
     for name in ("one", "two"):
         assert isinstance(provider.submit(request_of(name)), Handle)
     full = provider.submit(request_of("three"))
@@ -382,7 +382,7 @@ def test_cancelled_jobs_do_not_fill_the_provider(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that gives jobs up and never comes back for them is still served."""
-    monkeypatch.setattr("enrichment.provider.jobs.JOBS_MAX", 2)
+    monkeypatch.setattr(provider, "jobs_max", 2)
     for name in ("a", "b", "c"):
         assert isinstance(provider.submit(request_of(name)), Handle)
         provider.cancel(name)
