@@ -4,7 +4,7 @@ Several problems share a circuit, each on a line of its own under a measurement 
 key bears the hash of what was to be run, so that an answer to something else is seen to be one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain
@@ -110,13 +110,31 @@ def sets_of(
     plans = _plans(request)
     measures = [[*laid.measures] for laid in layout]
     where = {info.key: (info, laid.figures[info.key]) for laid in layout for info in laid.measures}
-    if sorted(info.key for info in chain(*measures)) != sorted(plan.key for plan in plans):
-        msg = f"the engine's program is another: it measures {sorted(where)}"
-        raise ValueError(msg)
+    keys = _keys_of(plans, where)
     bits = _measured(message, measures)
     return tuple(
-        _sample_set(request, plan, bits[plan.key], where[plan.key], known) for plan in plans
+        _sample_set(request, plan, bits[key], where[key], known)
+        for plan, key in zip(plans, keys, strict=True)
     )
+
+
+def _keys_of(plans: Sequence[_Plan], measured: Iterable[str]) -> list[str]:
+    """Return the key under which each plan's circuit was measured; ValueError where one was not.
+
+    A program that is attached to may run more than is asked for now: some answers may be kept since
+    (`enrichment.provider.kept`). What it runs is known by its hash, of equals each once.
+    """
+    left = sorted(measured, key=lambda key: (len(key), key))  # x9 before x10
+    keys = []
+    for plan in plans:
+        ends = plan.key.partition("-")[2]
+        key = next((key for key in left if key.partition("-")[2] == ends), None)
+        if key is None:
+            msg = f"the engine's program is another: it measures {sorted(measured)}"
+            raise ValueError(msg)
+        left.remove(key)
+        keys.append(key)
+    return keys
 
 
 def _plans(request: SampleRequest) -> list[_Plan]:

@@ -11,10 +11,14 @@ from typing import Final
 
 import numpy as np
 
+from enrichment.circuit.angles import ising_scaled_angles
+from enrichment.circuit.readout import corrected_marginals, corrected_mean_energy
+from enrichment.circuit.template import ising_circuit_hash
 from enrichment.provider.answer import Drawn, Problem, sample_set
 from enrichment.provider.contract import (
     VARIABLES_MAX,
     Description,
+    DeviceRun,
     Failure,
     FailureKind,
     SampleRequest,
@@ -47,6 +51,8 @@ class SlowDevice(Remote[Run]):
         self.calibration_id = "c1"
         self.run_under: str | None = None
         self.conditions = {"processor": "slow"}
+        self.versions = {"slow": "1"}
+        self.spoil: Callable[[Done], Done] | None = None
         self.sent: deque[SampleRequest] = deque(maxlen=SENT_MAX)
         self.accepted = 0
         self.fetched = 0
@@ -63,7 +69,7 @@ class SlowDevice(Remote[Run]):
             queue_s=self._queue_s(),
             price_per_shot=PRICE,
             idempotent_submission=self.attaches,
-            sdk_versions={"slow": "1"},
+            sdk_versions=self.versions,
             conditions=self.conditions,
             jobs_max=self.jobs_max,
         )
@@ -85,9 +91,9 @@ class SlowDevice(Remote[Run]):
             return None
         self.fetched += 1
         under = self.calibration_id if self.run_under is None else self.run_under
-        return Done(
+        done = Done(
             sets=tuple(
-                sample_set(problem, self.name, self.drawn(problem))
+                sample_set(problem, self.name, self.drawn(problem, under))
                 for problem in problems_of(request)
             ),
             twins={},
@@ -97,12 +103,30 @@ class SlowDevice(Remote[Run]):
             calibration_id=under,
             cost=PRICE * request.shots * len(request.models),
         )
+        return self.spoil(done) if self.spoil is not None else done
 
-    def drawn(self, problem: Problem) -> Drawn:
+    def drawn(self, problem: Problem, calibration_id: str) -> Drawn:
         """Return random strings, others each time: a device knows no seed."""
-        random = np.random.default_rng()
-        shape = (problem.shots, problem.model.size)
-        return Drawn(bits=random.integers(0, 2, shape, dtype=np.uint8))
+        random, size = np.random.default_rng(), problem.model.size
+        bits = random.integers(0, 2, (problem.shots, size), dtype=np.uint8)
+        gammas, betas = ising_scaled_angles(problem.model, problem.layers)
+        run = DeviceRun(
+            processor="slow",
+            calibration_id=calibration_id,
+            qubits=tuple(f"q{number}" for number in range(size)),
+            depth=7,
+            two_qubit_gates=3,
+            line_cost=0.5,
+            mean_energy=corrected_mean_energy(problem.model, bits, None),
+            marginals=corrected_marginals(bits, None),
+        )
+        return Drawn(
+            bits=bits,
+            circuit_hash=ising_circuit_hash(problem.model, gammas, betas),
+            gammas=gammas,
+            betas=betas,
+            device_run=run,
+        )
 
     def _tell(self, run: Run) -> None:
         self.told.append(run.request.job_id)

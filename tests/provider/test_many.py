@@ -1,4 +1,4 @@
-"""Five hundred jobs in flight at a slow device: room for them, and memory that stays where it is."""
+"""Five hundred jobs in flight at a slow device: room for them, and memory that stays flat."""
 
 import gc
 import os
