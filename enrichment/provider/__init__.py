@@ -51,6 +51,15 @@ def open_provider(
     return provider
 
 
+def is_device(name: str, options: Mapping[str, object]) -> bool:
+    """Return whether a provider's samples are dear and have no seed: then its answers are kept.
+
+    Simulators are left out, `virtual` with its calibration too: they cost nothing, and that a seed
+    gives its samples again is worth more than the time.
+    """
+    return name == "google" or (name == "ionq" and str(options["target"]).startswith("qpu"))
+
+
 def open_pool(*, workers: int, provider: str = "") -> "Pool":
     """Return a started pool of worker processes that warm up for `provider`; never blocks."""
     from enrichment.provider.local import warm_up
