@@ -28,6 +28,10 @@ PROVIDERS: Final[Mapping[str, str]] = {
 """Name -> module, imported when opened; its ``open_provider(pool, now_ms, **options)`` makes it."""
 
 
+CALIBRATED: Final = frozenset({"google", "virtual"})
+"""Whose descriptions name a calibration: what was computed under another is withdrawn."""
+
+
 def open_provider(
     name: str,
     pool: "Pool",

@@ -1,4 +1,4 @@
-"""A job that was given kept samples says so wherever it is read about, and teaches nobody a pace."""
+"""A job that was given kept samples says so wherever it is read about, and teaches no pace."""
 
 from dataclasses import replace
 
