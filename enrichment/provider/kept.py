@@ -15,35 +15,24 @@ of its own; a store that is away is one where nothing was ever kept.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, TypeVar
 
-from enrichment.provider.answer import Problem
 from enrichment.provider.contract import (
     Description,
     Failure,
     FailureKind,
-    Paid,
     Provider,
     Result,
     Running,
     SampleRequest,
-    SampleSet,
 )
-from enrichment.provider.jobs import Done, Jobs, problems_of
-from enrichment.provider.kept_answers import (
-    AnswerStore,
-    Entry,
-    circuit_of,
-    entry_of,
-    is_sound,
-    key_of,
-    packed,
-    unpacked,
-)
+from enrichment.provider.jobs import Done, Jobs
+from enrichment.provider.kept_answers import AnswerStore
+from enrichment.provider.kept_request import Asked, keys_of
 from enrichment.provider.pool import Pool
 from enrichment.provider.remote import DRAWN_MAX
 from enrichment.provider.twins import Answers, Twins
@@ -77,31 +66,6 @@ class Device(Provider, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Asked:
-    """One request with its problems and their circuits' hashes: the look-up's work."""
-
-    request: SampleRequest
-    problems: tuple[Problem, ...]
-    circuits: tuple[str, ...]
-    entries: tuple[Entry | None, ...]
-
-    @property
-    def missing(self) -> tuple[int, ...]:
-        """The positions of problems that have to be run."""
-        return tuple(place for place, entry in enumerate(self.entries) if entry is None)
-
-    def part(self, missing: bool) -> SampleRequest:
-        """The request for what has to be run, or for the rest."""
-        request = self.request
-        places = [k for k, entry in enumerate(self.entries) if (entry is None) is missing]
-        return replace(
-            request,
-            models=tuple(request.models[place] for place in places),
-            seeds=tuple(request.seeds[place] for place in places),
-        )
-
-
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Run:
     """One job on its way: looked up, submitted in part or not at all, given twins, joined."""
@@ -109,9 +73,9 @@ class _Run:
     job_id: str
     count: int
     until_s: float
-    looking: "Future[_Asked]"
+    looking: "Future[Asked]"
     future: "Future[Done | Failure]" = field(default_factory=Future)
-    asked: _Asked | None = None
+    asked: Asked | None = None
     # Of the problems that were found.
     twins: Twins | None = None
     queue_s: float = LOOK_S
@@ -251,7 +215,7 @@ class Kept(Jobs):
             return None
         return _result_of(run.joining, self._failure_of)
 
-    def _looked(self, run: _Run, looking: "Future[_Asked]") -> Failure | None:
+    def _looked(self, run: _Run, looking: "Future[Asked]") -> Failure | None:
         """Take what was found, and submit what was not; a failure where that is refused."""
         asked = _result_of(looking, self._failure_of)
         if isinstance(asked, Failure):
@@ -293,93 +257,31 @@ class Kept(Jobs):
 
     # What follows runs in threads of its own, and never takes the lock.
 
-    def _look_up(self, request: SampleRequest) -> _Asked:
+    def _look_up(self, request: SampleRequest) -> Asked:
         """Look each problem up, under the calibration that the device is known to have now."""
         described = self._inner.describe()
-        problems = problems_of(request)
-        circuits = tuple(circuit_of(problem) for problem in problems)
-        keys = [key_of(described, described.calibration_id, request, each) for each in circuits]
-        entries = tuple(
-            entry_of(raw, problem, circuit)
-            for raw, problem, circuit in zip(self._store.get(keys), problems, circuits, strict=True)
-        )
-        found = sum(entry is not None for entry in entries)
-        metrics.kept_answers.add(found, {"found": "yes"})
-        metrics.kept_answers.add(len(entries) - found, {"found": "no"})
-        return _Asked(request=request, problems=problems, circuits=circuits, entries=entries)
+        keys = keys_of(described, described.calibration_id, request)
+        asked = Asked.of(request, self._store.get(keys))
+        missing = len(asked.missing)
+        metrics.kept_answers.add(len(keys) - missing, {"found": "yes"})
+        metrics.kept_answers.add(missing, {"found": "no"})
+        return asked
 
-    def _keep(self, asked: _Asked, result: Result) -> None:
+    def _keep(self, asked: Asked, result: Result) -> None:
         """Keep an answer under the calibration that it bears, all of it or nothing."""
-        request = asked.request
-        pairs = [
-            (asked.problems[place], asked.circuits[place], answer)
-            for place, answer in zip(asked.missing, result.sets, strict=True)
-        ]
-        if not all(is_sound(problem, answer) for problem, _, answer in pairs):
-            logger().warning("answers not kept: they are not sound", job_id=request.job_id)
-            return
         described = self._inner.describe()
-        values: dict[str, bytes] = {}
-        for problem, circuit, answer in pairs:
-            paid = Paid(
-                job_id=request.job_id,
-                provider_job_id=result.provider_job_id,
-                calibration_id=result.calibration_id,
-                seed=problem.seed,
-                at_ms=self._now_ms(),
-            )
-            raw = packed(problem, answer, paid, result.cost / len(pairs))
-            if raw is not None:
-                values[key_of(described, result.calibration_id, request, circuit)] = raw
+        values = asked.values(described, result, self._now_ms())
+        if values is None:
+            logger().warning("answers not kept: they are not sound", job_id=result.job_id)
+            return
         most_ms = self._kept_ms if result.calibration_id else UNCALIBRATED_MS
         self._store.put(values, min(self._kept_ms, most_ms))
 
 
 def _joined(run: _Run, twins: Answers) -> Done:
-    """A job's answer: what was kept and what was run, in the request's order."""
-    asked, rest = run.asked, run.rest
-    assert asked is not None  # noqa: S101  # it is joined when it is known
-    request = asked.request
-    run_sets = iter(rest.sets if rest is not None else ())
-    sets: list[SampleSet] = []
-    cost = rest.cost if rest is not None else 0.0
-    kept = [entry for entry in asked.entries if entry is not None]
-    for problem, entry in zip(asked.problems, asked.entries, strict=True):
-        if entry is None:
-            sets.append(next(run_sets))
-            continue
-        # Asked for again, after a crash perhaps: then this job has paid for it.
-        own = entry.job_id == request.job_id
-        cost += entry.cost if own else 0.0
-        sets.append(unpacked(entry, problem, own=own))
-    if rest is not None:
-        return Done(
-            sets=tuple(sets),
-            twins=_in_order(asked, twins, rest.twins),
-            started_s=run.submitted_s + rest.queue_ms / 1000,
-            execution_ms=rest.execution_ms,
-            provider_job_id=rest.provider_job_id,
-            calibration_id=rest.calibration_id,
-            cost=cost,
-        )
-    return Done(
-        sets=tuple(sets),
-        twins=twins,
-        started_s=0.0,
-        execution_ms=0.0,
-        provider_job_id=",".join(dict.fromkeys(entry.provider_job_id for entry in kept)),
-        calibration_id=kept[0].calibration_id,
-        cost=cost,
-    )
-
-
-def _in_order(asked: _Asked, kept: Answers, run: Answers) -> Mapping[str, tuple[SampleSet, ...]]:
-    """The twins of what was kept and of what was run, in the request's order."""
-    joined: dict[str, tuple[SampleSet, ...]] = {}
-    for name, answers in run.items():
-        ours, theirs = iter(kept.get(name, ())), iter(answers)
-        joined[name] = tuple(next(theirs if e is None else ours) for e in asked.entries)
-    return joined
+    """A job's answer, when all that it takes is here."""
+    assert run.asked is not None  # noqa: S101  # it is joined last
+    return run.asked.joined(run.rest, twins, run.submitted_s)
 
 
 def _late(run: _Run) -> Failure | None:
