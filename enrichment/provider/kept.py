@@ -43,7 +43,8 @@ THREADS: Final = 2
 """A look-up is a call of a millisecond and some work that holds the interpreter anyway."""
 
 KEEPS_MAX: Final = 16
-"""Answers on their way to the store, 1.3 MiB each: a store that is slower than that keeps less."""
+"""Answers on their way to the store, 1.3 MiB each: while there are as many no other is taken from
+the device, for what was paid is worth the tenth of a second."""
 
 KEPT_MS: Final = 86_400_000
 """How long an answer is kept: devices are calibrated at least once a day, which ends its use."""
@@ -233,12 +234,13 @@ class Kept(Jobs):
 
     def _answered(self, run: _Run) -> Failure | None:
         """Ask the device's provider; its answer is kept, and not taken while too many are here."""
-        if len(self._here) >= DRAWN_MAX:
+        if len(self._here) >= DRAWN_MAX or not self._keeping.acquire(blocking=False):
             return _late(run)
         news = self._inner.poll(run.job_id)
-        if isinstance(news, Failure):
-            return news
-        if isinstance(news, Running):
+        if not isinstance(news, Result):
+            self._keeping.release()
+            if isinstance(news, Failure):
+                return news
             run.queue_s = news.queue_s
             return None
         run.rest = news
@@ -246,13 +248,11 @@ class Kept(Jobs):
         asked = run.asked
         assert asked is not None  # noqa: S101  # nothing was submitted before
         if len(news.sets) != len(asked.missing):
+            self._keeping.release()
             detail = f"{len(news.sets)} sample sets for {len(asked.missing)} problems"
             return Failure(kind=FailureKind.ALGORITHM, detail=detail)
-        if self._keeping.acquire(blocking=False):
-            keeping = self._threads.submit(self._keep, asked, news)
-            keeping.add_done_callback(lambda _: self._keeping.release())
-        else:
-            logger().warning("answers not kept: the store is slow", job_id=run.job_id)
+        keeping = self._threads.submit(self._keep, asked, news)
+        keeping.add_done_callback(lambda _: self._keeping.release())
         return None
 
     # What follows runs in threads of its own, and never takes the lock.

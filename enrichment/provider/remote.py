@@ -134,7 +134,12 @@ class Remote(Jobs, Generic[R]):
         """Return how the job stands, and have the next step taken where it is due."""
         with self._lock:
             self._drive(job_id)
-        return super().poll(job_id)
+        answer = super().poll(job_id)
+        if not isinstance(answer, Running):
+            # Its last step may have ended between the two: who has the answer asks no more.
+            with self._lock:
+                self._drop_over(job_id)
+        return answer
 
     def close(self) -> None:
         """Forget all jobs and take no further step; what nobody could fetch is cancelled behind.
@@ -200,14 +205,20 @@ class Remote(Jobs, Generic[R]):
             return
         now_s = time.time()
         if run.future.done():
-            del self._runs[job_id]
-            run.twins.drop()
+            self._drop_over(job_id)
         elif now_s >= run.until_s:
             detail = f"deadline passed after 0 of {len(run.request.models)} problems"
             _end(run, Failure(kind=FailureKind.CANCELLED, detail=detail))
             self._abandon(job_id, run)
         elif now_s >= run.next_s and (run.step is None or run.step.done()):
             self._go_on(run, now_s)
+
+    def _drop_over(self, job_id: str) -> None:
+        """Let go of a run whose job is over."""
+        run = self._runs.get(job_id)
+        if run is not None and run.future.done():
+            del self._runs[job_id]
+            run.twins.drop()
 
     def _go_on(self, run: R, now_s: float) -> None:
         """Hand over a further step, where there is room for what it may bring."""

@@ -388,3 +388,18 @@ def test_figures_survive_being_kept(kept: Kept, answers: MemoryAnswers) -> None:
         assert second.bits.dtype == np.uint8
         assert (first.bits == second.bits).all()
         assert first.summary.membership == pytest.approx(second.summary.membership)
+
+
+def test_every_paid_answer_is_kept(kept: Kept, device: SlowDevice, answers: MemoryAnswers) -> None:
+    """Where a queue of many is answered at once the device is asked no faster than they are."""
+    device.open.clear()
+    names = [f"{number}" for number in range(60)]
+    for number, name in enumerate(names):
+        models = (model_of(4, number), model_of(5, number))
+        assert isinstance(kept.submit(request_of(name, models=models)), Handle)
+    until(lambda: [kept.poll(name) for name in names] and device.accepted == len(names))
+    device.open.set()
+    for name in names:
+        assert isinstance(answer_of(kept, name), Result)
+    until(lambda: answers.puts == len(names))
+    assert len(answers.values) == 2 * len(names)

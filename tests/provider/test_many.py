@@ -10,9 +10,11 @@ import pytest
 
 from enrichment.lab.bench.observe import memory_mib
 from enrichment.provider.contract import Failure, FailureKind, Handle, Result, Running
-from enrichment.provider.jobs import OVERDUE_S
+from enrichment.provider.jobs import OVERDUE_S, Jobs
+from enrichment.provider.kept import Kept
 from enrichment.provider.pool import Pool
 from enrichment.provider.remote import REMOTE_MAX
+from tests.provider.answers import MemoryAnswers
 from tests.provider.requests import answer_of, now_ms, request_of, sleep, until
 from tests.provider.slow_device import SlowDevice
 
@@ -38,18 +40,24 @@ def device(pool: Pool) -> Iterator[SlowDevice]:
     device.close()
 
 
-def test_memory_is_flat_at_five_hundred_in_flight(device: SlowDevice) -> None:
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_memory_is_flat_at_five_hundred_in_flight(
+    device: SlowDevice, pool: Pool, wrapped: bool
+) -> None:
     """Wave after wave of 500 jobs waits at once, all are answered, and nothing of them is left.
 
     From the second wave's wait to the last one's: what was kept of each job, its answer or only
     its models, would be three times as much as is allowed.
     """
     waiting: list[float] = []
+    provider: Jobs = device
+    if wrapped:
+        provider = Kept(device, MemoryAnswers(away=True), pool, now_ms)
     for wave in range(WAVES):
         names = [f"{wave}-{number}" for number in range(IN_FLIGHT)]
         for name in names:
-            assert isinstance(device.submit(request_of(name, twins=("random",))), Handle)
-        until(device._threads._work_queue.empty)
+            assert isinstance(provider.submit(request_of(name, twins=("random",))), Handle)
+        until(partial(_all_accepted, provider, device, names))
         gc.collect()
         waiting.append(memory_mib(os.getpid()))
         device.open.set()
@@ -58,7 +66,7 @@ def test_memory_is_flat_at_five_hundred_in_flight(device: SlowDevice) -> None:
         while left:
             assert time.monotonic() < end, f"{len(left)} jobs not answered"
             for name in tuple(left):
-                news = device.poll(name)
+                news = provider.poll(name)
                 assert not isinstance(news, Failure), news
                 if isinstance(news, Result):
                     left.discard(name)
@@ -160,7 +168,35 @@ def test_room_for_samples_is_given_back(pool: Pool, monkeypatch: pytest.MonkeyPa
         device._room.release()
 
 
+def _all_accepted(provider: Jobs, device: SlowDevice, names: list[str]) -> bool:
+    """Ask after jobs; whether the device has them all, and those of the waves before."""
+    for name in names:
+        provider.poll(name)
+    wave = int(names[0].partition("-")[0])
+    return device.accepted == (wave + 1) * len(names)
+
+
 def _drawn(device: SlowDevice, name: str) -> bool:
     """Ask after a job; whether its samples are here."""
     device.poll(name)
     return device._runs[name].drawn is not None
+
+
+def test_a_run_that_ends_between_two_looks_is_let_go_of(
+    device: SlowDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its samples do not stay behind where the last step ends just as its job is asked after."""
+    device.open.set()
+    device.submit(request_of("ends"))
+    run = device._runs["ends"]
+    assert run.step is not None
+    until(run.step.done)
+    drive = device._drive
+
+    def drive_and_wait(job_id: str) -> None:
+        drive(job_id)
+        until(run.future.done)
+
+    monkeypatch.setattr(device, "_drive", drive_and_wait)
+    assert isinstance(device.poll("ends"), Result)
+    assert not device._runs
