@@ -103,6 +103,13 @@ class Settings(BaseSettings):
         default={},
         description='What may be spent at each provider in a UTC day, as JSON: {"ionq": 20}',
     )
+    kept_answers_s: int = Field(
+        default=86_400,
+        ge=0,
+        le=604_800,
+        description="How long answers of devices are kept in Redis, so that no circuit is paid for "
+        "twice under one calibration; 0: none is",
+    )
     instance: str = Field(
         default="0",
         pattern=r"^[A-Za-z0-9_.-]{1,60}$",

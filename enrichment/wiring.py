@@ -387,10 +387,37 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
                 framing=framing_of(settings, pipeline, *counts),
             )
             gc.freeze()  # what was loaded lives as long as the process
-            stage.run(ledger, worker, to, stop.is_set)
+            with calibration_watch(settings, pipeline, provider):
+                stage.run(ledger, worker, to, stop.is_set)
     finally:
         pool.close()
         spare.close()
+
+
+def calibration_watch(
+    settings: Settings, pipeline: Pipeline, provider: Callable[[str], "Provider"]
+) -> "contextlib.AbstractContextManager[object]":
+    """What says on `enrichment.control` when a device of the pipeline's chain is calibrated.
+
+    Raises ConfigurationError where there is such a device and no such topic.
+    """
+    from enrichment.provider import CALIBRATED
+    from enrichment.rollout import instruct
+    from enrichment.sample.calibration_watch import CalibrationWatch
+
+    chain = dict.fromkeys((pipeline.sampling.provider, *pipeline.sampling.fallback))
+    devices = [provider(name).describe for name in chain if name in CALIBRATED]
+    if not devices:
+        return contextlib.nullcontext()
+    kafka, count = kafka_config(settings, "calibrations"), partition_count(settings, topics.CONTROL)
+    framing = framing_of(settings, pipeline, topics.CONTROL)
+    return CalibrationWatch(
+        pipeline.name,
+        devices,
+        lambda: instruct.standing(kafka, count).controls,
+        lambda control: instruct.instruct(kafka, control, count, framing),
+        now_ms=now_ms,
+    )
 
 
 def price_per_shot(settings: Settings, provider: str) -> float:
@@ -449,7 +476,7 @@ def opened_providers(
 
     At the end all are closed: where nobody else could fetch a job, it is cancelled then.
     """
-    from enrichment.provider import open_provider
+    from enrichment.provider import is_device, open_provider
 
     options = {
         "google": {
@@ -475,10 +502,27 @@ def opened_providers(
             chosen = name == pipeline.sampling.provider
             place = pool if chosen else spare
             opened = open_provider(name, place, now_ms=now_ms, options=options.get(name))
+            if settings.kept_answers_s and is_device(name, options.get(name, {})):
+                opened = keep_answers(settings, opened, place, stack)
             stack.callback(opened.close)
             return opened
 
         yield provider
+
+
+def keep_answers(
+    settings: Settings, device: "Provider", pool: "Pool", stack: contextlib.ExitStack
+) -> "Provider":
+    """The provider, its answers kept beside the feature cache, over a client of their own."""
+    from enrichment.provider.jobs import Jobs
+    from enrichment.provider.kept import Kept
+    from enrichment.provider.kept_store import TIMEBOX_S, RedisAnswers
+
+    client = stack.enter_context(contextlib.closing(open_redis(settings, TIMEBOX_S)))
+    if not isinstance(device, Jobs):
+        raise TypeError(f"not a provider of ours: {device}")
+    kept_ms = 1000 * settings.kept_answers_s
+    return Kept(device, RedisAnswers(client), pool, now_ms, kept_ms=kept_ms)
 
 
 def _instance(settings: Settings, stage: str, pipeline: Pipeline) -> str:

@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from pydantic import SecretStr
 
 from enrichment.pipelines import load
 from enrichment.pipelines.definition import Budget
 from enrichment.provider.ionq import Ionq
+from enrichment.provider.kept import Kept
 from enrichment.provider.pool import Pool
 from enrichment.settings import Settings
 from enrichment.wiring import (
@@ -62,6 +64,7 @@ def test_vendors_key_reaches_its_client_and_is_not_shown(monkeypatch: pytest.Mon
     monkeypatch.setenv("ENRICHMENT_IONQ_API_KEY", "some-key")
     monkeypatch.setenv("ENRICHMENT_IONQ_TARGET", "qpu.forte-1")
     monkeypatch.setenv("ENRICHMENT_IONQ_PRICE_PER_SHOT", "0.5")
+    monkeypatch.setenv("ENRICHMENT_KEPT_ANSWERS_S", "0")
     settings = Settings()
     pool = Pool(workers=1)
     with opened_providers(settings, load("payments"), pool, pool) as opened:
@@ -72,6 +75,39 @@ def test_vendors_key_reaches_its_client_and_is_not_shown(monkeypatch: pytest.Mon
         assert provider._options.target == "qpu.forte-1"
         shown = repr(settings) + str(settings.model_dump()) + repr(provider._options)
         assert "some-key" not in shown
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "kept_s", "kept"),
+    [
+        ("ionq", {"target": "qpu.forte-1"}, 60, True),
+        ("ionq", {"target": "qpu.forte-1"}, 0, False),
+        ("ionq", {"target": "simulator"}, 60, False),
+        ("google", {}, 60, True),
+        ("google", {}, 0, False),
+        ("virtual", {}, 60, False),
+        ("qsim", {}, 60, False),
+    ],
+)
+def test_answers_of_devices_alone_are_kept(
+    name: str, options: dict[str, str], kept_s: int, kept: bool
+) -> None:
+    """For as long as the settings say; a simulator's seed gives its samples again for nothing."""
+    settings = Settings(
+        ionq_api_key=SecretStr("some-key"),
+        ionq_target=options.get("target", "simulator"),
+        google_project="some-project",
+        google_processor="some-processor",
+        kept_answers_s=kept_s,
+    )
+    pool = Pool(workers=1)
+    with opened_providers(settings, load("payments"), pool, pool) as opened:
+        provider = opened(name)
+        assert provider.describe().name == name
+        assert isinstance(provider, Kept) is kept
+        if isinstance(provider, Kept):
+            assert provider._kept_ms == 60_000
     pool.close()
 
 

@@ -69,9 +69,10 @@ class ClusterCache:
         """The value of one key."""
         return self.mget([key])[0]
 
-    def set(self, key: str, value: str | bytes | int) -> bool:
-        """Set one key, for ever."""
-        self._run(lambda keys, _: ("SET", keys[0], value), [key])
+    def set(self, key: str, value: str | bytes | int, *, px: int | None = None) -> bool:
+        """Set one key, for ever or for `px` milliseconds."""
+        expiry = () if px is None else ("PX", px)
+        self._run(lambda keys, _: ("SET", keys[0], value, *expiry), [key])
         return True
 
     def mset(self, values: Mapping[str, bytes]) -> bool:

@@ -31,8 +31,8 @@ class Cache(Protocol):
     def get(self, name: str, /) -> Any:
         """One value."""
 
-    def set(self, name: str, value: Any, /) -> Any:
-        """Set one value."""
+    def set(self, name: str, value: Any, /, *, px: int | None = None) -> Any:
+        """Set one value, for ever or for `px` milliseconds."""
 
     def delete(self, *names: str) -> Any:
         """Delete keys; how many were there."""

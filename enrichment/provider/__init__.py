@@ -28,6 +28,10 @@ PROVIDERS: Final[Mapping[str, str]] = {
 """Name -> module, imported when opened; its ``open_provider(pool, now_ms, **options)`` makes it."""
 
 
+CALIBRATED: Final = frozenset({"google", "virtual"})
+"""Whose descriptions name a calibration: what was computed under another is withdrawn."""
+
+
 def open_provider(
     name: str,
     pool: "Pool",
@@ -49,6 +53,15 @@ def open_provider(
         pool, now_ms, **(options or {})
     )
     return provider
+
+
+def is_device(name: str, options: Mapping[str, object]) -> bool:
+    """Return whether a provider's samples are dear and have no seed: then its answers are kept.
+
+    Simulators are left out, `virtual` with its calibration too: they cost nothing, and that a seed
+    gives its samples again is worth more than the time.
+    """
+    return name == "google" or (name == "ionq" and str(options["target"]).startswith("qpu"))
 
 
 def open_pool(*, workers: int, provider: str = "") -> "Pool":

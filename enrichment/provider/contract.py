@@ -59,6 +59,10 @@ class FailureKind(StrEnum):
     """The provider may or may not have accepted or run it; never repeated blindly."""
 
 
+LATER: Final = (FailureKind.TRANSIENT, FailureKind.QUOTA)
+"""What may pass by itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SampleRequest:
     """One job: up to PROBLEMS_MAX models to be sampled under one id, with one deadline.
@@ -99,6 +103,20 @@ class DeviceRun:
     marginals: Corrected[Floats]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paid:
+    """The earlier request whose samples these are, kept since: when it was paid for, and as what.
+
+    `seed` is what that request asked for, though a device knows none.
+    """
+
+    job_id: str
+    provider_job_id: str
+    calibration_id: str
+    seed: int
+    at_ms: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SampleSet:
     """The samples of one model: `bits` of shape (shots, n), columns in the model's variable order.
@@ -107,7 +125,8 @@ class SampleSet:
     provider. `marginals`, shape (n,), are the exact Gibbs marginals P(x_i = 1) at `temperature` (in
     energy units), and `optimum_energy` the proven minimum: both only from the exact solver. The
     circuit hash and the angles are only there where a circuit was run, `device_run` where that was
-    on a device.
+    on a device. `kept` is set where nothing was run, because an earlier request had the same
+    circuit: samples of the same distribution, but the same ones, and no new evidence.
     """
 
     sampler: str
@@ -123,11 +142,16 @@ class SampleSet:
     gammas: tuple[float, ...] = ()
     betas: tuple[float, ...] = ()
     device_run: DeviceRun | None = None
+    kept: Paid | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Result:
-    """A job's answer: one sample set per model, in the request's order; the same for each twin."""
+    """A job's answer: one sample set per model, in the request's order; the same for each twin.
+
+    Ids, calibration, times and cost are of what was run for this job; where all samples are kept
+    ones, `provider_job_id` names the jobs that were, and times and cost are 0.
+    """
 
     job_id: str
     provider: str

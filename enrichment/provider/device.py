@@ -17,7 +17,7 @@ from enrichment.circuit.lines import (
     greedy_lines,
     line_cost,
 )
-from enrichment.circuit.native import compiled, statistics
+from enrichment.circuit.native import compiled
 from enrichment.circuit.readout import Confusion, corrected_marginals, corrected_mean_energy
 from enrichment.circuit.swap_network import Network, final_order
 from enrichment.problem.ising import Bits, Ising
@@ -73,16 +73,17 @@ class Device:
         model: Ising,
         layers: int,
         bits: Bits,
-        circuit: cirq.AbstractCircuit,
+        figures: tuple[int, int],
         qubits: Sequence[cirq.Qid],
         readout: Confusion | None,
     ) -> DeviceRun:
-        """Return how the model's `bits` came about: its part of a circuit, and the figures.
+        """Return how the model's `bits` came about: where, and the figures.
 
-        `qubits[k]` held variable k at the measurement; `readout` are their errors in that order, or
-        None where they are not known, and then nothing is corrected.
+        `figures` are the `statistics` of its part of a circuit. `qubits[k]` held variable k at the
+        measurement; `readout` are their errors in that order, or None where they are not known, and
+        then nothing is corrected.
         """
-        depth, pairs = statistics(circuit, frozenset(qubits))
+        depth, pairs = figures
         return DeviceRun(
             processor=self.name,
             calibration_id=self.calibration_id,

@@ -54,6 +54,11 @@ class Google(Remote[EngineRun]):
         """Serve from `options.processor_id`; nothing is connected yet."""
         super().__init__("google", pool, now_ms, EngineRun, variables_max=VARIABLES_MAX)
         self._engine = EngineJobs(options, connect)
+        self._conditions = {
+            "processor": f"{options.project_id}/{options.processor_id}",
+            "run": options.run_name,
+            "device_config": options.device_config_name,
+        }
         self._look: Future[None] | None = None
         self._looked_s = -LOOK_S
 
@@ -76,7 +81,13 @@ class Google(Remote[EngineRun]):
             price_per_shot=self._engine.options.price_per_shot,
             idempotent_submission=self.attaches,
             sdk_versions=versions_of(*SDKS),
+            conditions=self._conditions,
+            jobs_max=self.jobs_max,
         )
+
+    def provider_job_id(self, job_id: str) -> str:
+        """Return the program's id: a job of it is named only once it is accepted."""
+        return program_id(job_id)
 
     def _failure_of(self, error: BaseException) -> Failure:
         """Return what an exception means."""
@@ -85,10 +96,6 @@ class Google(Remote[EngineRun]):
     def _queue_s(self) -> float:
         """Return how long the processor's open jobs last at the pace of our own."""
         return self._engine.processor.active_jobs * self._task_s
-
-    def _provider_job_id(self, job_id: str) -> str:
-        """Return the program's id: a job of it is named only once it is accepted."""
-        return program_id(job_id)
 
     # What follows runs in the provider's threads, and never takes its lock.
 

@@ -4,7 +4,7 @@ Several problems share a circuit, each on a line of its own under a measurement 
 key bears the hash of what was to be run, so that an answer to something else is seen to be one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain
@@ -17,6 +17,7 @@ from cirq_google.api import v2
 from cirq_google.api.v2.results import MeasureInfo, find_measurements
 
 from enrichment.circuit.angles import Angles, ising_scaled_angles
+from enrichment.circuit.native import statistics
 from enrichment.circuit.packing import pack
 from enrichment.circuit.template import ising_circuit_hash
 from enrichment.provider.answer import Drawn, Problem, sample_set
@@ -26,6 +27,20 @@ from enrichment.provider.google_processor import Known
 from enrichment.provider.jobs import problems_of
 
 Circuits = Sequence[cirq.AbstractCircuit]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Laid:
+    """One circuit as its answer is read: what it measures, and each part's depth and gates of two.
+
+    All that is kept of a circuit while its job waits: some hundred times less.
+    """
+
+    measures: Sequence[MeasureInfo]
+    figures: Mapping[str, tuple[int, int]]
+
+
+Layout = Sequence[Laid]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,12 +83,24 @@ def circuits_from(program: Any) -> tuple[cirq.AbstractCircuit, ...]:
     return tuple(circuit for _, _, circuit in CIRCUIT_SERIALIZER.deserialize_multi_program(message))
 
 
+def layout_of(circuits: Circuits) -> tuple[Laid, ...]:
+    """Return what is to be known of circuits when their answers come."""
+    return tuple(
+        Laid(
+            measures=infos,
+            figures={info.key: statistics(circuit, frozenset(info.qubits)) for info in infos},
+        )
+        for circuit in circuits
+        for infos in (find_measurements(circuit),)
+    )
+
+
 def sets_of(
-    request: SampleRequest, answer: Any, circuits: Circuits, known: Known
+    request: SampleRequest, answer: Any, layout: Layout, known: Known
 ) -> tuple[SampleSet, ...]:
     """Return the checked sample sets of an engine's result; raises where it is not the request's.
 
-    `circuits` are what was run: they say which qubits held a problem's variables. Columns are found
+    `layout` is of what was run: it says which qubits held a problem's variables. Columns are found
     by their qubits, problems by their measurement keys. `known` is the calibration to correct by.
     """
     message = v2.result_pb2.Result()
@@ -81,19 +108,33 @@ def sets_of(
         msg = f"not a result: {answer.result.type_url!r}"
         raise TypeError(msg)
     plans = _plans(request)
-    measures = [find_measurements(circuit) for circuit in circuits]
-    where = {
-        info.key: (info, circuit)
-        for circuit, infos in zip(circuits, measures, strict=True)
-        for info in infos
-    }
-    if sorted(info.key for info in chain(*measures)) != sorted(plan.key for plan in plans):
-        msg = f"the engine's program is another: it measures {sorted(where)}"
-        raise ValueError(msg)
+    measures = [[*laid.measures] for laid in layout]
+    where = {info.key: (info, laid.figures[info.key]) for laid in layout for info in laid.measures}
+    keys = _keys_of(plans, where)
     bits = _measured(message, measures)
     return tuple(
-        _sample_set(request, plan, bits[plan.key], where[plan.key], known) for plan in plans
+        _sample_set(request, plan, bits[key], where[key], known)
+        for plan, key in zip(plans, keys, strict=True)
     )
+
+
+def _keys_of(plans: Sequence[_Plan], measured: Iterable[str]) -> list[str]:
+    """Return the key under which each plan's circuit was measured; ValueError where one was not.
+
+    A program that is attached to may run more than is asked for now: some answers may be kept since
+    (`enrichment.provider.kept`). What it runs is known by its hash, of equals each once.
+    """
+    left = sorted(measured, key=lambda key: (len(key), key))  # x9 before x10
+    keys = []
+    for plan in plans:
+        ends = plan.key.partition("-")[2]
+        key = next((key for key in left if key.partition("-")[2] == ends), None)
+        if key is None:
+            msg = f"the engine's program is another: it measures {sorted(measured)}"
+            raise ValueError(msg)
+        left.remove(key)
+        keys.append(key)
+    return keys
 
 
 def _plans(request: SampleRequest) -> list[_Plan]:
@@ -127,11 +168,11 @@ def _sample_set(
     request: SampleRequest,
     plan: _Plan,
     bits: Any,
-    where: tuple[MeasureInfo, cirq.AbstractCircuit],
+    where: tuple[MeasureInfo, tuple[int, int]],
     known: Known,
 ) -> SampleSet:
     """Return one problem's checked samples, and how its circuit was run."""
-    info, circuit = where
+    info, figures = where
     gammas, betas = plan.angles
     drawn = Drawn(
         bits=bits.astype(np.uint8), circuit_hash=plan.circuit_hash, gammas=gammas, betas=betas
@@ -141,7 +182,7 @@ def _sample_set(
         plan.problem.model,
         request.layers,
         checked.bits,
-        circuit,
+        figures,
         info.qubits,
         known.confusion(info.qubits),
     )

@@ -18,7 +18,7 @@ from duet.api import timeout_scope
 from google.api_core import exceptions as google_errors
 
 from enrichment.provider.contract import Failure, FailureKind
-from enrichment.provider.google_circuits import circuits_from, circuits_of, sets_of
+from enrichment.provider.google_circuits import circuits_from, circuits_of, layout_of, sets_of
 from enrichment.provider.google_failures import JOB_FAILURES, AttemptsUsedError
 from enrichment.provider.google_processor import Processor
 from enrichment.provider.google_run import EngineRun
@@ -68,6 +68,8 @@ class EngineJobs:
         async with _calls(run):
             if not run.accepted:
                 await self._submit(run, engine)
+                # Hundreds of jobs wait, and a job's circuits are megabytes.
+                run.layout, run.circuits = layout_of(run.circuits), ()
                 run.remote_id = run.engine_job_id
             return await self._look_at(run, engine)
 
@@ -134,7 +136,7 @@ class EngineJobs:
         if run.found:
             # Made by another process, or for an earlier try: what it runs may not be what we would.
             program = await client.get_program_async(engine.project_id, run.program_id, True)
-            run.circuits, run.found = circuits_from(program), False
+            run.layout, run.found = layout_of(circuits_from(program)), False
         answer = await client.get_job_results_async(*ids)
         calibration_id = job.execution_status.calibration_name.rpartition("/")[2]
         known = await self.processor.under(client, calibration_id)
@@ -142,9 +144,9 @@ class EngineJobs:
         started, completed = timing.started_time, timing.completed_time
         started_s = started.timestamp() if started else time.time()
         # A shot of a circuit is one, however many problems share it.
-        shots = run.request.shots * len(run.circuits)
+        shots = run.request.shots * len(run.layout)
         return Done(
-            sets=sets_of(run.request, answer, run.circuits, known),
+            sets=sets_of(run.request, answer, run.layout, known),
             twins={},
             started_s=started_s,
             execution_ms=max(0.0, completed.timestamp() - started_s) * 1000 if completed else 0.0,

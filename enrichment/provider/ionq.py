@@ -82,6 +82,7 @@ class Ionq(Remote[Run]):
         most = SIMULATED_MAX if self._exact else VARIABLES_MAX
         super().__init__("ionq", pool, now_ms, Run, variables_max=most)
         self._options = options
+        self._conditions = {"target": options.target, "noise_model": options.noise_model}
         self._client = Client(options.url, options.api_key)
         # Each entry is written and read in single steps, by one run of its id at a time.
         self._doubtful: dict[str, Failure] = {}
@@ -100,7 +101,13 @@ class Ionq(Remote[Run]):
             price_per_shot=self._options.price_per_shot,
             idempotent_submission=self.attaches,
             sdk_versions=versions_of(*SDKS),
+            conditions=self._conditions,
+            jobs_max=self.jobs_max,
         )
+
+    def provider_job_id(self, job_id: str) -> str:
+        """Return the job's name there: its id is IonQ's to give, and known only later."""
+        return job_name(job_id)
 
     def _begin(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":
         """Hand the submission over, unless the id's last one is still in doubt."""
@@ -120,10 +127,6 @@ class Ionq(Remote[Run]):
     def _queue_s(self) -> float:
         """Return the wait that IonQ last predicted for a job of ours."""
         return self._wait_s
-
-    def _provider_job_id(self, job_id: str) -> str:
-        """Return the job's name there: its id is IonQ's to give, and known only later."""
-        return job_name(job_id)
 
     # What follows runs in the provider's threads, and never takes its lock.
 

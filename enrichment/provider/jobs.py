@@ -28,7 +28,12 @@ from enrichment.provider.contract import (
 )
 
 JOBS_MAX: Final = 64
-"""Jobs that were not fetched yet: at 64 problems and 1,000 shots an answer is about 4 MiB."""
+"""Jobs that were not fetched yet, where nothing else is said: at 64 problems and 1,000 shots an
+answer is about 4 MiB, and local ones come as fast as they are sent."""
+
+OVERDUE_S: Final = 60.0
+"""How long after its deadline a job that nobody has asked after is forgotten: its caller has lost
+it to another process, and no fallback takes longer."""
 
 KEPT_MAX: Final = 8
 """Fetched answers kept for a second poll or submission of the same id, the oldest dropped first."""
@@ -56,6 +61,7 @@ class _Job:
 
     future: "Future[Done | Failure] | None"
     submitted_s: float
+    until_s: float
     outcome: Result | Failure | None = None
     fetched: bool = False
 
@@ -63,9 +69,17 @@ class _Job:
 class Jobs(ABC):
     """The half of a provider that knows its jobs: ids, attaching, fetching, what is kept."""
 
-    def __init__(self, name: str, now_ms: Callable[[], int], *, variables_max: int) -> None:
-        """Keep the jobs of provider `name` (a key of PROVIDERS)."""
+    def __init__(
+        self,
+        name: str,
+        now_ms: Callable[[], int],
+        *,
+        variables_max: int,
+        jobs_max: int = JOBS_MAX,
+    ) -> None:
+        """Keep the jobs of provider `name` (a key of PROVIDERS), `jobs_max` of them unfetched."""
         self.name = name
+        self.jobs_max = jobs_max
         self._now_ms = now_ms
         self._variables_max = variables_max
         self._jobs: dict[str, _Job] = {}
@@ -82,16 +96,17 @@ class Jobs(ABC):
                     return self._handle(request.job_id, attached=True)
             now_ms = self._now_ms()
             failure = refusal(request, variables_max=self._variables_max, now_ms=now_ms)
+            now_s = time.time()
             if failure is None:
-                failure = self._full()
+                failure = self._full(now_s)
             if failure is not None:
                 return failure
-            now_s = time.time()
-            future = self._begin(request, now_s + (request.deadline_ms - now_ms) / 1000)
+            until_s = now_s + (request.deadline_ms - now_ms) / 1000
+            future = self._begin(request, until_s)
             if isinstance(future, Failure):
                 return future
             self._jobs.pop(request.job_id, None)
-            self._jobs[request.job_id] = _Job(future=future, submitted_s=now_s)
+            self._jobs[request.job_id] = _Job(future=future, submitted_s=now_s, until_s=until_s)
         return self._handle(request.job_id, attached=False)
 
     def poll(self, job_id: str) -> Running | Result | Failure:
@@ -135,6 +150,10 @@ class Jobs(ABC):
                     job.future.cancel()
             self._jobs.clear()
 
+    def provider_job_id(self, job_id: str) -> str:
+        """Return what the provider calls the job."""
+        return job_id
+
     @abstractmethod
     def _begin(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":
         """Begin the job, which the wall clock ends at `until_s`; called with the lock held."""
@@ -154,10 +173,6 @@ class Jobs(ABC):
     def _give_up(self, job_id: str, future: "Future[Done | Failure]") -> None:  # noqa: ARG002  # for subclasses
         """Stop the job as far as that can be done; called with the lock held."""
         future.cancel()
-
-    def _provider_job_id(self, job_id: str) -> str:
-        """Return what the provider calls the job."""
-        return job_id
 
     def _settle(self, job_id: str, job: _Job) -> None:
         """Take the outcome of a job whose future is done."""
@@ -185,12 +200,18 @@ class Jobs(ABC):
             cost=done.cost,
         )
 
-    def _full(self) -> Failure | None:
+    def _full(self, now_s: float) -> Failure | None:
         """Return the failure of a provider whose answers nobody fetches, or None."""
-        waiting = sum(not job.fetched for job in self._jobs.values())
-        if waiting < JOBS_MAX:
+        waiting = [(job_id, job) for job_id, job in self._jobs.items() if not job.fetched]
+        overdue = [(job_id, job) for job_id, job in waiting if now_s > job.until_s + OVERDUE_S]
+        for job_id, job in overdue:
+            if job.future is not None:
+                self._give_up(job_id, job.future)
+            del self._jobs[job_id]
+        left = len(waiting) - len(overdue)
+        if left < self.jobs_max:
             return None
-        detail = f"{waiting} jobs not fetched, at most {JOBS_MAX}"
+        detail = f"{left} jobs not fetched, at most {self.jobs_max}"
         return Failure(kind=FailureKind.QUOTA, detail=detail)
 
     def _fetch(self, job: _Job) -> None:
@@ -205,7 +226,7 @@ class Jobs(ABC):
     def _handle(self, job_id: str, *, attached: bool) -> Handle:
         """Return the handle of a job: our id, and the provider's name for it."""
         return Handle(
-            job_id=job_id, provider_job_id=self._provider_job_id(job_id), attached=attached
+            job_id=job_id, provider_job_id=self.provider_job_id(job_id), attached=attached
         )
 
     def _no_such(self, job_id: str) -> Failure:

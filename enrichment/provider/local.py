@@ -103,6 +103,7 @@ class Local(Jobs):
             idempotent_submission=True,
             sdk_versions=versions_of(*SDKS),
             conditions={"machine": direct.machine_class(), **SETTINGS.get(self.name, {})},
+            jobs_max=min(self.jobs_max, self._pool.in_flight_max),
         )
 
     def _begin(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":

@@ -2,8 +2,8 @@
 
 What is the same whatever the service: a poll hands the job's next step over and returns what is
 known, deadlines are kept here, a job that is given up is cancelled there after its last step, and
-twins are computed by our own processes meanwhile. How a step is taken, what an exception in it
-means and how a job is cancelled is the subclass's to say.
+twins are computed by our own processes once the samples are here. How a step is taken, what an
+exception in it means and how a job is cancelled is the subclass's to say.
 
 A job that was accepted never has a failure that may pass: whoever tries such a one again does so
 under a new id, and has a second job to pay for. It is asked for until its deadline.
@@ -22,16 +22,32 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
-from enrichment.provider import local
-from enrichment.provider.contract import Failure, FailureKind, Result, Running, SampleRequest
-from enrichment.provider.jobs import JOBS_MAX, Done, Jobs
+from enrichment.provider.contract import (
+    LATER,
+    Failure,
+    FailureKind,
+    Result,
+    Running,
+    SampleRequest,
+)
+from enrichment.provider.jobs import Done, Jobs
 from enrichment.provider.pool import Pool
+from enrichment.provider.twins import Twins
 from enrichment.telemetry.log import logger
 
-THREADS: Final = 4
-"""Steps at once: a call of milliseconds serves hundreds of jobs, and four may hang at a time."""
+REMOTE_MAX: Final = 600
+"""Jobs that were not fetched yet: 500 of a worker's, and those of partitions that it has lost.
 
-STEPS_MAX: Final = 4 * JOBS_MAX
+One that waits is its models, half a MiB at 64 problems of 12 variables; answers are DRAWN_MAX."""
+
+DRAWN_MAX: Final = 64
+"""Jobs whose samples are here and whose twins are not, some 1.3 MiB each: where a queue of hundreds
+is answered at once the others' samples are left at the service for a while."""
+
+THREADS: Final = 16
+"""Steps at once: 500 jobs, each asked for every five seconds by a call of .15 s; some may hang."""
+
+STEPS_MAX: Final = 4 * REMOTE_MAX
 """Steps handed over and not done: one for each open job, and room for what is to be cancelled."""
 
 CALL_S: Final = 10.0
@@ -40,17 +56,17 @@ CALL_S: Final = 10.0
 CANCEL_PAUSES_S: Final = (0.5, 1.0, 2.0)
 """How long to wait before each further try to cancel a job."""
 
-CLOSE_S: Final = 3.0
-"""What `close` leaves for cancelling, behind it: 60 jobs' worth of calls of .2 s in four threads.
+CLOSE_S: Final = 7.0
+"""What `close` leaves for cancelling, behind it: 500 jobs' worth of calls of .2 s in the threads.
 
 A call that has begun by then may take CALL_S more: so long the process may take to end."""
-
-LATER: Final = (FailureKind.TRANSIENT, FailureKind.QUOTA)
-"""What may pass by itself."""
 
 POLL_S: Final = 0.05
 POLL_S_MAX: Final = 5.0
 """A job's state is asked for at growing intervals, between these: queues last seconds to hours."""
+
+TWINS_POLL_S_MAX: Final = 0.25
+"""The same of twins, which take a tenth of a second once it is their turn."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -58,12 +74,12 @@ class Run:
     """One job on its way: written by one step at a time, which `step` stands for.
 
     `remote_id` is what the service calls the job, "" until it is known to have accepted it;
-    `faults` are the steps in a row that have failed and may yet do.
+    `faults` are the steps in a row that have failed and may yet do; `has_room` is one of DRAWN_MAX.
     """
 
     request: SampleRequest
     until_s: float
-    twins: "Future[Done | Failure] | None"
+    twins: Twins
     future: "Future[Done | Failure]" = field(default_factory=Future)
     step: "Future[None] | None" = None
     poll_s: float = POLL_S
@@ -72,6 +88,7 @@ class Run:
     begun: bool = False
     faults: int = 0
     drawn: Done | None = None
+    has_room: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -101,11 +118,13 @@ class Remote(Jobs, Generic[R]):
         variables_max: int,
     ) -> None:
         """Serve as provider `name` (a key of PROVIDERS); no thread is started yet."""
-        super().__init__(name, now_ms, variables_max=variables_max)
+        super().__init__(name, now_ms, variables_max=variables_max, jobs_max=REMOTE_MAX)
         self._pool = pool
         self._run_type = run_type
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
         self._places = threading.BoundedSemaphore(STEPS_MAX)
+        self._room = threading.BoundedSemaphore(DRAWN_MAX)
+        self._leaving = threading.Lock()
         self._runs: dict[str, R] = {}
         self._cancelling: dict[str, Future[None]] = {}
         self._tell_until_s = math.inf
@@ -115,7 +134,12 @@ class Remote(Jobs, Generic[R]):
         """Return how the job stands, and have the next step taken where it is due."""
         with self._lock:
             self._drive(job_id)
-        return super().poll(job_id)
+        answer = super().poll(job_id)
+        if not isinstance(answer, Running):
+            # Its last step may have ended between the two: who has the answer asks no more.
+            with self._lock:
+                self._drop_over(job_id)
+        return answer
 
     def close(self) -> None:
         """Forget all jobs and take no further step; what nobody could fetch is cancelled behind.
@@ -129,7 +153,7 @@ class Remote(Jobs, Generic[R]):
             self._tell_until_s = time.monotonic() + CLOSE_S
             runs, self._runs = self._runs, {}
             for run in runs.values():
-                _drop_twins(run)
+                run.twins.drop()
             lost = [run for run in runs.values() if run.future.cancelled() and run.drawn is None]
             if lost and not self.attaches:
                 logger().warning(
@@ -163,14 +187,11 @@ class Remote(Jobs, Generic[R]):
         return None if run.accepted and failure.kind in LATER else failure
 
     def _begin(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":
-        """Start the twins, and hand over the submission."""
-        twins = self._twins(request, until_s) if request.twins else None
-        if isinstance(twins, Failure):
-            return twins
+        """Hand over the submission."""
+        twins = Twins(self._pool, request, until_s)
         run = self._run_type(request=request, until_s=until_s, twins=twins)
         run.step = self._hand(self._step, run, self._cancelling.pop(request.job_id, None))
         if run.step is None:
-            _drop_twins(run)
             if self._closed:
                 return Failure(kind=FailureKind.CANCELLED, detail="the provider is closed")
             return Failure(kind=FailureKind.QUOTA, detail=f"{STEPS_MAX} calls wait already")
@@ -184,28 +205,49 @@ class Remote(Jobs, Generic[R]):
             return
         now_s = time.time()
         if run.future.done():
-            del self._runs[job_id]
-            _drop_twins(run)
+            self._drop_over(job_id)
         elif now_s >= run.until_s:
             detail = f"deadline passed after 0 of {len(run.request.models)} problems"
             _end(run, Failure(kind=FailureKind.CANCELLED, detail=detail))
             self._abandon(job_id, run)
         elif now_s >= run.next_s and (run.step is None or run.step.done()):
-            run.next_s = now_s + run.poll_s
-            run.poll_s = min(POLL_S_MAX, 1.5 * run.poll_s)
-            run.step = self._hand(self._step, run, None)
+            self._go_on(run, now_s)
+
+    def _drop_over(self, job_id: str) -> None:
+        """Let go of a run whose job is over."""
+        run = self._runs.get(job_id)
+        if run is not None and run.future.done():
+            del self._runs[job_id]
+            run.twins.drop()
+
+    def _go_on(self, run: R, now_s: float) -> None:
+        """Hand over a further step, where there is room for what it may bring."""
+        if run.accepted and run.drawn is None:
+            if not self._room.acquire(blocking=False):
+                return
+            run.has_room = True
+        most_s = POLL_S_MAX if run.drawn is None else TWINS_POLL_S_MAX
+        run.next_s = now_s + run.poll_s
+        run.poll_s = min(most_s, 1.5 * run.poll_s)
+        run.step = self._hand(self._step, run, None)
+        if run.step is None:
+            self._leave_room(run)
 
     def _give_up(self, job_id: str, future: "Future[Done | Failure]") -> None:
-        """Forget the answer at once, and have the service told."""
-        future.cancel()
+        """Forget the answer at once, and have the service told, unless it has done its part."""
+        over = not future.cancel()
         run = self._runs.get(job_id)
-        if run is not None:
+        if run is None:
+            return
+        if over:
+            del self._runs[job_id]
+        else:
             self._abandon(job_id, run)
 
     def _abandon(self, job_id: str, run: R) -> None:
         """Let go of a run that is over, and have it cancelled after its last step."""
         del self._runs[job_id]
-        _drop_twins(run)
+        run.twins.drop()
         self._have_cancelled(run)
 
     def _have_cancelled(self, run: R) -> None:
@@ -237,46 +279,42 @@ class Remote(Jobs, Generic[R]):
         """Take one job one step further, and end it where that was the last."""
         if after is not None and not run.future.done():
             wait([after], timeout=2 * CALL_S)
-        if run.future.done():
-            return
+        if not run.future.done():
+            outcome = run.drawn or self._advanced(run)
+            if isinstance(outcome, Done):
+                outcome = self._with_twins(run, outcome)
+            if outcome is not None:
+                _end(run, outcome)
+        if run.drawn is None or run.future.done():
+            self._leave_room(run)
+
+    def _advanced(self, run: R) -> Done | Failure | None:
+        """Submit the job or look at it."""
         try:
-            outcome = run.drawn or self._advance(run)
+            outcome = self._advance(run)
         except Exception as error:  # noqa: BLE001  # every kind is in the subclass's table
-            outcome = self._fault(run, error)
-        else:
-            run.faults = 0
+            return self._fault(run, error)
+        run.faults = 0
         if isinstance(outcome, Done):
             run.drawn = outcome
-            outcome = self._with_twins(run, outcome)
-        if outcome is not None:
-            _end(run, outcome)
+            run.next_s, run.poll_s = 0.0, POLL_S
+            # However it ends: given up or closed, it has no further step.
+            run.future.add_done_callback(lambda _: self._leave_room(run))
+        return outcome
+
+    def _leave_room(self, run: R) -> None:
+        """Give the room for the run's samples back, where it has it: any thread may, and twice."""
+        with self._leaving:
+            had, run.has_room = run.has_room, False
+        if had:
+            self._room.release()
 
     def _with_twins(self, run: R, drawn: Done) -> Done | Failure | None:
         """Return the samples with their twins, a twin's failure, or None until they are there."""
-        if run.twins is None:
-            return drawn
-        if not run.twins.done():
-            return None
-        try:
-            twins = run.twins.result(timeout=0)
-        except Exception as error:  # noqa: BLE001  # every kind is in the local table
-            twins = local.failure_of(error)
-        if isinstance(twins, Done):
-            return replace(drawn, twins=twins.twins)
-        if twins.kind not in LATER:
+        twins = run.twins.answers()
+        if twins is None or isinstance(twins, Failure):
             return twins
-        # A child died. The samples are here, and may have been paid for: only the twins are anew.
-        again = self._twins(run.request, run.until_s)
-        if isinstance(again, Failure):
-            return None if again.kind in LATER else again
-        run.twins = again
-        if run.future.done():
-            _drop_twins(run)
-        return None
-
-    def _twins(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":
-        """Start the twins; any thread may."""
-        return self._pool.submit(local.solve, local.work_of(request, "", until_s))
+        return replace(drawn, twins=twins)
 
     def _cancel(self, run: R, after: "Future[None] | None") -> None:
         """Have the service told that a job is given up, once its last step has been taken."""
@@ -307,9 +345,3 @@ def _end(run: Run, outcome: Done | Failure) -> None:
     """Set the run's outcome, unless it has been given up meanwhile."""
     with suppress(InvalidStateError):
         run.future.set_result(outcome)
-
-
-def _drop_twins(run: Run) -> None:
-    """Give the twins up where they have not begun."""
-    if run.twins is not None:
-        run.twins.cancel()

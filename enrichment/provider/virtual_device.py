@@ -12,7 +12,7 @@ from cirq_google.engine import virtual_engine_factory
 from enrichment.circuit.angles import Angles
 from enrichment.circuit.ansatz import MEASUREMENT_KEY
 from enrichment.circuit.lines import Errors, Line
-from enrichment.circuit.native import GATES
+from enrichment.circuit.native import GATES, statistics
 from enrichment.circuit.readout import Confusion, confusion
 from enrichment.circuit.swap_network import swap_network
 from enrichment.problem.ising import Bits, Ising
@@ -91,7 +91,8 @@ class VirtualDevice(Device):
             one_as_zero=errors.one_as_zero[held],
             shots=errors.shots,
         )
-        return bits, self.run_of(model, layers, bits, circuit, network.qubits, errors)
+        figures = statistics(circuit, frozenset(network.qubits))
+        return bits, self.run_of(model, layers, bits, figures, network.qubits, errors)
 
     def readout(self, line: Line) -> Confusion:
         """Return the readout errors along a line, from calibration shots, measured once."""

@@ -26,7 +26,7 @@ from enrichment.records.enriched import (
 )
 from enrichment.records.feature import FeatureUpdate, Source
 from enrichment.records.horizon_slice import HorizonSlice
-from enrichment.records.job import DeviceRun, Job, JobEvent, JobRun, JobState
+from enrichment.records.job import DeviceRun, Job, JobEvent, JobRun, JobState, KeptSamples
 from enrichment.records.micro_batch import Cause, MicroBatch, Problem, Shared
 from enrichment.records.order import JobOrder, OrderKind
 from enrichment.records.outcome import Outcome, OutcomeKind
@@ -75,6 +75,7 @@ __all__ = [
     "JobOrder",
     "JobRun",
     "JobState",
+    "KeptSamples",
     "Level",
     "Links",
     "MicroBatch",

@@ -18,6 +18,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     shots: int = 0
     seed: int = 0
     calibration_id: str = ""
+    # The job whose samples these are, where it is an earlier one: see `JobEvent.kept`.
+    kept_job_id: str = ""
     # How far the circuit's samples of this problem are from its twins': the energy gap, the mean
     # |difference of membership|, the distance of the energy histograms, and the same figures as
     # `random_…` for the null. For lineage: the feature cache does without.

@@ -90,6 +90,21 @@ class DeviceRun(msgspec.Struct, frozen=True, kw_only=True):
     calibration_id: str = ""
 
 
+class KeptSamples(msgspec.Struct, frozen=True, kw_only=True):
+    """The earlier request whose samples one problem was given: nothing was run for it.
+
+    The same draw, whatever the job's own seed: with the earlier job's it is one piece of evidence.
+    """
+
+    # Of the request at the provider: the job's id, its attempt, and its first problem's number.
+    request_id: str
+    provider_job_id: str
+    paid_at_ms: int
+    seed: int = 0
+    # Under which the samples were drawn; the job's own is the event's.
+    calibration_id: str = ""
+
+
 class JobRun(msgspec.Struct, frozen=True, kw_only=True):
     """What a job's samples depend on beside its models and seeds: enough to draw them again.
 
@@ -134,6 +149,8 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     differences: dict[str, dict[str, float]] = {}
     # By problem id; empty where no device was used, virtual or real.
     device_runs: dict[str, DeviceRun] = {}
+    # By problem id; only of those that have the samples of an earlier job.
+    kept: dict[str, KeptSamples] = {}
     # Path (quantum, classical, random) -> a hash of each problem's samples, in order: whoever draws
     # them again can tell whether they are the same. Empty in records older than this field.
     sample_hashes: dict[str, tuple[str, ...]] = {}

@@ -5,7 +5,8 @@ out depends on the records that are left alone and not on their order, so that a
 run for weeks and one that starts now say the same, whatever compaction has removed.
 
 A withdrawal by job or by calibration covers values of the group `ring`, which jobs compute; one of
-a pipeline's past (`until_ms`), or of everything, covers both groups.
+a pipeline's past (`until_ms`), or of everything, covers both groups. A device's present calibration
+withdraws its values of any other, however many those are, by one record for each backend.
 """
 
 from collections.abc import Iterable
@@ -42,6 +43,8 @@ class Withdrawals(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     until_ms: int = NEVER_MS
     jobs: dict[str, int] = {}
     calibrations: dict[str, int] = {}
+    # Backend -> the calibration that it has: what it computed under another is covered.
+    current: dict[str, str] = {}
 
     def covers(self, update: FeatureUpdate) -> bool:
         """Whether the value is withdrawn."""
@@ -51,8 +54,13 @@ class Withdrawals(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         source = update.source
         if source is None or update.group != RING:
             return False
-        return at_ms <= self.jobs.get(source.job_id, NEVER_MS) or at_ms <= self.calibrations.get(
-            source.calibration_id, NEVER_MS
+        return (
+            at_ms <= self.jobs.get(source.job_id, NEVER_MS)
+            or at_ms <= self.calibrations.get(source.calibration_id, NEVER_MS)
+            or source.calibration_id
+            not in ("", self.current.get(source.backend, source.calibration_id))
+            # Without a time: what a bad job drew is no better for having been used later.
+            or source.kept_job_id in self.jobs
         )
 
 
@@ -95,7 +103,11 @@ def parsed(key: bytes | None, value: bytes) -> Control:
     if gone is None and not serve:
         raise MalformedControlError("it neither withdraws anything nor sets a path")
     if gone is not None and not (
-        gone.job_id or gone.calibration_id or gone.until_ms > 0 or gone.everything
+        gone.job_id
+        or gone.calibration_id
+        or gone.until_ms > 0
+        or gone.everything
+        or (gone.backend and gone.current_calibration_id)
     ):
         raise MalformedControlError("its withdrawal names nothing")
     if serve and serve not in [path.value for path in Path]:
@@ -198,10 +210,14 @@ def _together(gone: Iterable[Withdrawal]) -> Withdrawals:
     until_ms = NEVER_MS
     jobs: dict[str, int] = {}
     calibrations: dict[str, int] = {}
+    current: dict[str, str] = {}
     for one in gone:
         # Without a time a job or a calibration is withdrawn for good.
         by_ms = one.until_ms if one.until_ms > 0 else FOREVER_MS
-        if one.everything:
+        if one.backend:
+            # The one calibration that it names beside is among those that are not the current one.
+            current[one.backend] = one.current_calibration_id
+        elif one.everything:
             until_ms = FOREVER_MS
         elif one.job_id or one.calibration_id:
             for ids, id_ in ((jobs, one.job_id), (calibrations, one.calibration_id)):
@@ -213,4 +229,5 @@ def _together(gone: Iterable[Withdrawal]) -> Withdrawals:
         until_ms=until_ms,
         jobs=dict(sorted(jobs.items())),
         calibrations=dict(sorted(calibrations.items())),
+        current=dict(sorted(current.items())),
     )

@@ -12,6 +12,9 @@ def in_words(control: Control) -> str:
         until = f" computed by {time_in_words(gone.until_ms)}" if gone.until_ms > 0 else ""
         if gone.everything:
             said.append("all features")
+        elif gone.backend:
+            current = gone.current_calibration_id
+            said.append(f"rings of {gone.backend} under any calibration but {current}")
         elif gone.job_id or gone.calibration_id:
             ids = (("job", gone.job_id), ("calibration", gone.calibration_id))
             said += [f"rings of {kind} {id_}{until}" for kind, id_ in ids if id_]

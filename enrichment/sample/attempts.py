@@ -228,12 +228,14 @@ class Attempts:
             self._failed(opened, Failure(kind=FailureKind.ALGORITHM, detail=fault), now_ms)
             return
         opened.flight = None
-        self._chain.answered(
-            flight.provider,
-            units=flight.shots * len(opened.batch.problems),
-            execution_ms=result.execution_ms,
-            now_ms=now_ms,
-        )
+        run = sum(drawn.kept is None for drawn in result.sets)
+        if run:  # what was kept says nothing of how the provider does now
+            self._chain.answered(
+                flight.provider,
+                units=flight.shots * run,
+                execution_ms=result.execution_ms,
+                now_ms=now_ms,
+            )
         self._terms.seen(answers, flight.shots)
         described = self._chain.described(flight.provider)
         opened.answer = Answer(

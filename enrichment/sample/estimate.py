@@ -83,6 +83,16 @@ def seed_of(job_id: str, problem_id: str = "") -> int:
     return int.from_bytes(digest[:8], "big") >> 11
 
 
+def request_name(job_id: str, attempt: int, first: int) -> str:
+    """What a request is called at a provider: the job's attempt, from its problem `first` on."""
+    return f"{job_id}|{attempt}|{first}"
+
+
+def job_of(request_id: str) -> str:
+    """The job that a request is of."""
+    return request_id.rsplit("|", 2)[0]
+
+
 def answers_of(result: Result) -> dict[str, tuple[SampleSet, ...]]:
     """The result by path. What a classical sampler drew is never called quantum."""
     if result.provider in CLASSICAL_PROVIDERS:
@@ -254,6 +264,7 @@ def _source(
 ) -> Source:
     """How the problem's features came to be: by the chosen sampler, its twins beside it."""
     ours = sets.get(QUANTUM) or sets[CLASSICAL]
+    kept = ours.kept
     return Source(
         backend=origin.backend,
         micro_batch_id=origin.batch.micro_batch_id,
@@ -262,7 +273,9 @@ def _source(
         circuit_hash=ours.circuit_hash,
         shots=len(ours.bits),
         seed=ours.seed,
-        calibration_id=origin.calibration_id,
+        # Drawn by an earlier job, under what may be another calibration than the rest of this one.
+        calibration_id=kept.calibration_id if kept is not None else origin.calibration_id,
+        kept_job_id=job_of(kept.job_id) if kept is not None else "",
         differences=dict(differences.get(problem.problem_id, {})),
     )
 

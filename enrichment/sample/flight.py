@@ -18,7 +18,7 @@ from enrichment.provider.contract import (
 )
 from enrichment.records.job import Job
 from enrichment.records.micro_batch import MicroBatch, Problem
-from enrichment.sample.estimate import seed_of
+from enrichment.sample.estimate import request_name, seed_of
 
 POLL_SHARE: Final = 20
 """What has been under way for t is asked for every t / 20: it is heard of five hundredths late."""
@@ -44,7 +44,7 @@ def requests_of(
         problems = batch.problems[first : first + PROBLEMS_MAX]
         requests.append(
             SampleRequest(
-                job_id=f"{job.job_id}|{job.attempt}|{first}",
+                job_id=request_name(job.job_id, job.attempt, first),
                 models=tuple(
                     build(problem.nodes, problem.weights, flags_of(problem)) for problem in problems
                 ),

@@ -12,7 +12,7 @@ from enrichment.circuit.template import QAOA, QAOA_VERSION
 from enrichment.pipelines import Pipeline
 from enrichment.provider.contract import Result, SampleSet
 from enrichment.records.feature import FeatureUpdate
-from enrichment.records.job import DeviceRun, Job, JobRun
+from enrichment.records.job import DeviceRun, Job, JobRun, KeptSamples
 from enrichment.records.micro_batch import MicroBatch, Problem
 from enrichment.sample.cases import Ring, ring_of
 from enrichment.sample.estimate import (
@@ -106,6 +106,7 @@ def _event(
         "calibration_id": result.calibration_id,
         "differences": differences,
         "device_runs": device_runs(batch.problems, result.sets),
+        "kept": kept_samples(batch.problems, result.sets),
     }
 
 
@@ -136,6 +137,21 @@ def _hash(answer: SampleSet) -> str:
     digest = sha256(f"{shots}|{size}|".encode())
     digest.update(np.packbits(answer.bits).tobytes())
     return digest.hexdigest()[:32]
+
+
+def kept_samples(problems: Sequence[Problem], sets: Sequence[SampleSet]) -> dict[str, KeptSamples]:
+    """Problem id -> whose samples it was given, of the problems that nothing was run for."""
+    return {
+        problem.problem_id: KeptSamples(
+            request_id=drawn.kept.job_id,
+            provider_job_id=drawn.kept.provider_job_id,
+            paid_at_ms=drawn.kept.at_ms,
+            seed=drawn.kept.seed,
+            calibration_id=drawn.kept.calibration_id,
+        )
+        for problem, drawn in zip(problems, sets, strict=True)
+        if drawn.kept is not None
+    }
 
 
 def device_runs(problems: Sequence[Problem], sets: Sequence[SampleSet]) -> dict[str, DeviceRun]:

@@ -19,6 +19,9 @@ quarantined_digests = _meter.create_counter(
 jobs = _meter.create_counter("enrichment.jobs", "{transition}", "Job transitions, by state")
 late_news = _meter.create_counter("enrichment.jobs.late_news", "{event}", "News of old attempts")
 orders = _meter.create_counter("enrichment.jobs.orders", "{order}", "Orders heard, by result")
+kept_answers = _meter.create_counter(
+    "enrichment.answers.kept", "{problem}", "Problems looked up among paid answers, by found"
+)
 projected = _meter.create_counter("enrichment.features.projected", "{feature}", "Cache writes")
 budget_asks = _meter.create_counter("enrichment.budget.asks", "{ask}", "Asks decided, by grant")
 budget_rebuilds = _meter.create_counter(

@@ -5,6 +5,8 @@ asked of each as it is: that a seed fixes the samples is not asked of a device (
 whose fake is like one; `ionq` draws from the simulator's probabilities here), what is said of a
 calibration is another for each, and what a submission that another process repeats comes to is
 what the provider says of itself.
+
+`kept` is no provider of its own, but `google` wrapped so that no circuit is paid for twice.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +27,10 @@ from enrichment.provider.contract import (
     Result,
     Running,
 )
+from enrichment.provider.google import Google
+from enrichment.provider.kept import Kept
 from enrichment.provider.pool import Pool
+from tests.provider.answers import MemoryAnswers
 from tests.provider.ionq_service import IonqService
 from tests.provider.quantum_engine import QuantumEngine
 from tests.provider.quantum_processor import CALIBRATION_S
@@ -49,11 +54,13 @@ def pool() -> Iterator[Pool]:
     pool.close()
 
 
-SERVICES = {"google": QuantumEngine, "ionq": IonqService}
+KEPT = "kept"
+
+SERVICES = {"google": QuantumEngine, "ionq": IonqService, KEPT: QuantumEngine}
 """The fake of the service that a provider's client talks to, where there is one."""
 
 
-@pytest.fixture(params=list(PROVIDERS))
+@pytest.fixture(params=[*PROVIDERS, KEPT])
 def named(request: pytest.FixtureRequest) -> str:
     """Each provider's name in turn."""
     return str(request.param)
@@ -76,7 +83,16 @@ def opening(
 ) -> Callable[[], Provider]:
     """What opens it, as one more process would."""
     options = service.options() if service is not None else None
-    return lambda: open_provider(named, pool, now_ms=now_ms, options=options)
+    if named != KEPT:
+        return lambda: open_provider(named, pool, now_ms=now_ms, options=options)
+    answers = MemoryAnswers()  # which processes share
+
+    def kept() -> Provider:
+        device = open_provider("google", pool, now_ms=now_ms, options=options)
+        assert isinstance(device, Google)
+        return Kept(device, answers, pool, now_ms)
+
+    return kept
 
 
 @pytest.fixture
@@ -365,7 +381,7 @@ def test_unfetched_jobs_are_bounded(
     provider: Provider, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When nobody fetches, the provider says that it is full and forgets nothing."""
-    monkeypatch.setattr("enrichment.provider.jobs.JOBS_MAX", 2)
+    monkeypatch.setattr(provider, "jobs_max", 2)
     for name in ("one", "two"):
         assert isinstance(provider.submit(request_of(name)), Handle)
     full = provider.submit(request_of("three"))
@@ -382,7 +398,7 @@ def test_cancelled_jobs_do_not_fill_the_provider(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that gives jobs up and never comes back for them is still served."""
-    monkeypatch.setattr("enrichment.provider.jobs.JOBS_MAX", 2)
+    monkeypatch.setattr(provider, "jobs_max", 2)
     for name in ("a", "b", "c"):
         assert isinstance(provider.submit(request_of(name)), Handle)
         provider.cancel(name)

@@ -256,6 +256,7 @@ class _Server(ThreadingHTTPServer):
     """The HTTP server; a connection that hangs does not keep it from closing."""
 
     daemon_threads = True
+    request_queue_size = 128
     service: IonqService
 
 

@@ -7,7 +7,7 @@ from multiprocessing import active_children
 
 import pytest
 
-from enrichment.provider.contract import Failure, FailureKind, Handle, Result
+from enrichment.provider.contract import Failure, FailureKind, Handle, Result, Running
 from enrichment.provider.ionq import Ionq
 from enrichment.provider.remote import THREADS
 from tests.provider.ionq_service import CANCEL, CREATE, Fault, IonqService
@@ -72,7 +72,9 @@ def test_twins_whose_child_dies_are_computed_again(service: IonqService, provide
     """They cost nothing, where the failure of the job would be followed by another, paid one."""
     before = set(active_children())
     provider.submit(request_of("twins", twins=("random",)))
-    twins = provider._runs["twins"].twins
+    asked = provider._runs["twins"].twins
+    until(lambda: isinstance(provider.poll("twins"), Running) and asked.task is not None)
+    twins = asked.task
     assert twins is not None
     until(twins.running)
     time.sleep(0.1)  # the child has the task, and imports what it needs for a second

@@ -26,12 +26,28 @@ JOB = control("withdraw.job.j1", job_id="j1")
 CALIBRATION = control("withdraw.calibration.c1", calibration_id="c1")
 PAST = control("withdraw.until", until_ms=NOW_MS)
 ALL = control("withdraw.all", everything=True)
+CURRENT = control(
+    "calibration.qsim", backend="qsim", current_calibration_id="c2", calibration_id="c1"
+)
 EVERYWHERE = control("withdraw.all", pipeline="*", everything=True)
 
 
-def sampled(job: str = "j9", calibration: str = "", at_ms: int = NOW_MS) -> FeatureUpdate:
-    """A ring of that job."""
-    source = Source(backend="qsim", micro_batch_id="m", job_id=job, calibration_id=calibration)
+def sampled(
+    job: str = "j9",
+    calibration: str = "",
+    at_ms: int = NOW_MS,
+    *,
+    backend: str = "qsim",
+    kept: str = "",
+) -> FeatureUpdate:
+    """A ring of that job, of samples that it drew or another did."""
+    source = Source(
+        backend=backend,
+        micro_batch_id="m",
+        job_id=job,
+        calibration_id=calibration,
+        kept_job_id=kept,
+    )
     return msgspec.structs.replace(ring("account", "a1", 0.5, at_ms=at_ms), source=source)
 
 
@@ -54,6 +70,17 @@ def covered(state: ControlState, value: FeatureUpdate) -> bool:
     ("given_", "gone", "kept"),
     [
         (JOB, [sampled("j1")], [sampled("j2"), GRAPH, sampled("")]),
+        (JOB, [sampled("j2", kept="j1")], [sampled("j2", kept="j3")]),
+        (
+            CURRENT,
+            [sampled(calibration="c1"), sampled(calibration="c0")],
+            [
+                sampled(calibration="c2"),
+                sampled(),
+                sampled(calibration="c3", backend="other"),
+                GRAPH,
+            ],
+        ),
         (CALIBRATION, [sampled("j2", "c1")], [sampled("j2", "c2"), sampled(), GRAPH]),
         (PAST, [sampled(), GRAPH, sampled(at_ms=NOW_MS - 1)], [sampled(at_ms=NOW_MS + 1)]),
         (ALL, [sampled(), GRAPH, sampled(at_ms=NOW_MS + 10**9)], []),
