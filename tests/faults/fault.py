@@ -34,7 +34,7 @@ class Terms:
     workers: tuple[str, ...] = ("one",)
     deadline_ms: int = 30_000
     manner: Manner = field(default_factory=Manner)
-    every_s: float = 0.25
+    every_s: float = 0.5
     problems: int = 1
     fresh_ms: int = 4_000
     enrich: bool = False

@@ -5,6 +5,7 @@ is TRANSIENT: it is found again by its id. Imports nothing heavy, so that a star
 """
 
 import base64
+import os
 import time
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
@@ -154,7 +155,7 @@ class VendorClient(Remote[Run]):
 
 def open_provider(pool: Pool, now_ms: Callable[[], int], **options: Any) -> VendorClient:
     """Return the provider, its twins computed in `pool`; the one option is the vendor's `port`."""
-    return VendorClient(pool, now_ms, int(options["port"]))
+    return VendorClient(pool, now_ms, int(options.get("port") or os.environ["FAULTS_VENDOR_PORT"]))
 
 
 def _order(problems: tuple[Problem, ...]) -> Order:
