@@ -80,9 +80,7 @@ def service(named: str) -> Iterator[Fake | None]:
 
 
 @pytest.fixture
-def opening(
-    named: str, service: Fake | None, pool: Pool
-) -> Callable[[], Provider]:
+def opening(named: str, service: Fake | None, pool: Pool) -> Callable[[], Provider]:
     """What opens it, as one more process would."""
     options = service.options() if service is not None else None
     return lambda: open_provider(named, pool, now_ms=now_ms, options=options)

@@ -24,9 +24,10 @@ Figures = Mapping[str, float]
 class Terms:
     """How a trial's world is set up.
 
-    `workers` are the instances that are started; `deadline_ms` is the pipeline's; a fault that has
+    `workers` are the instances that are there, started before `do` unless the fault is `cold`, and
+    started again where they end; `deadline_ms` is the pipeline's; a fault that has
     jobs at the provider for a while sets `manner`. `every_s` is the time between two windows of
-    three shards. `problems` is how many a micro-batch holds: above 64 an attempt is several orders.
+    a shard. `problems` is how many a micro-batch holds: above 64 an attempt is several orders.
     `kafka` and `redis` say where workers and projector find the servers, if not at the ground's.
     """
 
@@ -34,10 +35,10 @@ class Terms:
     workers: tuple[str, ...] = ("one",)
     deadline_ms: int = 30_000
     manner: Manner = field(default_factory=Manner)
-    every_s: float = 0.5
+    every_s: float = 0.4
+    cold: bool = False
     problems: int = 1
     fresh_ms: int = 4_000
-    enrich: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -46,8 +47,9 @@ class Fault:
     """One way in which things go wrong.
 
     `what` says it in a line, `times` how often it is tried in the long form. `do` makes the trouble
-    and returns what it has measured; it raises AssertionError where the trouble was not had. `ground`
-    opens servers of the fault's own, where it hurts them: else all share one Kafka and one Redis.
+    and returns what it has measured; it raises AssertionError where the trouble was not had.
+    `ground` opens servers of the fault's own, where it hurts them: else all share one Kafka and one
+    Redis.
     `without` says why it cannot be tried here, "" where it can.
     """
 

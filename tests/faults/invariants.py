@@ -1,8 +1,8 @@
 """What must hold whatever goes wrong, checked on the history of one trial. Pure: no clock, no IO.
 
 The history is what the topics say to a committed reader at the end, what the provider has counted
-by itself, and what a reader of the feature cache was told meanwhile. `CHECKS` is the list; each says
-how much it has looked at, so that a check of nothing is seen to be one.
+by itself, and what a reader of the feature cache was told meanwhile. `CHECKS` is the list; each
+says how much it has looked at, so that a check of nothing is seen to be one.
 """
 
 from collections import defaultdict
@@ -132,9 +132,7 @@ def every_batch_ends_once(history: History) -> Finding:
         if entry.state in TERMINAL:
             ends[entry.job_id] += 1
             over.add(entry.job_id)
-    for job_id in history.sent:
-        if not ends[job_id]:
-            wrong.append(f"{job_id}: no terminal job")
+    wrong += [f"{job_id}: no terminal job" for job_id in history.sent if not ends[job_id]]
     wrong += [f"{job_id}: nobody sent it" for job_id in attempts.keys() - set(history.sent)]
     return Finding(checked=len(history.sent), violations=tuple(wrong))
 
@@ -163,7 +161,7 @@ def new_attempt_after_the_old(history: History) -> Finding:
                 checked += 1
                 if not 0 < other.ended_s <= one.accepted_s:
                     wrong.append(
-                        f"{provider}: attempt {number} of {job_id} accepted while {earlier} was open"
+                        f"{provider}: attempt {number} of {job_id} accepted, {earlier} being open"
                     )
     return Finding(checked=checked, violations=tuple(wrong))
 
@@ -200,7 +198,7 @@ def no_version_goes_back(history: History) -> Finding:
 
 
 def nothing_uncommitted_is_read(history: History) -> Finding:
-    """Whatever a reader was shown stands in the topic, committed, with that version and subgraph."""
+    """Whatever a reader was shown stands committed in the topic, of that version and subgraph."""
     there = {(row.key, row.version, row.subgraph) for row in history.features}
     usable = [reading for reading in history.readings if reading.usable]
     wrong = tuple(

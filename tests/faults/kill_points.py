@@ -37,7 +37,7 @@ POINTS: Final = tuple(f"{name}:{when}" for name in NAMES for when in ("before", 
 
 @dataclass(frozen=True, slots=True)
 class Diary:
-    """What a process has come to, a line each with the Unix time in milliseconds; None: not kept."""
+    """What a process has come to, a line each with its Unix time in ms; None: not kept."""
 
     path: Path | None
 
@@ -140,7 +140,7 @@ def around(owner: Any, name: str, strike: Strike, point: str) -> None:
 
 
 def lay(strike: Strike, submitter: tuple[Any, str]) -> None:
-    """Lay the strike at its point. `submitter` is the class and method by which a job is ordered."""
+    """Lay the strike at its point. `submitter`: the class and method by which a job is ordered."""
     around(Worker, "claim", strike, "claimed")
     around(*submitter, strike, "submitted")
     _lay_received(strike)

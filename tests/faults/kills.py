@@ -10,20 +10,21 @@ from tests.faults.vendor import Manner
 from tests.faults.world import World
 
 HIT_S: Final = 30.0
-NTH: Final = 4  # not the first, which may be part of the start
+NTH: Final = 6  # not the first, which may be part of the start: jobs are to be under way
 SUPERVISOR_S: Final = 0.3  # what whoever starts it again takes to notice
 
 TERMS: Final = Terms(
     # Long enough for the provider's id to be recorded before the answer is there.
     manner=Manner(run_s=0.6),
+    # Its first worker is the one that is to die.
+    cold=True,
 )
 
 
 def killed_at(point: str) -> Callable[[World], Figures]:
-    """The worker is started anew so that it dies at that point, and then started again."""
+    """The worker is started so that it dies at that point, and then started again."""
 
     def do(world: World) -> Figures:
-        world.workers["one"].terminate()
         doomed = world.start_worker("one", kill_at=f"{point}:{NTH}")
         world.until(f"killed at {point}", lambda: not doomed.alive, HIT_S)
         at_ms, last = doomed.came_to()[-1]
@@ -38,7 +39,7 @@ def killed_at(point: str) -> Callable[[World], Figures]:
 def recovery(world: World, killed_ms: int, started_ms: int) -> Figures:
     """From the kill to the jobs' going on, in its parts; and how long committed readers stood."""
     recovery_s = world.progress_s(killed_ms)
-    marks = dict((what, at) for at, what in world.workers["one"].came_to())
+    marks = {what: at for at, what in world.workers["one"].came_to()}
     world.await_jobs(3)
     return {
         "recovery_s": recovery_s,

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -115,10 +116,12 @@ class Watch:
 
     def of(self, topic: str, since_ms: int) -> list[Seen]:
         """What was written to a topic from that moment on, in the order in which it was shown."""
-        return [one for one in tuple(self.seen) if one.topic == topic and one.written_ms >= since_ms]
+        return [
+            one for one in tuple(self.seen) if one.topic == topic and one.written_ms >= since_ms
+        ]
 
     def longest_silence_s(self, topic: str, from_s: float, to_s: float) -> float:
-        """The longest time between the moments in which one partition that had records showed none."""
+        """The longest time in which a partition that has records at all has shown none."""
         longest = 0.0
         seen = tuple(self.seen)
         for partition in range(PARTITIONS):
@@ -126,7 +129,7 @@ class Watch:
             if not shown:
                 continue
             marks = [from_s, *(at for at in shown if from_s < at < to_s), to_s]
-            longest = max(longest, *(b - a for a, b in zip(marks, marks[1:], strict=False)))
+            longest = max(longest, *(b - a for a, b in pairwise(marks)))
         return longest
 
     def _run(self) -> None:
@@ -165,9 +168,7 @@ class Topics:
     cases: list[Version] = field(default_factory=list)
 
     @classmethod
-    def read(
-        cls, bootstrap: str, pipeline: str, starts: Mapping[tuple[str, int], int]
-    ) -> "Topics":
+    def read(cls, bootstrap: str, pipeline: str, starts: Mapping[tuple[str, int], int]) -> "Topics":
         """All committed records up to the present ends. Raises TimeoutError."""
         made = cls()
         prefix = f"{pipeline}|".encode()
@@ -198,9 +199,7 @@ def lags(bootstrap: str, groups: Mapping[str, str]) -> dict[str, int]:
         asked = ConsumerGroupTopicPartitions(group)
         known = admin.list_consumer_group_offsets([asked])[group].result(CALL_S)
         at = {(place.topic, place.partition): place.offset for place in known.topic_partitions}
-        found[group] = sum(
-            max(0, end - max(0, at.get(place, 0))) for place, end in ends.items()
-        )
+        found[group] = sum(max(0, end - max(0, at.get(place, 0))) for place, end in ends.items())
     return found
 
 

@@ -1,4 +1,4 @@
-"""The processes of a trial: vendor, workers, projector; each started, killed, stopped and resumed."""
+"""The processes of a trial: vendor, workers, projector; started, killed, stopped and resumed."""
 
 import json
 import os
@@ -85,14 +85,15 @@ def start(command: list[str], name: Path, environment: Mapping[str, str]) -> Pro
 
 @dataclass(slots=True)
 class VendorProcess:
-    """The vendor as a process: it ends with us, and never with a worker."""
+    """A vendor as a process: it ends with us, and never with a worker."""
 
+    module: str = "tests.faults.vendor"
     port: int = 0
     _popen: "subprocess.Popen[bytes] | None" = field(default=None)
 
     def start(self) -> "VendorProcess":
         """Serve; returns when the port is known."""
-        command = [sys.executable, "-P", "-m", "tests.faults.vendor"]
+        command = [sys.executable, "-P", "-m", self.module]
         self._popen = subprocess.Popen(
             command,
             env=os.environ | {"PYTHONPATH": str(ROOT)},

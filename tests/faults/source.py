@@ -13,19 +13,24 @@ from typing import Final
 import msgspec
 from confluent_kafka import Producer
 
+from enrichment.feature.store import SHARD_KIND
 from enrichment.records import FeatureUpdate, MicroBatch
 from enrichment.records.feature import Source as Origin
 from enrichment.stream.topics import FEATURES, MICRO_BATCHES, partition_for, shard_key
 from tests.integration.sampling import PARTITIONS, SHARDS
 from tests.sample.streams import batch, problem
 
+SLOW: Final = 2
+"""The shard, by its index, that closes a window in SLOW_EVERY only: it has time to be fresh."""
+
+SLOW_EVERY: Final = 5
 APART: Final = 100_000  # accounts of one shard and the next
 FLUSH_S: Final = 20.0
 
 
 @dataclass(slots=True)
 class Source:
-    """A thread that closes a window of every shard each `every_s`, until it is stopped."""
+    """A thread that closes a window of each shard every `every_s`, until it is stopped."""
 
     bootstrap: str
     pipeline: str
@@ -58,7 +63,7 @@ class Source:
             raise self.failure
 
     def close_window(self) -> None:
-        """One window of every shard."""
+        """One window of each shard whose turn it is, and a heartbeat of all."""
         if self._producer is None:
             self._producer = Producer(
                 {
@@ -69,8 +74,11 @@ class Source:
                 }
             )
         self._window += 1
+        now_ms = time.time_ns() // 1_000_000
         for index, shard in enumerate(SHARDS):
-            self._close(self._producer, index, shard)
+            if index != SLOW or self._window % SLOW_EVERY == 1:
+                self._close(self._producer, index, shard)
+            self._say(self._producer, self._heartbeat(shard, now_ms))
         left = self._producer.flush(FLUSH_S)
         assert left == 0, f"{left} records were not delivered"
 
@@ -91,10 +99,7 @@ class Source:
         one = batch(self._window, rings, shard=shard, pipeline=self.pipeline)
         now_ms = time.time_ns() // 1_000_000
         for update in self._graph(one, now_ms):
-            key = f"{update.pipeline}|{update.entity}|{update.id}|{update.group}"
-            producer.produce(
-                FEATURES, msgspec.json.encode(update), key, partition_for(key, PARTITIONS)
-            )
+            self._say(producer, update)
         producer.produce(
             MICRO_BATCHES,
             msgspec.json.encode(one),
@@ -103,8 +108,25 @@ class Source:
         )
         self.sent.append(one.micro_batch_id)
 
+    def _say(self, producer: Producer, update: FeatureUpdate) -> None:
+        key = f"{update.pipeline}|{update.entity}|{update.id}|{update.group}"
+        producer.produce(FEATURES, msgspec.json.encode(update), key, partition_for(key, PARTITIONS))
+
+    def _heartbeat(self, shard: str, now_ms: int) -> FeatureUpdate:
+        """That the shard's window stage lives."""
+        return FeatureUpdate(
+            version=now_ms,
+            pipeline=self.pipeline,
+            entity=SHARD_KIND,
+            id=shard,
+            group="graph",
+            subgraph="",
+            event_time_ms=now_ms,
+            computed_at_ms=now_ms,
+        )
+
     def _graph(self, one: MicroBatch, now_ms: int) -> list[FeatureUpdate]:
-        """What the window stage says of everybody in the micro-batch, and that it lives."""
+        """What the window stage says of everybody in the micro-batch."""
         made = []
         for ring in one.problems:
             entities = [(ring.entity, node) for node in ring.nodes]
@@ -113,8 +135,7 @@ class Source:
                 key = f"{one.pipeline}|{entity}|{id_}|ring"
                 self.truths[key].append((now_ms, ring.subgraph))
                 made.append(self._update(entity, id_, one, now_ms, ring.subgraph))
-        beat = self._update("shard", one.shard, one, now_ms, "")
-        return [*made, msgspec.structs.replace(beat, version=now_ms, source=None)]
+        return made
 
     def _update(
         self, entity: str, id_: str, one: MicroBatch, now_ms: int, subgraph: str

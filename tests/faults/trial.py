@@ -77,7 +77,8 @@ def _ground(fault: Fault, shared: Ground, number: int) -> Iterator[Ground]:
 def _try(fault: Fault, ground: Ground, report: Report) -> None:
     try:
         with open_world(ground, fault.terms) as world:
-            world.await_jobs()
+            if not fault.terms.cold:
+                world.await_jobs()
             _note(report, fault.do(world))
             world.heal()
             healed_s = world.settle(fault.heal_s)

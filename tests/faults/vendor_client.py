@@ -59,11 +59,11 @@ FAILURES: Final[tuple[tuple[type[BaseException], FailureKind], ...]] = (
 STATUSES: Final = {404: FailureKind.UNKNOWN, 429: FailureKind.QUOTA, 503: FailureKind.TRANSIENT}
 
 
-def call(port: int, method: str, path: str, body: bytes = b"", within_s: float = CALL_S) -> bytes:
+def call(port: int, method: str, path: str, body: bytes = b"") -> bytes:
     """One call to the vendor; raises AnsweredError, OSError or HTTPException."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=within_s)
+    connection = HTTPConnection("127.0.0.1", port, timeout=CALL_S)
     try:
-        connection.request(method, path, body)
+        connection.request(method, path, body, {"Authorization": ""})
         answer = connection.getresponse()
         text = answer.read()
     finally:

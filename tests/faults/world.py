@@ -18,7 +18,7 @@ from enrichment.lab.servers import LocalServers
 from enrichment.pipelines import Pipeline, load
 from enrichment.stream.topics import CONTROL, StreamTopics
 from tests.faults.fault import Terms
-from tests.faults.invariants import Accepted, History
+from tests.faults.invariants import Accepted, Answers, History
 from tests.faults.launcher import write_offset
 from tests.faults.observed import Topics, Watch, ends_of, groups_of, lags, read_from
 from tests.faults.probe import Probe
@@ -29,6 +29,7 @@ from tests.faults.vendor_client import book_of
 from tests.integration.sampling import PARTITIONS, PIPELINE_TOML, TOPICS
 from tests.servers import running_servers
 
+KEY: Final = "a-key-that-nobody-else-may-see"  # the one that IonQ's fake knows
 WARM_S: Final = 40.0  # two starts of five seconds each, on a machine that others use too
 FIRST_JOBS: Final = 6  # two windows of three shards
 SKEW_MS: Final = 1_000
@@ -55,23 +56,44 @@ class Ground:
     folder: Path
     kafka: str = ""
     redis_url: str = ""
+    _ionq: VendorProcess | None = None
 
     def __post_init__(self) -> None:
         """By default nothing stands between."""
         self.kafka = self.kafka or self.servers.bootstrap
         self.redis_url = self.redis_url or self.servers.redis_url
 
+    def provider(self, name: str) -> VendorProcess:
+        """The process of that provider; IonQ's, which takes long to load, once it is asked for."""
+        if name != "ionq":
+            return self.vendor
+        if self._ionq is None:
+            self._ionq = VendorProcess("tests.faults.ionq_process").start()
+        return self._ionq
+
+    def close(self) -> None:
+        """End the providers' processes."""
+        self.vendor.close()
+        if self._ionq is not None:
+            self._ionq.close()
+
 
 @contextmanager
 def open_ground(folder: Path) -> Iterator[Ground]:
     """Servers and a vendor of one's own while the block runs."""
-    vendor = VendorProcess().start()
+    with running_servers(folder / "servers") as servers, ground_of(servers, folder) as ground:
+        yield ground
+
+
+@contextmanager
+def ground_of(servers: LocalServers, folder: Path) -> Iterator[Ground]:
+    """Somebody else's servers, with our topics on them, and a vendor."""
+    create_topics(servers.bootstrap, {**TOPICS, CONTROL: "compact"})
+    ground = Ground(servers=servers, vendor=VendorProcess().start(), folder=folder)
     try:
-        with running_servers(folder / "servers") as servers:
-            create_topics(servers.bootstrap, {**TOPICS, CONTROL: "compact"})
-            yield Ground(servers=servers, vendor=vendor, folder=folder)
+        yield ground
     finally:
-        vendor.close()
+        ground.close()
 
 
 def create_topics(bootstrap: str, topics: Mapping[str, str]) -> None:
@@ -114,6 +136,8 @@ class World:
     processes: list[Process] = field(default_factory=list)
     # Jobs that an operator started anew.
     retried: set[str] = field(default_factory=set)
+    # The hot path's account, where there was one.
+    answers: Answers | None = None
     # What was noticed that a table should say.
     notes: list[str] = field(default_factory=list)
 
@@ -124,6 +148,9 @@ class World:
     ) -> Process:
         """A worker process of that instance; `kill_at` is `point:when:nth` of `kill_points`."""
         extra = {"FAULTS_KILL_AT": kill_at} if kill_at else {}
+        if self.terms.provider == "ionq":
+            extra["ENRICHMENT_IONQ_API_KEY"] = KEY
+            extra["ENRICHMENT_IONQ_URL"] = f"http://127.0.0.1:{self.service.port}"
         process = self._start(
             ["-m", "tests.faults.launcher", str(self.toml)],
             f"sample-{instance}",
@@ -194,16 +221,28 @@ class World:
 
     # What is done to it.
 
+    @property
+    def service(self) -> VendorProcess:
+        """The chosen provider's process."""
+        return self.ground.provider(self.terms.provider)
+
     def behave(self, manner: Manner) -> None:
-        """The vendor is so from now on."""
-        self.ground.vendor.behave(manner)
+        """The provider is so from now on."""
+        self.service.behave(manner)
 
     def set_clock(self, seconds: float) -> None:
         """The workers' clocks are wrong by so much from now on."""
         write_offset(self.clock, seconds)
 
+    def begin(self) -> None:
+        """Start what is there before the fault."""
+        self.behave(self.terms.manner)
+        self.projector = self.start_stage("project", ENRICHMENT_INSTANCE="one")
+        if not self.terms.cold:
+            self.tend()
+
     def heal(self) -> None:
-        """Undo what the fault has left: the vendor well, clocks right, everybody awake and there."""
+        """Undo what the fault has left: provider well, clocks right, everybody awake and there."""
         self.behave(self.terms.manner)
         self.set_clock(0.0)
         for process in self.processes:
@@ -255,11 +294,12 @@ class World:
             lags=lags(bootstrap, groups_of(self.name)),
             healed_s=healed_s,
             heal_s=heal_s,
+            answers=self.answers,
         )
 
     def book(self) -> dict[str, list[Accepted]]:
         """What each provider has accepted by its own count."""
-        return {"vendor": book_of(self.ground.vendor.port, self.name)}
+        return {self.terms.provider: book_of(self.service.port, self.name)}
 
 
 @contextmanager
@@ -295,7 +335,7 @@ def open_world(ground: Ground, terms: Terms) -> Iterator[World]:
             starts=ends_of(bootstrap, *read_from()),
         )
         stack.callback(_end_all, world)
-        world.heal()
+        world.begin()
         world.source.start()
         stack.callback(world.source.stop)
         world.probe.start()
