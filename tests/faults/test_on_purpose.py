@@ -1,7 +1,6 @@
 """A few of the faults, tried once each, in every test run; all of them by `make faults`."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -19,7 +18,7 @@ SHORT: Final = (
     "accepted, answer lost",
     "clock an hour forward",
 )
-"""The call that costs money, the transaction that is left open, the answer that is lost, the time."""
+"""The call that costs money, the transaction that is left open, the lost answer, the time."""
 
 
 @pytest.fixture(scope="module")
