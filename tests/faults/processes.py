@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.faults.vendor import Manner
-from tests.faults.vendor_client import tell
+from tests.faults.vendor_client import manner_of, tell
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 END_S: Final = 25.0  # a call that a worker has begun may take ten seconds more, see `remote`
@@ -108,6 +108,11 @@ class VendorProcess:
     def behave(self, manner: Manner) -> None:
         """From now on so."""
         tell(self.port, manner)
+
+    def left_to_lose(self) -> int:
+        """How many answers are still to get lost."""
+        manner = manner_of(self.port)
+        return manner.lose + manner.lose_samples
 
     def close(self) -> None:
         """End it."""

@@ -14,6 +14,7 @@ from tests.faults.vendor import Manner
 from tests.faults.world import World
 
 SPELL_S: Final = 4.0
+LOSS_S: Final = 40.0  # the first fallback waits for a process of its own to start
 LOST: Final = 5
 WHOLE: Final = 64  # problems of one order
 
@@ -41,7 +42,8 @@ def lost(manner: Manner) -> Callable[[World], Figures]:
 
     def do(world: World) -> Figures:
         world.behave(manner)
-        world.await_jobs(3 * LOST)
+        world.until("answers get lost", lambda: not world.service.left_to_lose(), LOSS_S)
+        world.await_jobs()
         return {}
 
     return do
@@ -51,10 +53,14 @@ def lost_at_ionq(world: World) -> Figures:
     """The same where ids are not ours: what was sent is in doubt, and the fallback answers."""
     begun_ms = time.time_ns() // 1_000_000
     world.behave(changed(world.terms.manner, lose=LOST))
-    world.await_jobs(2 * LOST)
-    ended = Counter(one.head.state for one in world.watch.of("sampling.jobs", begun_ms))
-    assert ended["fallback_complete"] >= LOST, f"{LOST} answers were lost: {dict(ended)}"
-    return {"fallbacks": float(ended["fallback_complete"])}
+    world.until("answers get lost", lambda: not world.service.left_to_lose(), LOSS_S)
+
+    def fallen_back() -> int:
+        states = (one.head.state for one in world.watch.of("sampling.jobs", begun_ms))
+        return sum(state == "fallback_complete" for state in states)
+
+    world.until("fallbacks", lambda: fallen_back() >= LOST, LOSS_S)
+    return {"fallbacks": float(fallen_back())}
 
 
 FAULTS: Final = (

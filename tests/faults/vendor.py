@@ -171,8 +171,9 @@ class Vendor:
         """The answer to one call; raises RefusedError or LostError."""
         encode = msgspec.json.encode
         if path == MANNER:
-            self.manner = msgspec.json.decode(body, type=Manner)
-            return b"{}"
+            if method == "PUT":
+                self.manner = msgspec.json.decode(body, type=Manner)
+            return encode(self.manner)
         if path == BOOK:
             with self._lock:
                 return encode([job.entry() for runs in self.jobs.values() for job in runs])

@@ -78,6 +78,11 @@ def tell(port: int, manner: Manner) -> None:
     call(port, "PUT", MANNER, msgspec.json.encode(manner))
 
 
+def manner_of(port: int) -> Manner:
+    """How the vendor behaves now: what it was to lose has been counted down."""
+    return msgspec.json.decode(call(port, "GET", MANNER), type=Manner)
+
+
 def book_of(port: int, pipeline: str) -> list[Accepted]:
     """What the vendor has accepted of one pipeline, by its own count."""
     entries = msgspec.json.decode(call(port, "GET", BOOK), type=list[Accepted])

@@ -200,6 +200,12 @@ class World:
         begun = self.done
         self.until(f"{more} more jobs end", lambda: self.done >= begun + more, within_s)
 
+    def adopted(self) -> bool:
+        """Whether some worker has been assigned partitions."""
+        return any(
+            what == "adopted" for process in self.workers.values() for _, what in process.came_to()
+        )
+
     @property
     def done(self) -> int:
         """How many jobs have come to their end."""
@@ -336,6 +342,9 @@ def open_world(ground: Ground, terms: Terms) -> Iterator[World]:
         )
         stack.callback(_end_all, world)
         world.begin()
+        if not terms.cold:
+            # What waits while processes start would come all at once, and hide what is done next.
+            world.until("workers have their partitions", world.adopted, WARM_S)
         world.source.start()
         stack.callback(world.source.stop)
         world.probe.start()
