@@ -5,8 +5,9 @@ known, deadlines are kept here, a job that is given up is cancelled there after 
 twins are computed by our own processes meanwhile. How a step is taken, what an exception in it
 means and how a job is cancelled is the subclass's to say.
 
-A job that was accepted never has a failure that may pass: whoever tries such a one again does so
-under a new id, and has a second job to pay for. It is asked for until its deadline.
+A job that was accepted, or may have been, never has a failure that may pass: whoever tries such a one
+again does so under a new id, and has a second job to pay for. It is asked for until its deadline,
+and where the service attaches it is submitted again under its own id until that is answered.
 
 After `close` accepted jobs run on where whoever submits their ids again attaches. Elsewhere nobody
 would ever fetch them, and they are cancelled, as well as that can be done in a few seconds.
@@ -58,6 +59,7 @@ class Run:
     """One job on its way: written by one step at a time, which `step` stands for.
 
     `remote_id` is what the service calls the job, "" until it is known to have accepted it;
+    `doubtful` while it may have without our knowing: a submission was sent and not answered.
     `faults` are the steps in a row that have failed and may yet do.
     """
 
@@ -69,6 +71,7 @@ class Run:
     poll_s: float = POLL_S
     next_s: float = 0.0
     remote_id: str = ""
+    doubtful: bool = False
     begun: bool = False
     faults: int = 0
     drawn: Done | None = None
@@ -160,7 +163,8 @@ class Remote(Jobs, Generic[R]):
     def _fault(self, run: R, error: Exception) -> Failure | None:
         """Return the failure that an exception in `_advance` is, or None where the next may do."""
         failure = self._failure_of(error)
-        return None if run.accepted and failure.kind in LATER else failure
+        open_there = run.accepted or run.doubtful
+        return None if open_there and failure.kind in LATER else failure
 
     def _begin(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":
         """Start the twins, and hand over the submission."""

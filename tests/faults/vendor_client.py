@@ -1,7 +1,7 @@
 """The provider over the vendor: what a worker under test talks to, and what tells the vendor.
 
 Like `google` it submits under our ids and attaches, and like there an order whose answer was lost
-is TRANSIENT: it is found again by its id. Imports nothing heavy, so that a start takes a second.
+is made again under its id. Imports nothing heavy, so that a start takes a second.
 """
 
 import base64
@@ -131,7 +131,12 @@ class VendorClient(Remote[Run]):
         """Order, or look how the job stands."""
         path = quote(run.request.job_id, safe="")
         if not run.accepted:
-            self.order(path, msgspec.json.encode(_order(problems_of(run.request))))
+            doubtful, run.doubtful = run.doubtful, True
+            try:
+                self.order(path, msgspec.json.encode(_order(problems_of(run.request))))
+            except (AnsweredError, ConnectionRefusedError):
+                run.doubtful = doubtful
+                raise
             run.remote_id = path
         found = call(self._port, "GET", JOBS + path)
         status = msgspec.json.decode(found, type=Status)
