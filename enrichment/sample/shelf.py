@@ -57,7 +57,7 @@ class OpenJob:
     submit: bool = False
     # It was found unfinished, and waits to be taken up.
     left: bool = False
-    # It may have been submitted by whoever had the partition before.
+    # It may have been submitted, in whole or in part, by us or by who had the partition before.
     adopted: bool = False
     # The provider was found fit for the attempt, and is not asked about again.
     cleared: bool = False
@@ -65,6 +65,8 @@ class OpenJob:
     not_before_ms: int = 0
     due_ms: int | None = None
     flight: Flight | None = None
+    # What waits to be submitted again under its ids, and may be at the provider in part.
+    resting: Flight | None = None
     abandoned: list[tuple[int, Flight]] = field(default_factory=list)
     answer: Answer | None = None
 
