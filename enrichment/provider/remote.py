@@ -186,7 +186,9 @@ class Remote(Jobs, Generic[R]):
         run = self._runs.get(job_id)
         if run is None:
             return
-        now_s = time.time()
+        # Deadlines are the wall clock's; the wait between two looks would last as long as that is
+        # set back.
+        now_s, tick_s = time.time(), time.monotonic()
         if run.future.done():
             del self._runs[job_id]
             _drop_twins(run)
@@ -194,8 +196,8 @@ class Remote(Jobs, Generic[R]):
             detail = f"deadline passed after 0 of {len(run.request.models)} problems"
             _end(run, Failure(kind=FailureKind.CANCELLED, detail=detail))
             self._abandon(job_id, run)
-        elif now_s >= run.next_s and (run.step is None or run.step.done()):
-            run.next_s = now_s + run.poll_s
+        elif tick_s >= run.next_s and (run.step is None or run.step.done()):
+            run.next_s = tick_s + run.poll_s
             run.poll_s = min(POLL_S_MAX, 1.5 * run.poll_s)
             run.step = self._hand(self._step, run, None)
 

@@ -30,7 +30,7 @@ from enrichment.sample.instructions import (
 )
 from enrichment.sample.machine import TERMINAL
 from enrichment.sample.publish import Answer, publication
-from enrichment.sample.retry import REPEATABLE, Draw, backoff_ms, retry_at_ms
+from enrichment.sample.retry import REPEATABLE, Draw, backoff_ms, retry_at_ms, waited
 from enrichment.sample.shelf import OpenJob, Shelf
 from enrichment.sample.terms import Terms, settled
 from enrichment.telemetry import metrics
@@ -60,6 +60,7 @@ class Attempts:
         self._now_ms = now_ms
         self._draw = draw
         self._terms = Terms(pipeline, chain, budget)
+        self._longest_ms = pipeline.sampling.deadline_ms + FALLBACK_MS
 
     def claimed(self, job: Job) -> Job:
         """A new job with the terms of its first attempt."""
@@ -86,9 +87,11 @@ class Attempts:
         flight = opened.flight
         if flight is not None and flight.due(now_ms) and self._poll(opened, flight, now_ms):
             return
+        # No deadline is further away, but by a clock that was set back.
+        opened.deadline_ms = min(opened.deadline_ms, now_ms + self._longest_ms)
         if now_ms >= opened.deadline_ms:
             self._out_of_time(opened, now_ms)
-        elif opened.due_ms is not None and now_ms >= opened.due_ms:
+        elif opened.due_ms is not None and waited(opened.due_ms, now_ms):
             opened.due_ms = None
             self._apply(opened, events.AttemptDue(attempt=opened.job.attempt, at_ms=now_ms))
         elif opened.may_be_submitted(now_ms):

@@ -12,6 +12,7 @@ from enrichment.sample.flight import Flight
 from enrichment.sample.machine import TERMINAL
 from enrichment.sample.outbox import Outbox
 from enrichment.sample.publish import Answer
+from enrichment.sample.retry import waited
 from enrichment.telemetry import metrics
 
 DONE_MAX: Final = 50_000
@@ -73,7 +74,7 @@ class OpenJob:
     def may_be_submitted(self, now_ms: int) -> bool:
         """Whether the present attempt is to be submitted, and the ledger has it."""
         recorded = self.recorded_attempt == self.job.attempt
-        return self.submit and recorded and now_ms >= self.not_before_ms
+        return self.submit and recorded and waited(self.not_before_ms, now_ms)
 
     def flights(self) -> Iterator[Flight]:
         """What of it may still be at a provider."""

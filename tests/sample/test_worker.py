@@ -348,6 +348,43 @@ def test_a_running_job_that_was_taken_over_may_fail_in_passing() -> None:
     assert set(qsim.accepted) == {f"{bench.sent[0].micro_batch_id}|1|0"}
 
 
+HOUR_MS = 3_600_000
+
+
+def test_a_clock_set_back_makes_no_retry_wait_for_an_hour() -> None:
+    """The wait behind a failure ends at once, whatever its end was by the clock of before."""
+    bench = Bench()
+    bench.providers["qsim"].refusals += [AWAY] * 2
+    bench.send(batch(1, (problem(0),)))
+    bench.turns(2)
+    assert states(bench)[-1] is JobState.RETRYING
+    bench.turn(-HOUR_MS)
+    bench.turns(100)
+    assert states(bench)[-1] is JobState.SUCCEEDED
+
+
+def test_a_clock_set_back_makes_no_silent_provider_be_waited_for() -> None:
+    """The deadline comes no later than it would for a job of now."""
+    bench = Bench()
+    bench.providers["qsim"].holds = True
+    bench.send(batch(1, (problem(0),)))
+    bench.turns(3)
+    bench.turn(-HOUR_MS)
+    bench.turns(110, ms=200)
+    assert states(bench)[-1] is JobState.FALLBACK_COMPLETE
+
+
+def test_a_clock_set_back_holds_nothing_back_in_the_outbox() -> None:
+    """What waits for company is written at once."""
+    bench = Bench()
+    bench.providers["qsim"].holds = True
+    bench.send(batch(1, (problem(0),)))
+    bench.turns(3)
+    assert states(bench)[-1] is JobState.PENDING
+    bench.turn(-HOUR_MS)
+    assert states(bench)[-1] is JobState.SUBMITTED
+
+
 def test_a_job_seen_running_is_executing_in_the_ledger() -> None:
     """The ledger tells submitted from executing, for whoever looks at a slow job."""
     bench = Bench()
