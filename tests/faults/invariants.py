@@ -47,6 +47,7 @@ class Version:
     key: str
     version: int
     subgraph: str = ""
+    computed_at_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,13 +199,14 @@ def no_version_goes_back(history: History) -> Finding:
 
 
 def nothing_uncommitted_is_read(history: History) -> Finding:
-    """Whatever a reader was shown stands committed in the topic, of that version and subgraph."""
-    there = {(row.key, row.version, row.subgraph) for row in history.features}
+    """Whatever a reader was shown stands committed in the topic, of that version and making."""
+    # The same version may be computed twice, and the first time come to nothing.
+    there = {(row.key, row.version, row.computed_at_ms) for row in history.features}
     usable = [reading for reading in history.readings if reading.usable]
     wrong = tuple(
-        f"cache: {one.key} showed {one.version} of {one.subgraph!r}, which was never committed"
+        f"cache: {one.key} showed {one.version} of {one.computed_at_ms}, which was never committed"
         for one in usable
-        if (one.key, one.version, one.subgraph) not in there
+        if (one.key, one.version, one.computed_at_ms) not in there
     )
     return Finding(checked=len(usable), violations=wrong)
 

@@ -31,6 +31,7 @@ class _Head(msgspec.Struct):
 
     version: int = 0
     subgraph: str = ""
+    computed_at_ms: int = 0
     state: str = ""
     attempt: int = 0
     provider: str = ""
@@ -181,7 +182,13 @@ class Topics:
                 made.ledger.append(Entry(job_id=name, state=head.state, attempt=head.attempt))
             else:
                 rows = made.features if topic == FEATURES else made.cases
-                rows.append(Version(key=name, version=head.version, subgraph=head.subgraph))
+                row = Version(
+                    key=name,
+                    version=head.version,
+                    subgraph=head.subgraph,
+                    computed_at_ms=head.computed_at_ms,
+                )
+                rows.append(row)
         return made
 
 

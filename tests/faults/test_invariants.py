@@ -16,6 +16,8 @@ from tests.faults.invariants import (
 )
 
 KEY = "p|account|a|ring"
+MADE_MS = {0: 0, 1: 1_500, 2: 3_900, 3: 8_000}
+"""When each version was computed; the last was never committed."""
 
 
 def accepted(attempt: int, from_s: float, to_s: float, how: str = "completed") -> Accepted:
@@ -32,7 +34,7 @@ def reading(at_ms: int, subgraph: str, verdict: str = "fresh", version: int = 1)
         verdict=verdict,
         version=version,
         subgraph=subgraph,
-        computed_at_ms=at_ms - 100,
+        computed_at_ms=MADE_MS[version],
     )
 
 
@@ -60,8 +62,8 @@ GOOD = History(
         Entry(job_id="k", state="fallback_complete", attempt=1),
     ),
     features=(
-        Version(key=KEY, version=1, subgraph="s1"),
-        Version(key=KEY, version=2, subgraph="s2"),
+        Version(key=KEY, version=1, subgraph="s1", computed_at_ms=MADE_MS[1]),
+        Version(key=KEY, version=2, subgraph="s2", computed_at_ms=MADE_MS[2]),
     ),
     cases=(Version(key="p|c", version=1), Version(key="p|c", version=1)),
     # Subgraph s1 is true until 5,000, then s2: with 1,000 ms of freshness and 100 of skew.
@@ -121,6 +123,10 @@ BAD = {
     "a value that was never committed": (
         "committed reads",
         replace(GOOD, readings=(reading(9_000, "s2", version=3),)),
+    ),
+    "a making of a version that came to nothing": (
+        "committed reads",
+        replace(GOOD, readings=(replace(reading(9_000, "s2", version=2), computed_at_ms=3_000),)),
     ),
     "a stale value called fresh": (
         "fresh is fresh",

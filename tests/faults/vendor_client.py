@@ -8,6 +8,7 @@ import base64
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
 from urllib.parse import quote
@@ -89,13 +90,20 @@ def book_of(port: int, pipeline: str) -> list[Accepted]:
     return [entry for entry in entries if entry.id.startswith(f"{pipeline}|")]
 
 
-class VendorClient(Remote[Run]):
+@dataclass(slots=True, kw_only=True, eq=False)
+class VendorRun(Run):
+    """One job on its way. What is doubtful is noted here too, for packages older than that."""
+
+    doubtful: bool = False
+
+
+class VendorClient(Remote[VendorRun]):
     """A provider over the vendor; twins are computed in `pool`."""
 
     attaches = True
 
     def __init__(self, pool: Pool, now_ms: Callable[[], int], port: int) -> None:
-        super().__init__(NAME, pool, now_ms, Run, variables_max=VARIABLES_MAX)
+        super().__init__(NAME, pool, now_ms, VendorRun, variables_max=VARIABLES_MAX)
         self._port = port
         self._wait_s = 0.0
 
@@ -127,7 +135,7 @@ class VendorClient(Remote[Run]):
 
     # What follows runs in the provider's threads, and never takes its lock.
 
-    def _advance(self, run: Run) -> Done | Failure | None:
+    def _advance(self, run: VendorRun) -> Done | Failure | None:
         """Order, or look how the job stands."""
         path = quote(run.request.job_id, safe="")
         if not run.accepted:
@@ -153,7 +161,7 @@ class VendorClient(Remote[Run]):
         """Order a job: a method of its own, so that a kill may be put before and behind it."""
         call(self._port, "PUT", JOBS + path, body)
 
-    def _tell(self, run: Run) -> Failure | None:
+    def _tell(self, run: VendorRun) -> Failure | None:
         """Have the job cancelled."""
         try:
             call(self._port, "DELETE", JOBS + quote(run.request.job_id, safe=""))
