@@ -1,7 +1,7 @@
 """Where a worker is killed: seams of the stage, patched from outside; no hook in production code.
 
-A point is `name:before` or `name:after`, and is struck at its n-th time by `kill -9` of the process
-by itself. The names are those of a job's way:
+A point is `name:before` or `name:after`, and is struck at its n-th time: the process sends itself
+`kill -9`, or stands still there until somebody lets it go on. The names are those of a job's way:
 
 - claimed: a micro-batch is turned into a job, in memory;
 - written: the transaction with the pending job and the micro-batch's offset;
@@ -53,21 +53,29 @@ class Diary:
 
 @dataclass(slots=True)
 class Strike:
-    """One kill: at which point, and at which of its times."""
+    """One kill: at which point, at which of its times, by which signal."""
 
     point: str
     nth: int
     diary: Diary
+    number: signal.Signals = signal.SIGKILL
     seen: int = 0
 
+    @classmethod
+    def parse(cls, text: str, diary: Diary) -> "Strike":
+        """`claimed:after:2` kills; with `:stop` behind it the process stands still."""
+        name, when, nth, *rest = text.split(":")
+        number = signal.SIGSTOP if rest == ["stop"] else signal.SIGKILL
+        return cls(f"{name}:{when}", int(nth), diary, number)
+
     def at(self, point: str) -> None:
-        """The process has come to the point: the last thing it does, if it is the one."""
+        """The process has come to the point: the last thing that it does for now, or for ever."""
         if point != self.point:
             return
         self.seen += 1
         if self.seen == self.nth:
-            self.diary.note(f"killed at {point}")
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.diary.note(f"struck at {point}")
+            os.kill(os.getpid(), self.number)
 
 
 class _JobHead(msgspec.Struct):

@@ -28,7 +28,7 @@ def killed_at(point: str) -> Callable[[World], Figures]:
         doomed = world.start_worker("one", kill_at=f"{point}:{NTH}")
         world.until(f"killed at {point}", lambda: not doomed.alive, HIT_S)
         at_ms, last = doomed.came_to()[-1]
-        assert last == f"killed at {point}", f"ended otherwise: {last}"
+        assert last == f"struck at {point}", f"ended otherwise: {last}"
         time.sleep(SUPERVISOR_S)
         again = world.start_worker("one")
         return recovery(world, at_ms, again.started_ms)

@@ -2,7 +2,7 @@
 
     python -P -m tests.faults.launcher pipeline.toml
 
-By environment: FAULTS_VENDOR_PORT (the provider `vendor`), FAULTS_KILL_AT (`claimed:after:2`),
+By environment: FAULTS_VENDOR_PORT (the provider `vendor`), FAULTS_KILL_AT (see `kill_points`),
 FAULTS_CLOCK (a file with the seconds by which this machine's clock is wrong), FAULTS_DIARY (a file
 that is told how far the start has come). Spawned children import this module too: their clock is
 as wrong as their parent's.
@@ -59,8 +59,8 @@ def main() -> None:
     _tell(diary, Ledger, "join", "warm")
     _tell(diary, Worker, "adopt", "adopted")
     if "FAULTS_KILL_AT" in os.environ:
-        name, when, nth = os.environ["FAULTS_KILL_AT"].split(":")
-        lay(Strike(f"{name}:{when}", int(nth), diary), _submitter(pipeline.sampling.provider))
+        strike = Strike.parse(os.environ["FAULTS_KILL_AT"], diary)
+        lay(strike, _submitter(pipeline.sampling.provider))
     wiring.run_sample(Settings(), pipeline)
     diary.note("ended")
 

@@ -2,12 +2,14 @@
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from enrichment.stream.topics import FEATURES
 from tests.faults.fault import Fault, Figures, Terms
 from tests.faults.kills import HIT_S, NTH
+from tests.faults.processes import Process
 from tests.faults.vendor import Manner
 from tests.faults.world import World
 
@@ -47,6 +49,33 @@ def alone_stopped_and_resumed(world: World) -> Figures:
     resumed_ms = now_ms()
     world.workers["one"].resume()
     return {"recovery_s": world.progress_s(resumed_ms)}
+
+
+def stopped_in_a_transaction(point: str) -> Callable[[World], Figures]:
+    """A zombie: it stands still with a transaction open, another takes over, and it goes on."""
+
+    def do(world: World) -> Figures:
+        zombie = world.start_worker("one", kill_at=f"{point}:{NTH}:stop")
+        # Struck before the other one joins, or that might come to the point in its place.
+        world.until(f"stands still at {point}", lambda: _struck(zombie), HIT_S)
+        world.start_worker("two")
+        stopped_s, zombie.suspended = time.monotonic(), True
+        world.until("the other has taken over", lambda: _owns(world, "two"), HIT_S)
+        world.await_jobs(3)
+        stood_s = time.monotonic() - stopped_s
+        zombie.resume()
+        world.await_jobs(6)
+        return {"stood_s": stood_s}
+
+    return do
+
+
+def _struck(process: Process) -> bool:
+    return any(what.startswith("struck") for _, what in process.came_to())
+
+
+def _owns(world: World, instance: str) -> bool:
+    return any(what == "adopted" for _, what in world.workers[instance].came_to())
 
 
 def storm(world: World) -> Figures:
@@ -135,6 +164,16 @@ FAULTS: Final = (
         do=alone_stopped_and_resumed,
         terms=BUSY,
         times=1,
+    ),
+    *(
+        Fault(
+            name=f"zombie at {point.replace(':', ' ')}",
+            what="SIGSTOP in a transaction, another takes over, SIGCONT: it goes on to commit",
+            do=stopped_in_a_transaction(point),
+            terms=replace(BUSY, cold=True, workers=("one", "two")),
+            times=1,
+        )
+        for point in ("offsets:after", "produced:after")
     ),
     Fault(
         name="rebalance storm",

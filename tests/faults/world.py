@@ -146,7 +146,7 @@ class World:
     def start_worker(
         self, instance: str = "one", *, kill_at: str = "", **environment: str
     ) -> Process:
-        """A worker process of that instance; `kill_at` is `point:when:nth` of `kill_points`."""
+        """A worker process of that instance; `kill_at` is a strike of `kill_points`."""
         extra = {"FAULTS_KILL_AT": kill_at} if kill_at else {}
         if self.terms.provider == "ionq":
             extra["ENRICHMENT_IONQ_API_KEY"] = KEY
