@@ -6,11 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from subprocess import SubprocessError
+from typing import Any, Final
+
+from confluent_kafka import KafkaException
 
 from tests.faults.fault import Fault
 from tests.faults.invariants import Finding, check
 from tests.faults.world import Ground, World, open_world
+
+FAILURES: Final = (AssertionError, OSError, SubprocessError, KafkaException)
+"""What a trial may come to grief by, and the next be tried all the same: one that was not had, a
+server or a process that does not answer, a signal that is not heeded."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,14 +86,18 @@ def _try(fault: Fault, ground: Ground, report: Report) -> None:
         with open_world(ground, fault.terms) as world:
             if not fault.terms.cold:
                 world.await_jobs()
-            _note(report, fault.do(world))
+            try:
+                _note(report, fault.do(world))
+            except FAILURES as error:
+                # What holds is asked all the same: it may say why.
+                report.violations.append(f"the trial: {error}")
             world.heal()
             healed_s = world.settle(fault.heal_s)
             if healed_s is not None:
                 report.figures["healed_s"].append(healed_s)
             findings = check(world.history(healed_s, fault.heal_s))
             _count(report, world, findings)
-    except (AssertionError, TimeoutError) as error:
+    except FAILURES as error:
         report.violations.append(f"the trial: {error}")
 
 
