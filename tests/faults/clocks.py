@@ -56,12 +56,14 @@ FAULTS: Final = (
         what=f"the worker's clock jumps, and back after {SPELL_S:.0f} s",
         do=bent(HOUR_S),
         terms=TERMS,
+        times=1,
     ),
     Fault(
         name="clock an hour back",
         what=f"the worker's clock jumps, and back after {SPELL_S:.0f} s",
         do=bent(-HOUR_S),
         terms=TERMS,
+        times=1,
     ),
     Fault(
         name="one of two an hour fast",

@@ -75,12 +75,14 @@ FAULTS: Final = (
         what=f"{LOST} answers with samples are lost",
         do=lost(changed(BRISK.manner, lose_samples=LOST)),
         terms=BRISK,
+        times=1,
     ),
     Fault(
         name="provider down",
         what=f"503 to everything for {2 * SPELL_S:.0f} s, longer than the deadline",
         do=spell(Manner(down=True), 2 * SPELL_S),
         terms=HURRIED,
+        times=1,
     ),
     Fault(
         name="provider hangs",
@@ -94,12 +96,14 @@ FAULTS: Final = (
         what="a queue of 30 s at a deadline of 4 s, and cancelling takes 2 s",
         do=spell(Manner(queue_s=30.0, cancel_s=2.0), 2 * SPELL_S),
         terms=HURRIED,
+        times=1,
     ),
     Fault(
         name="over quota",
         what=f"429 to every order for {SPELL_S:.0f} s",
         do=spell(Manner(over_quota=True)),
         terms=BRISK,
+        times=1,
     ),
     Fault(
         name="half over quota",

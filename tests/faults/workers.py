@@ -157,6 +157,7 @@ FAULTS: Final = (
         what=f"SIGSTOP for {BEYOND_S:.0f} s, past its session of {SESSION_S:.0f} s, then SIGCONT",
         do=stopped_and_resumed,
         terms=TWO,
+        times=1,
     ),
     Fault(
         name="SIGSTOP of the only one",
