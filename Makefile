@@ -34,6 +34,8 @@ contract: setup ## What every provider must keep, as a grid: provider by test ca
 # How long and how hard: the short form, with 3 kills, is part of `make test`.
 KILLS ?= 20
 EVENTS ?= 1000000
+# More arguments for the table of faults: --only kills --times 5 --json faults.json, or --help.
+FAULTS ?=
 
 .PHONY: simulate
 simulate: setup ## Windows through seeded worlds of trouble (SEEDS=200)
@@ -44,8 +46,9 @@ storm: setup prerequisites ## Window workers that come and go under load (CHANGE
 	CHANGES=$(or $(CHANGES),30) $(BIN)/python -m pytest tests/faults/test_window_storm.py $(TESTS)
 
 .PHONY: faults
-faults: setup prerequisites ## The tests that kill stages and servers, at length (KILLS=20 EVENTS=1000000)
+faults: setup prerequisites ## Stages and servers killed at length (KILLS=20 EVENTS=1000000), then every fault as a table (FAULTS="--only kills")
 	KILLS=$(KILLS) EVENTS=$(EVENTS) $(BIN)/python -m pytest tests/faults $(TESTS)
+	$(BIN)/python -m tests.faults $(FAULTS)
 
 SECONDS ?= 60
 

@@ -19,7 +19,7 @@ from google.api_core import exceptions as google_errors
 
 from enrichment.provider.contract import Failure, FailureKind
 from enrichment.provider.google_circuits import circuits_from, circuits_of, layout_of, sets_of
-from enrichment.provider.google_failures import JOB_FAILURES, AttemptsUsedError
+from enrichment.provider.google_failures import JOB_FAILURES, AttemptsUsedError, failure_of
 from enrichment.provider.google_processor import Processor
 from enrichment.provider.google_run import EngineRun
 from enrichment.provider.jobs import Done
@@ -101,6 +101,7 @@ class EngineJobs:
             program = engine.get_program(run.program_id)
         for attempt in range(ATTEMPTS_MAX):
             run.engine_job_id = f"{run.program_id}-{attempt}"
+            doubtful, run.doubtful = run.doubtful, True
             try:
                 await program.run_sweep_async(
                     options.processor_id,
@@ -111,6 +112,8 @@ class EngineJobs:
                 )
             except EngineException as error:
                 if not isinstance(error.__cause__, google_errors.AlreadyExists):
+                    # A clear answer makes no doubt, and takes none away that was there before.
+                    run.doubtful = doubtful or failure_of(error).kind is FailureKind.TRANSIENT
                     raise
             else:
                 return

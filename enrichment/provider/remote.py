@@ -5,8 +5,10 @@ known, deadlines are kept here, a job that is given up is cancelled there after 
 twins are computed by our own processes once the samples are here. How a step is taken, what an
 exception in it means and how a job is cancelled is the subclass's to say.
 
-A job that was accepted never has a failure that may pass: whoever tries such a one again does so
-under a new id, and has a second job to pay for. It is asked for until its deadline.
+A job that was accepted, or may have been, never has a failure that may pass: whoever tries such a
+one again does so under a new id, and has a second job to pay for. It is asked for until its
+deadline, and where the service attaches it is submitted again under its own id until that is
+answered.
 
 After `close` accepted jobs run on where whoever submits their ids again attaches. Elsewhere nobody
 would ever fetch them, and they are cancelled, as well as that can be done in a few seconds.
@@ -74,6 +76,7 @@ class Run:
     """One job on its way: written by one step at a time, which `step` stands for.
 
     `remote_id` is what the service calls the job, "" until it is known to have accepted it;
+    `doubtful` while it may have without our knowing: a submission was sent and not answered.
     `faults` are the steps in a row that have failed and may yet do; `has_room` is one of DRAWN_MAX.
     """
 
@@ -85,6 +88,7 @@ class Run:
     poll_s: float = POLL_S
     next_s: float = 0.0
     remote_id: str = ""
+    doubtful: bool = False
     begun: bool = False
     faults: int = 0
     drawn: Done | None = None
@@ -184,7 +188,8 @@ class Remote(Jobs, Generic[R]):
     def _fault(self, run: R, error: Exception) -> Failure | None:
         """Return the failure that an exception in `_advance` is, or None where the next may do."""
         failure = self._failure_of(error)
-        return None if run.accepted and failure.kind in LATER else failure
+        open_there = run.accepted or run.doubtful
+        return None if open_there and failure.kind in LATER else failure
 
     def _begin(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":
         """Hand over the submission."""
@@ -203,15 +208,17 @@ class Remote(Jobs, Generic[R]):
         run = self._runs.get(job_id)
         if run is None:
             return
-        now_s = time.time()
+        # Deadlines are the wall clock's; the wait between two looks would last as long as that is
+        # set back.
+        now_s, tick_s = time.time(), time.monotonic()
         if run.future.done():
             self._drop_over(job_id)
         elif now_s >= run.until_s:
             detail = f"deadline passed after 0 of {len(run.request.models)} problems"
             _end(run, Failure(kind=FailureKind.CANCELLED, detail=detail))
             self._abandon(job_id, run)
-        elif now_s >= run.next_s and (run.step is None or run.step.done()):
-            self._go_on(run, now_s)
+        elif tick_s >= run.next_s and (run.step is None or run.step.done()):
+            self._go_on(run, tick_s)
 
     def _drop_over(self, job_id: str) -> None:
         """Let go of a run whose job is over."""
@@ -220,14 +227,14 @@ class Remote(Jobs, Generic[R]):
             del self._runs[job_id]
             run.twins.drop()
 
-    def _go_on(self, run: R, now_s: float) -> None:
+    def _go_on(self, run: R, tick_s: float) -> None:
         """Hand over a further step, where there is room for what it may bring."""
         if run.accepted and run.drawn is None:
             if not self._room.acquire(blocking=False):
                 return
             run.has_room = True
         most_s = POLL_S_MAX if run.drawn is None else TWINS_POLL_S_MAX
-        run.next_s = now_s + run.poll_s
+        run.next_s = tick_s + run.poll_s
         run.poll_s = min(most_s, 1.5 * run.poll_s)
         run.step = self._hand(self._step, run, None)
         if run.step is None:

@@ -31,7 +31,7 @@ from enrichment.sample.instructions import (
 from enrichment.sample.machine import TERMINAL
 from enrichment.sample.publish import Answer, publication
 from enrichment.sample.quarantine import hopeless, worn_out
-from enrichment.sample.retry import REPEATABLE, Draw, backoff_ms, retry_at_ms
+from enrichment.sample.retry import REPEATABLE, Draw, backoff_ms, retry_at_ms, waited
 from enrichment.sample.shelf import OpenJob, Shelf
 from enrichment.sample.terms import Terms, settled
 from enrichment.telemetry import metrics
@@ -64,6 +64,7 @@ class Attempts:
         self._now_ms = now_ms
         self._draw = draw
         self._terms = Terms(pipeline, chain, budget)
+        self._longest_ms = pipeline.sampling.deadline_ms + FALLBACK_MS
 
     def claimed(self, job: Job) -> Job:
         """A new job with the terms of its first attempt."""
@@ -100,9 +101,11 @@ class Attempts:
         flight = opened.flight
         if flight is not None and flight.due(now_ms) and self._poll(opened, flight, now_ms):
             return
+        # No deadline is further away, but by a clock that was set back.
+        opened.deadline_ms = min(opened.deadline_ms, now_ms + self._longest_ms)
         if now_ms >= opened.deadline_ms:
             self._out_of_time(opened, now_ms)
-        elif opened.due_ms is not None and now_ms >= opened.due_ms:
+        elif opened.due_ms is not None and waited(opened.due_ms, now_ms):
             opened.due_ms = None
             self._apply(opened, events.AttemptDue(attempt=opened.job.attempt, at_ms=now_ms))
         elif opened.may_be_submitted(now_ms):
@@ -176,7 +179,7 @@ class Attempts:
     def _submit(self, opened: OpenJob, now_ms: int) -> None:
         """Hand the present attempt to its provider."""
         job = opened.job
-        opened.submit = False
+        opened.submit, opened.resting = False, None
         requests = requests_of(job, opened.batch, self._pipeline, opened.deadline_ms)
         flight = Flight(
             provider=job.provider,
@@ -188,12 +191,12 @@ class Attempts:
         for request in requests:
             accepted = provider.submit(request)
             if isinstance(accepted, Failure):
-                if not opened.adopted:
-                    flight.cancel(provider)
-                self._failed(opened, accepted, now_ms, others=len(flight.provider_job_ids))
+                self._failed(opened, flight, accepted, now_ms)
                 return
             flight.provider_job_ids.append(accepted.provider_job_id)
         opened.flight = flight
+        if job.state is JobState.EXECUTING:
+            return  # seen to run, and submitted again under its id
         ids = ",".join(flight.provider_job_ids)
         self._apply(
             opened,
@@ -206,10 +209,7 @@ class Attempts:
         news = flight.poll(provider, now_ms)
         job = opened.job
         if isinstance(news, Failure):
-            others = len(flight.request_ids) - 1
-            if others and not opened.adopted:
-                flight.cancel(provider)
-            self._failed(opened, news, now_ms, others=others)
+            self._failed(opened, flight, news, now_ms)
         elif isinstance(news, Running):
             if job.state is JobState.SUBMITTED and news.queue_s == 0.0:
                 started = events.ProviderStarted(attempt=job.attempt, at_ms=now_ms)
@@ -225,7 +225,8 @@ class Attempts:
         answers = answers_of(result)
         fault = fault_of(opened.batch.problems, answers, flight.shots)
         if fault:
-            self._failed(opened, Failure(kind=FailureKind.ALGORITHM, detail=fault), now_ms)
+            failure = Failure(kind=FailureKind.ALGORITHM, detail=fault)
+            self._failed(opened, flight, failure, now_ms)
             return
         opened.flight = None
         run = sum(drawn.kept is None for drawn in result.sets)
@@ -247,13 +248,19 @@ class Attempts:
             conditions=described.conditions,
         )
 
-    def _failed(self, opened: OpenJob, failure: Failure, now_ms: int, *, others: int = 0) -> None:
+    def _failed(self, opened: OpenJob, flight: Flight, failure: Failure, now_ms: int) -> None:
         """Try again, or go on to the chain's next, by the kind of failure.
 
-        `others` of the attempt's requests were accepted beside the one that failed. A new attempt
-        has new ids for all of them, so where ids do not attach there is none.
+        Where others of the attempt's requests were accepted beside the one that failed, a new
+        attempt would be a second job beside theirs: they are attached to under the same ids, and
+        where ids do not attach they are cancelled, and there is no other attempt.
         """
         passing = failure.kind in REPEATABLE
+        others = flight.others
+        if others and passing and self._chain.attaches(flight.provider):
+            opened.adopted = True
+        if others and not (opened.adopted and passing):
+            flight.cancel(self._chain.provider(flight.provider))
         if not (opened.adopted and passing):
             # An accepted job never has a failure that may pass (`provider/remote.py`).
             never_taken = passing and not others
@@ -274,12 +281,12 @@ class Attempts:
             draw=self._draw,
         )
         if opened.adopted and passing:
-            # Under a new id it might be a second job beside one that the former owner began.
-            opened.submit = True
+            # Under a new id it might be a second job beside one that is there already.
+            opened.submit, opened.resting = True, flight
             opened.not_before_ms = now_ms + backoff_ms(opened.tries, self._draw)
             opened.tries += 1
             return
-        if due_ms is None or (others and not self._chain.attaches(job.provider)):
+        if due_ms is None or others:
             self._give_up(opened, detail, now_ms)
             return
         opened.tries += 1
@@ -389,6 +396,9 @@ class Attempts:
         """Decide on the terms of an attempt before the ledger has it; whose it is may be new."""
         job = opened.job
         opened.adopted = opened.cleared = False
+        if opened.resting is not None:
+            opened.abandoned.append((job.attempt - 1, opened.resting))
+            opened.resting = None
         opened.not_before_ms = 0
         if job.provider != opened.provider:
             opened.provider = job.provider

@@ -123,7 +123,8 @@ class Chain:
         run_ms = units * (standing.shot_ms.mean or 0.0)
         if queue_ms + run_ms <= left_ms:
             return ""
-        if queue_ms <= left_ms and now_ms - standing.measured_ms >= PROBE_MS:
+        recent = 0 <= now_ms - standing.measured_ms < PROBE_MS
+        if queue_ms <= left_ms and not recent:
             standing.measured_ms = now_ms
             return ""
         return (

@@ -82,6 +82,12 @@ class Flight:
     ended: bool = False
     polled_ms: int = 0
 
+    @property
+    def others(self) -> int:
+        """How many requests were accepted beside the one that has failed."""
+        accepted, whole = len(self.provider_job_ids), len(self.request_ids)
+        return accepted if accepted < whole else whole - 1
+
     def due(self, now_ms: int) -> bool:
         """Whether it is time to poll; a clock that went back makes it so."""
         return not 0 <= now_ms - self.polled_ms < self.gap_ms(now_ms)

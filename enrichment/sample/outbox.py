@@ -62,8 +62,9 @@ class Outbox:
             self.since_ms = now_ms
 
     def due(self, now_ms: int) -> bool:
-        """Whether it is time to write it."""
-        return self.urgent or (self.since_ms is not None and now_ms >= self.since_ms + SOFT_MS)
+        """Whether it is time to write it; a clock that went back makes it so."""
+        since_ms = self.since_ms
+        return self.urgent or (since_ms is not None and not 0 <= now_ms - since_ms < SOFT_MS)
 
     def messages(self, to: Addresses, partition: int) -> list[Message]:
         """The records to produce: features and cases first, the job that explains them last."""

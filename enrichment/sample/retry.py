@@ -36,6 +36,11 @@ def backoff_ms(attempt: int, draw: Draw) -> int:
     return int(draw() * ceiling)
 
 
+def waited(due_ms: int, now_ms: int) -> bool:
+    """Whether a wait for `due_ms` is over: only a clock set back makes one beyond a backoff."""
+    return not 0 < due_ms - now_ms <= BACKOFF_MAX_MS
+
+
 def retry_at_ms(
     kind: FailureKind, *, attempt: int, now_ms: int, deadline_ms: int, draw: Draw
 ) -> int | None:

@@ -13,6 +13,7 @@ from enrichment.sample.flight import Flight
 from enrichment.sample.machine import TERMINAL
 from enrichment.sample.outbox import Outbox
 from enrichment.sample.publish import Answer
+from enrichment.sample.retry import waited
 from enrichment.telemetry import metrics
 
 DONE_MAX: Final = 50_000
@@ -65,7 +66,7 @@ class OpenJob:
     submit: bool = False
     # It was found unfinished, and waits to be taken up.
     left: bool = False
-    # It may have been submitted by whoever had the partition before.
+    # It may have been submitted, in whole or in part, by us or by who had the partition before.
     adopted: bool = False
     # The provider was found fit for the attempt, and is not asked about again.
     cleared: bool = False
@@ -73,13 +74,15 @@ class OpenJob:
     not_before_ms: int = 0
     due_ms: int | None = None
     flight: Flight | None = None
+    # What waits to be submitted again under its ids, and may be at the provider in part.
+    resting: Flight | None = None
     abandoned: list[tuple[int, Flight]] = field(default_factory=list)
     answer: Answer | None = None
 
     def may_be_submitted(self, now_ms: int) -> bool:
         """Whether the present attempt is to be submitted, and the ledger has it."""
         recorded = self.recorded_attempt == self.job.attempt
-        return self.submit and recorded and now_ms >= self.not_before_ms
+        return self.submit and recorded and waited(self.not_before_ms, now_ms)
 
     def flights(self) -> Iterator[Flight]:
         """What of it may still be at a provider."""

@@ -10,6 +10,7 @@ what the provider says of itself.
 """
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from enrichment.provider.contract import (
 from enrichment.provider.google import Google
 from enrichment.provider.kept import Kept
 from enrichment.provider.pool import Pool
+from tests.faults.vendor import Vendor
 from tests.provider.answers import MemoryAnswers
 from tests.provider.ionq_service import IonqService
 from tests.provider.quantum_engine import QuantumEngine
@@ -56,18 +58,25 @@ def pool() -> Iterator[Pool]:
 
 KEPT = "kept"
 
-SERVICES = {"google": QuantumEngine, "ionq": IonqService, KEPT: QuantumEngine}
+SERVICES = {"google": QuantumEngine, "ionq": IonqService, KEPT: QuantumEngine, "vendor": Vendor}
 """The fake of the service that a provider's client talks to, where there is one."""
 
+OWN = {"vendor": "tests.faults.vendor_client"}
+"""What only tests use: most faults are made at it, so it must be like the others."""
 
-@pytest.fixture(params=[*PROVIDERS, KEPT])
-def named(request: pytest.FixtureRequest) -> str:
+Fake = QuantumEngine | IonqService | Vendor
+
+
+@pytest.fixture(params=[*PROVIDERS, KEPT, *OWN])
+def named(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each provider's name in turn."""
+    for name, module in OWN.items():
+        monkeypatch.setitem(cast("dict[str, str]", PROVIDERS), name, module)
     return str(request.param)
 
 
 @pytest.fixture
-def service(named: str) -> Iterator[QuantumEngine | IonqService | None]:
+def service(named: str) -> Iterator[Fake | None]:
     """The service that it needs, if it needs one."""
     if named not in SERVICES:
         yield None
@@ -78,9 +87,7 @@ def service(named: str) -> Iterator[QuantumEngine | IonqService | None]:
 
 
 @pytest.fixture
-def opening(
-    named: str, service: QuantumEngine | IonqService | None, pool: Pool
-) -> Callable[[], Provider]:
+def opening(named: str, service: Fake | None, pool: Pool) -> Callable[[], Provider]:
     """What opens it, as one more process would."""
     options = service.options() if service is not None else None
     if named != KEPT:
@@ -104,7 +111,7 @@ def provider(opening: Callable[[], Provider]) -> Iterator[Provider]:
 
 
 @pytest.fixture
-def keep_busy(service: QuantumEngine | IonqService | None, pool: Pool) -> Callable[[float], None]:
+def keep_busy(service: Fake | None, pool: Pool) -> Callable[[float], None]:
     """What lets the provider's next job wait for so many seconds."""
 
     def keep_busy(seconds: float) -> None:
@@ -221,7 +228,7 @@ def test_duplicate_submission_attaches(provider: Provider) -> None:
 
 
 def test_repeated_elsewhere_is_one_job_or_said_not_to_be(
-    service: QuantumEngine | IonqService | None,
+    service: Fake | None,
     provider: Provider,
     opening: Callable[[], Provider],
 ) -> None:

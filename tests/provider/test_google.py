@@ -116,11 +116,37 @@ def test_invalid_program(service: QuantumEngine, provider: Google, method: str) 
     assert refused(service, provider, method, code) is FailureKind.VALIDATION
 
 
-@CREATE
-def test_late_answer(service: QuantumEngine, provider: Google, method: str) -> None:
-    """A submission that the network gives up is TRANSIENT: the next one finds what there is."""
+def test_late_answer(service: QuantumEngine, provider: Google) -> None:
+    """A program whose making the network gives up is TRANSIENT: there is no job of it yet."""
     code = grpc.StatusCode.DEADLINE_EXCEEDED
-    assert refused(service, provider, method, code) is FailureKind.TRANSIENT
+    assert refused(service, provider, "CreateQuantumProgram", code) is FailureKind.TRANSIENT
+
+
+@pytest.mark.parametrize("fault", [LOST, Fault(code=grpc.StatusCode.DEADLINE_EXCEEDED)])
+def test_what_may_have_been_accepted_has_no_failure_that_may_pass(
+    service: QuantumEngine, provider: Google, fault: Fault
+) -> None:
+    """A job is submitted under its own id until that is answered, whatever is said meanwhile.
+
+    A failure that may pass would be followed by another id's: a second job to pay for.
+    """
+    quota = Fault(code=grpc.StatusCode.RESOURCE_EXHAUSTED)
+    service.fail("CreateQuantumJob", fault, *(UNAVAILABLE,) * 10, quota, fault)
+    provider.submit(request_of("doubt"))
+    assert isinstance(answer_of(provider, "doubt"), Result)
+    assert len(service.jobs) == 1
+
+
+def test_what_may_have_been_accepted_ends_at_its_deadline(
+    service: QuantumEngine, provider: Google
+) -> None:
+    """Where no answer ever comes the job is CANCELLED by its deadline, and so it is there."""
+    service.queue_s = 60.0
+    service.fail("CreateQuantumJob", *(LOST,) * 1_000)
+    provider.submit(request_of("silent", deadline_ms=NOW_MS + 2_500))
+    assert failure_of(provider, "silent").kind is FailureKind.CANCELLED
+    until(lambda: service.calls["CancelQuantumJob"])
+    assert len(service.jobs) == 1
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -138,10 +164,10 @@ def test_nan(service: QuantumEngine, provider: Google, value: float) -> None:
 
 
 def test_unavailable(service: QuantumEngine, provider: Google) -> None:
-    """UNAVAILABLE is tried again for a moment; after that it is a TRANSIENT failure."""
+    """UNAVAILABLE is tried again for a moment; before there is a job it is then TRANSIENT."""
     service.fail("CreateQuantumJob", *(UNAVAILABLE,) * 2)
     assert isinstance(result_of(provider, request_of("short")), Result)
-    service.fail("CreateQuantumJob", *(UNAVAILABLE,) * 20)
+    service.fail("CreateQuantumProgram", *(UNAVAILABLE,) * 20)
     provider.submit(request_of("long"))
     assert failure_of(provider, "long").kind is FailureKind.TRANSIENT
 

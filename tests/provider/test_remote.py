@@ -4,13 +4,14 @@ import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children
+from types import SimpleNamespace
 
 import pytest
 
 from enrichment.provider.contract import Failure, FailureKind, Handle, Result, Running
 from enrichment.provider.ionq import Ionq
 from enrichment.provider.remote import THREADS
-from tests.provider.ionq_service import CANCEL, CREATE, Fault, IonqService
+from tests.provider.ionq_service import CANCEL, CREATE, GET, Fault, IonqService
 from tests.provider.requests import NOW_MS, answer_of, request_of, result_of, until
 
 SERVICE = IonqService
@@ -137,6 +138,18 @@ def test_closing_lets_out_a_cancellation_that_waits(service: IonqService, provid
         provider.cancel(name)
     provider.close()
     until(lambda: all(job.ended == "canceled" for job in service.jobs.values()))
+
+
+def test_clock_that_is_set_back_keeps_no_answer_back(
+    service: IonqService, provider: Ionq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An accepted job is asked for at the same pace as before."""
+    service.queue_s = 0.3
+    provider.submit(request_of("back"))
+    until(lambda: isinstance(provider.poll("back"), Running) and service.calls[GET])
+    slow = SimpleNamespace(time=lambda: time.time() - 3_600, monotonic=time.monotonic)
+    monkeypatch.setattr("enrichment.provider.remote.time", slow)
+    assert isinstance(answer_of(provider, "back"), Result)
 
 
 @pytest.mark.parametrize("answered", [True, False])

@@ -266,36 +266,123 @@ def test_a_partition_that_goes_before_its_cancellations_are_sent_sends_them() ->
     assert qsim.cancelled == qsim.accepted
 
 
-@pytest.mark.parametrize("idempotent", [True, False])
-def test_an_attempt_that_fails_in_part_is_cancelled_as_a_whole(idempotent: bool) -> None:
-    """One of two requests fails: the other is cancelled, and sent anew only where ids attach."""
+@pytest.mark.parametrize("started", [True, False])
+def test_an_attempt_that_fails_in_part_goes_on_under_its_ids(started: bool) -> None:
+    """One of two requests fails: it is sent again under its id, and the other is attached to."""
     bench = Bench()
     qsim = bench.providers["qsim"]
-    qsim.idempotent = idempotent
-    qsim.answers.append(AWAY)
-    bench.send(batch(1, tuple(problem(k) for k in range(70))))
-    bench.turns(60)
-    job_id = bench.sent[0].micro_batch_id
-    assert qsim.cancelled == [f"{job_id}|1|0", f"{job_id}|1|64"]
-    end = JobState.SUCCEEDED if idempotent else JobState.FALLBACK_COMPLETE
-    assert states(bench)[-1] is end
-    assert len(qsim.accepted) == (4 if idempotent else 2)
-
-
-@pytest.mark.parametrize("idempotent", [True, False])
-def test_an_attempt_that_is_refused_in_part_is_cancelled_as_a_whole(idempotent: bool) -> None:
-    """The second of two requests is refused: the first is cancelled, and the same follows."""
-    bench = Bench()
-    qsim = bench.providers["qsim"]
-    qsim.idempotent, qsim.accepted_max = idempotent, 1
+    qsim.holds, qsim.started = True, started
     bench.send(batch(1, tuple(problem(k) for k in range(70))))
     bench.turns(3)
-    assert qsim.cancelled == [f"{bench.sent[0].micro_batch_id}|1|0"]
+    qsim.holds = False
+    qsim.answers.append(AWAY)
+    bench.turns(60)
+    job_id = bench.sent[0].micro_batch_id
+    assert qsim.accepted == [f"{job_id}|1|0", f"{job_id}|1|64", f"{job_id}|1|0"]
+    assert qsim.cancelled == []
+    assert states(bench)[-1] is JobState.SUCCEEDED
+
+
+def test_an_attempt_that_is_refused_in_part_goes_on_under_its_ids() -> None:
+    """The second of two requests is refused: it is sent again, and the first is attached to."""
+    bench = Bench()
+    qsim = bench.providers["qsim"]
+    qsim.accepted_max = 1
+    bench.send(batch(1, tuple(problem(k) for k in range(70))))
+    bench.turns(3)
     qsim.accepted_max = 10
     bench.turns(60)
-    end = JobState.SUCCEEDED if idempotent else JobState.FALLBACK_COMPLETE
-    assert states(bench)[-1] is end
-    assert len(qsim.accepted) == (3 if idempotent else 1)
+    job_id = bench.sent[0].micro_batch_id
+    assert qsim.accepted == [f"{job_id}|1|0", f"{job_id}|1|64"]
+    assert qsim.cancelled == []
+    assert states(bench)[-1] is JobState.SUCCEEDED
+
+
+def test_what_is_there_of_an_attempt_refused_in_part_is_cancelled_at_the_deadline() -> None:
+    """The second of two requests is refused for good: the first does not run on for nobody."""
+    bench = Bench()
+    qsim = bench.providers["qsim"]
+    qsim.accepted_max, qsim.holds = 1, True
+    bench.send(batch(1, tuple(problem(k) for k in range(70))))
+    bench.turns(60, ms=200)
+    assert states(bench)[-1] is JobState.FALLBACK_COMPLETE
+    assert f"{bench.sent[0].micro_batch_id}|1|0" in qsim.cancelled
+
+
+@pytest.mark.parametrize("at_submission", [True, False])
+def test_where_ids_do_not_attach_what_fails_in_part_is_cancelled_as_a_whole(
+    at_submission: bool,
+) -> None:
+    """One of two requests fails: the other is cancelled, and the fallback publishes."""
+    bench = Bench()
+    qsim = bench.providers["qsim"]
+    qsim.idempotent = False
+    if at_submission:
+        qsim.accepted_max = 1
+    else:
+        qsim.answers.append(AWAY)
+    bench.send(batch(1, tuple(problem(k) for k in range(70))))
+    bench.turns(3)
+    job_id = bench.sent[0].micro_batch_id
+    assert f"{job_id}|1|{0 if at_submission else 64}" in qsim.cancelled
+    qsim.accepted_max = 10
+    bench.turns(60)
+    assert states(bench)[-1] is JobState.FALLBACK_COMPLETE
+    assert len(qsim.accepted) == (1 if at_submission else 2)
+
+
+def test_a_running_job_that_was_taken_over_may_fail_in_passing() -> None:
+    """Its child dies after it was seen to run: the same attempt is sent again, and answered."""
+    bench = Bench()
+    qsim = bench.providers["qsim"]
+    qsim.holds = True
+    bench.send(batch(1, (problem(0),)))
+    bench.turns(3)
+    bench.restart()
+    qsim.started = True
+    bench.turns(5)
+    qsim.holds = False
+    qsim.answers.append(AWAY)
+    bench.turns(60)
+    assert states(bench)[-1] is JobState.SUCCEEDED
+    assert set(qsim.accepted) == {f"{bench.sent[0].micro_batch_id}|1|0"}
+
+
+HOUR_MS = 3_600_000
+
+
+def test_a_clock_set_back_makes_no_retry_wait_for_an_hour() -> None:
+    """The wait behind a failure ends at once, whatever its end was by the clock of before."""
+    bench = Bench()
+    bench.providers["qsim"].refusals += [AWAY] * 2
+    bench.send(batch(1, (problem(0),)))
+    bench.turns(2)
+    assert states(bench)[-1] is JobState.RETRYING
+    bench.turn(-HOUR_MS)
+    bench.turns(100)
+    assert states(bench)[-1] is JobState.SUCCEEDED
+
+
+def test_a_clock_set_back_makes_no_silent_provider_be_waited_for() -> None:
+    """The deadline comes no later than it would for a job of now."""
+    bench = Bench()
+    bench.providers["qsim"].holds = True
+    bench.send(batch(1, (problem(0),)))
+    bench.turns(3)
+    bench.turn(-HOUR_MS)
+    bench.turns(110, ms=200)
+    assert states(bench)[-1] is JobState.FALLBACK_COMPLETE
+
+
+def test_a_clock_set_back_holds_nothing_back_in_the_outbox() -> None:
+    """What waits for company is written at once."""
+    bench = Bench()
+    bench.providers["qsim"].holds = True
+    bench.send(batch(1, (problem(0),)))
+    bench.turns(3)
+    assert states(bench)[-1] is JobState.PENDING
+    bench.turn(-HOUR_MS)
+    assert states(bench)[-1] is JobState.SUBMITTED
 
 
 def test_a_job_seen_running_is_executing_in_the_ledger() -> None:
