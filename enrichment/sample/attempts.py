@@ -7,41 +7,25 @@ Elsewhere the fallback is next.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from enrichment.pipelines import Pipeline
-from enrichment.provider.contract import PROBLEMS_MAX, Failure, FailureKind, Result, Running
+from enrichment.provider.contract import Failure, FailureKind, Result, Running
 from enrichment.records.job import Job, JobState
-from enrichment.sample import events, machine
-from enrichment.sample.budget import Budget, Grant, micro_up
+from enrichment.sample import events
+from enrichment.sample.budget import Budget, micro_up
 from enrichment.sample.chain import Chain
 from enrichment.sample.estimate import answers_of
 from enrichment.sample.fault import fault_of
-from enrichment.sample.flight import Flight, requests_of
-from enrichment.sample.instructions import (
-    AbandonAttempt,
-    CancelAbandoned,
-    CountLate,
-    Instruction,
-    PublishFallback,
-    PublishFeatures,
-    Submit,
-    WaitUntil,
-)
-from enrichment.sample.machine import TERMINAL
-from enrichment.sample.publish import Answer, publication
+from enrichment.sample.flight import Flight
+from enrichment.sample.publish import Answer
 from enrichment.sample.quarantine import hopeless, worn_out
 from enrichment.sample.retry import REPEATABLE, Draw, backoff_ms, retry_at_ms, waited
+from enrichment.sample.sending import NotSent, NotTaken, Sending, Waiting
 from enrichment.sample.shelf import OpenJob, Shelf
 from enrichment.sample.terms import Terms, settled
-from enrichment.telemetry import metrics
+from enrichment.sample.transitions import FALLBACK_MS, Transitions
 from enrichment.telemetry.log import logger
-
-FALLBACK_MS: Final = 10_000
-"""What a fallback may take once it is its turn: a later answer would help nobody."""
-
-WITHHELD: Final = "a newer window of the shard had published"
-"""Why an answer is recorded and not published: no feature and no case goes back."""
 
 
 class Attempts:
@@ -58,12 +42,12 @@ class Attempts:
         draw: Draw,
     ) -> None:
         """Write to the outboxes of `shelves`, which are the worker's, by partition."""
-        self._pipeline = pipeline
         self._chain = chain
-        self._shelves = shelves
         self._now_ms = now_ms
         self._draw = draw
         self._terms = Terms(pipeline, chain, budget)
+        self._sending = Sending(pipeline, chain, self._terms)
+        self._transitions = Transitions(pipeline, chain, self._terms, shelves, now_ms)
         self._longest_ms = pipeline.sampling.deadline_ms + FALLBACK_MS
 
     def claimed(self, job: Job) -> Job:
@@ -78,22 +62,22 @@ class Attempts:
         every worker is known by it.
         """
         job = opened.job
-        opened.deadline_ms = self._deadline_of(job)
+        opened.deadline_ms = self._transitions.deadline_of(job)
         opened.left, opened.adopted = False, True
         if worn_out(job):
             detail = f"found unfinished {job.adoptions} times, last as {job.state.value}"
-            self._apply(
+            self._transitions.apply(
                 opened, events.Quarantined(attempt=job.attempt, at_ms=now_ms, detail=detail)
             )
             return
         opened.recorded_attempt = job.attempt - 1
         opened.job = self._terms.charged(job, now_ms)
-        self._apply(opened, events.JobAdopted(attempt=job.attempt, at_ms=now_ms))
+        self._transitions.apply(opened, events.JobAdopted(attempt=job.attempt, at_ms=now_ms))
         self._leave_in_doubt(opened, now_ms)
 
     def steer(self, opened: OpenJob, event: events.Event, extra: Mapping[str, Any]) -> None:
         """Let an operator's order happen to a job; `extra` are fields of its job event."""
-        self._apply(opened, event, extra)
+        self._transitions.apply(opened, event, extra)
 
     def look_after(self, opened: OpenJob, now_ms: int, *, used: Counter[str]) -> None:
         """Do what is due for one open job; `used` counts the requests at each provider."""
@@ -107,27 +91,23 @@ class Attempts:
             self._out_of_time(opened, now_ms)
         elif opened.due_ms is not None and waited(opened.due_ms, now_ms):
             opened.due_ms = None
-            self._apply(opened, events.AttemptDue(attempt=opened.job.attempt, at_ms=now_ms))
+            self._transitions.apply(
+                opened, events.AttemptDue(attempt=opened.job.attempt, at_ms=now_ms)
+            )
         elif opened.may_be_submitted(now_ms):
-            self._try_to_submit(opened, now_ms, used)
+            self._send(opened, now_ms, used)
 
     def finish(self, opened: OpenJob) -> None:
         """It is the job's turn: say that its samples are here."""
         fallback = self._chain.is_fallback(opened.job.provider)
         kind = events.FallbackReceived if fallback else events.SamplesReceived
-        self._apply(opened, kind(attempt=opened.job.attempt, at_ms=self._now_ms()))
+        self._transitions.apply(opened, kind(attempt=opened.job.attempt, at_ms=self._now_ms()))
 
     def cancel(self, provider: str, request_id: str) -> None:
         """Give a request up; where that cannot be done, it is said."""
         refused = self._chain.provider(provider).cancel(request_id)
         if refused is not None:
             logger().info("not cancelled", request_id=request_id, detail=refused.detail)
-
-    def _deadline_of(self, job: Job) -> int:
-        """The job's own deadline, or for a fallback one from now on."""
-        if self._chain.is_fallback(job.provider):
-            return max(job.deadline_ms, self._now_ms()) + FALLBACK_MS
-        return job.deadline_ms
 
     def committed(self, job: Job) -> None:
         """The ledger has this entry."""
@@ -141,64 +121,29 @@ class Attempts:
             news = flight.poll(self._chain.provider(flight.provider), now_ms)
             if isinstance(news, Result):
                 opened.job = settled(opened.job, number, micro_up(news.cost))
-                self._apply(opened, events.SamplesReceived(attempt=number, at_ms=now_ms))
+                self._transitions.apply(
+                    opened, events.SamplesReceived(attempt=number, at_ms=now_ms)
+                )
 
-    def _try_to_submit(self, opened: OpenJob, now_ms: int, used: Counter[str]) -> None:
-        """Submit the present attempt where there is room and it makes sense, else wait or go on.
-
-        What may be out already is sent again in any case, to attach to it.
-        """
-        job = opened.job
-        requests = -(-job.problems // PROBLEMS_MAX)
-        taken = used[job.provider]
-        # An attempt of more requests than there are places goes alone.
-        if taken and taken + requests > self._chain.places(job.provider):
+    def _send(self, opened: OpenJob, now_ms: int, used: Counter[str]) -> None:
+        """Send the present attempt, or do what follows from its not being sent."""
+        sent = self._sending.send(opened, now_ms, used)
+        match sent:
+            case Waiting():
+                return
+            case NotSent():
+                self._give_up(opened, sent.detail, now_ms)
+                return
+            case NotTaken() | Flight():
+                opened.submit, opened.resting = False, None
+        if isinstance(sent, NotTaken):
+            self._failed(opened, sent.flight, sent.failure, now_ms)
             return
-        if not (opened.cleared or opened.adopted):
-            unfit = self._chain.unfit(
-                job.provider,
-                units=job.shots * job.problems,
-                left_ms=opened.deadline_ms - now_ms,
-                now_ms=now_ms,
-            )
-            if unfit:
-                self._give_up(opened, unfit, now_ms)
-                return
-            opened.cleared = True
-        # What a provider has accepted was granted before.
-        if not job.provider_job_id:
-            answer = self._terms.ask(job)
-            if answer.grant is Grant.WAITING:
-                return
-            if answer.grant is Grant.REFUSED:
-                self._give_up(opened, answer.detail, now_ms)
-                return
-        used[job.provider] += requests
-        self._submit(opened, now_ms)
-
-    def _submit(self, opened: OpenJob, now_ms: int) -> None:
-        """Hand the present attempt to its provider."""
-        job = opened.job
-        opened.submit, opened.resting = False, None
-        requests = requests_of(job, opened.batch, self._pipeline, opened.deadline_ms)
-        flight = Flight(
-            provider=job.provider,
-            request_ids=tuple(request.job_id for request in requests),
-            shots=requests[0].shots,
-            submitted_ms=now_ms,
-        )
-        provider = self._chain.provider(job.provider)
-        for request in requests:
-            accepted = provider.submit(request)
-            if isinstance(accepted, Failure):
-                self._failed(opened, flight, accepted, now_ms)
-                return
-            flight.provider_job_ids.append(accepted.provider_job_id)
-        opened.flight = flight
+        job, opened.flight = opened.job, sent
         if job.state is JobState.EXECUTING:
             return  # seen to run, and submitted again under its id
-        ids = ",".join(flight.provider_job_ids)
-        self._apply(
+        ids = ",".join(sent.provider_job_ids)
+        self._transitions.apply(
             opened,
             events.ProviderAccepted(attempt=job.attempt, at_ms=now_ms, provider_job_id=ids),
         )
@@ -213,7 +158,7 @@ class Attempts:
         elif isinstance(news, Running):
             if job.state is JobState.SUBMITTED and news.queue_s == 0.0:
                 started = events.ProviderStarted(attempt=job.attempt, at_ms=now_ms)
-                self._apply(opened, started)
+                self._transitions.apply(opened, started)
             return False
         else:
             self._answered(opened, flight, news, now_ms)
@@ -290,7 +235,7 @@ class Attempts:
             self._give_up(opened, detail, now_ms)
             return
         opened.tries += 1
-        self._apply(
+        self._transitions.apply(
             opened,
             events.AttemptFailed(attempt=job.attempt, at_ms=now_ms, due_ms=due_ms, detail=detail),
         )
@@ -307,7 +252,7 @@ class Attempts:
                 opened.flight = None
             self._give_up(opened, f"{job.provider}: out of time", now_ms)
             return
-        self._apply(
+        self._transitions.apply(
             opened,
             events.DeadlinePassed(attempt=job.attempt, at_ms=now_ms, next_provider=following),
         )
@@ -326,7 +271,7 @@ class Attempts:
             event = events.ProviderGivenUp(
                 attempt=job.attempt, at_ms=now_ms, next_provider=following, detail=detail
             )
-        self._apply(opened, event)
+        self._transitions.apply(opened, event)
 
     def _leave_in_doubt(self, opened: OpenJob, now_ms: int) -> None:
         """Go on to the chain's next where a second submission would be a second job.
@@ -341,80 +286,3 @@ class Attempts:
         detail = f"{provider}: {kind}: it may have been submitted by the former owner"
         logger().warning("left in doubt", job_id=opened.job.job_id, detail=detail)
         self._give_up(opened, detail, now_ms)
-
-    def _apply(
-        self, opened: OpenJob, event: events.Event, said: Mapping[str, Any] | None = None
-    ) -> None:
-        """Step the machine, do what it instructs, and record the transition."""
-        before = opened.job
-        unsent = (opened.submit or opened.due_ms is not None) and not opened.adopted
-        opened.job, told = machine.step(before, event)
-        shelf = self._shelves[opened.partition]
-        if opened.job.attempt != before.attempt:
-            if unsent:
-                opened.job = settled(opened.job, before.attempt, 0)
-            self._new_attempt(opened, event.at_ms)
-        elif unsent and opened.job.state in TERMINAL:
-            opened.job = settled(opened.job, before.attempt, 0)
-        extra: Mapping[str, Any] = said or {}
-        for instruction in told:
-            extra = self._do(opened, shelf, instruction) or extra
-        if opened.job is before:
-            return
-        shelf.record(before, opened.job, type(event).__name__, extra)
-        if opened.job.state in TERMINAL:
-            shelf.close(opened)
-
-    def _do(
-        self, opened: OpenJob, shelf: Shelf, instruction: Instruction
-    ) -> Mapping[str, Any] | None:
-        """Carry out one instruction; what it adds to the job's event, if anything."""
-        match instruction:
-            case Submit():
-                # As soon as the ledger has the attempt.
-                opened.submit, opened.due_ms = True, None
-            case WaitUntil():
-                opened.due_ms = instruction.due_ms
-            case AbandonAttempt():
-                if opened.flight is not None:
-                    opened.abandoned.append((instruction.attempt, opened.flight))
-                    opened.flight = None
-            case CancelAbandoned():
-                for _, flight in opened.abandoned:
-                    shelf.outbox.cancels.extend(
-                        (flight.provider, id_) for id_ in flight.request_ids
-                    )
-            case PublishFeatures() | PublishFallback():
-                return self._publish(opened, shelf)
-            case CountLate():
-                metrics.late_news.add(1, {"event": instruction.event})
-            case _:
-                raise TypeError(f"no such instruction: {instruction}")
-        return None
-
-    def _new_attempt(self, opened: OpenJob, now_ms: int) -> None:
-        """Decide on the terms of an attempt before the ledger has it; whose it is may be new."""
-        job = opened.job
-        opened.adopted = opened.cleared = False
-        if opened.resting is not None:
-            opened.abandoned.append((job.attempt - 1, opened.resting))
-            opened.resting = None
-        opened.not_before_ms = 0
-        if job.provider != opened.provider:
-            opened.provider = job.provider
-            opened.tries = 1
-            opened.deadline_ms = self._deadline_of(job)
-        left_ms = opened.deadline_ms - now_ms
-        opened.job = self._terms.applied(job, left_ms=left_ms, now_ms=now_ms)
-
-    def _publish(self, opened: OpenJob, shelf: Shelf) -> Mapping[str, Any]:
-        """Put features and cases of a job that has its answer into the outbox."""
-        assert opened.answer is not None  # noqa: S101  # only _finish says that it is the turn
-        made = publication(
-            self._pipeline, opened.job, opened.batch, opened.answer, now_ms=self._now_ms()
-        )
-        if shelf.outdated(opened.job):
-            return {**made.event, "withheld": WITHHELD}
-        shelf.outbox.features.extend(made.features)
-        shelf.outbox.cases.extend(shelf.cases.observe(opened.batch, opened.job.job_id, made.rings))
-        return made.event
