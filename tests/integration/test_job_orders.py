@@ -31,18 +31,18 @@ REFUSED = Fault(status=403, text="no access")
 KILLED_AT = """
 import os, pathlib, signal, sys
 from enrichment.pipelines import load
-from enrichment.sample.attempts import Attempts
+from enrichment.sample.sending import Sending
 from enrichment.settings import Settings
 from enrichment.wiring import run_sample
 
-submit = Attempts._submit
+submit = Sending._handed_over
 
 def deadly(self, opened, now_ms):
     if opened.job.job_id == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
-    submit(self, opened, now_ms)
+    return submit(self, opened, now_ms)
 
-Attempts._submit = deadly
+Sending._handed_over = deadly
 run_sample(Settings(), load(sys.argv[1]))
 """
 """The stage, but for a job that ends its process whenever it is submitted."""
