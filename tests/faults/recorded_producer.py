@@ -51,10 +51,12 @@ class RecordedProducer:
         self,
         topic: str,
         value: bytes | None = None,
-        key: bytes | None = None,
+        key: str | bytes | None = None,
+        partition: int = -1,
         **options: Any,
     ) -> None:
         """Note it, then send it: what is not noted was not sent."""
+        assert partition >= 0, "nobody here leaves the partition to the client"
         send = f"{self._name}.{next(self._sends)}"
 
         def delivered(error: KafkaError | None, message: KafkaMessage) -> None:
@@ -68,13 +70,15 @@ class RecordedProducer:
                 process=self._name,
                 send=send,
                 topic=topic,
-                partition=options["partition"],
+                partition=partition,
                 key=(named or b"").decode(errors="replace"),
                 value=value_of(named, value),
                 transaction=self._transaction,
             )
         )
-        self._producer.produce(topic, value=value, key=key, on_delivery=delivered, **options)
+        self._producer.produce(
+            topic, value=value, key=key, partition=partition, on_delivery=delivered, **options
+        )
 
     def begin_transaction(self) -> None:
         """Begin a transaction, which gets a name."""

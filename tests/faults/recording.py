@@ -3,7 +3,7 @@
 import random
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -51,10 +51,15 @@ class _Running:
 
 
 class Reading(_Running):
-    """A reader of every partition of some topics from their beginning, to their end and on."""
+    """A reader of some partitions from these offsets to their ends, and on."""
 
     def __init__(
-        self, bootstrap: str, topics: Iterable[str], journals: Path, *, committed: bool = True
+        self,
+        bootstrap: str,
+        starts: Mapping[tuple[str, int], int],
+        journals: Path,
+        *,
+        committed: bool = True,
     ) -> None:
         self._name = f"{'committed' if committed else 'uncommitted'}-{secrets.token_hex(3)}"
         self._journal = open_journal(journals, self._name)
@@ -71,13 +76,10 @@ class Reading(_Running):
                 "log_level": 2,
             }
         )
-        found = self._consumer.list_topics(timeout=CALL_S).topics
-        self._positions = {
-            (topic, number): 0 for topic in topics for number in found[topic].partitions
-        }
+        self._positions = dict(starts)
         super().__init__(f"reading {self._name}")
 
-    def await_end(self, ends: dict[tuple[str, int], int], within_s: float) -> bool:
+    def await_end(self, ends: Mapping[tuple[str, int], int], within_s: float) -> bool:
         """Whether it has come to these ends before the time is over."""
         waited = threading.Event()
         for _ in range(int(within_s / POLL_S)):
@@ -87,17 +89,18 @@ class Reading(_Running):
         return False
 
     def _run(self) -> None:
-        for topic, number in self._positions:
+        for (topic, number), start in self._positions.items():
             self._journal.note(
                 Assigned(
                     process=self._name,
                     topic=topic,
                     partition=number,
-                    start=0,
+                    start=start,
                     read_committed=self._committed,
                 )
             )
-        self._consumer.assign([TopicPartition(*where, 0) for where in self._positions])
+        starts = [TopicPartition(*where, start) for where, start in self._positions.items()]
+        self._consumer.assign(starts)
         while not self._stop.is_set():
             for message in self._consumer.consume(1_000, POLL_S):
                 note_polled(self._journal, self._name, message, self._positions)
@@ -254,19 +257,3 @@ class Writing(_Running):
         except KafkaException as error:
             return producer.give_up(error)
         return producer.abort()
-
-
-def ends_of(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
-    """The end of every partition of the topics now."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": secrets.token_hex(4)})
-    try:
-        found = consumer.list_topics(timeout=CALL_S).topics
-        return {
-            (topic, number): consumer.get_watermark_offsets(
-                TopicPartition(topic, number), timeout=CALL_S
-            )[1]
-            for topic in topics
-            for number in found[topic].partitions
-        }
-    finally:
-        consumer.close()

@@ -10,9 +10,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from enrichment.stream.transaction import Outcome
 from tests.faults.history import check
 from tests.faults.journal import Acked, Ended, Polled, read_journals
+from tests.faults.observed import ends_of
 from tests.faults.proxied import ProxiedServers, proxied_servers
 from tests.faults.proxy import BOTH, MISSING, Cut, Way, available
-from tests.faults.recording import Reading, Sharing, Writing, ends_of
+from tests.faults.recording import Reading, Sharing, Writing
 from tests.integration.stages import eventually
 
 pytestmark = [
@@ -42,8 +43,9 @@ def test_cuts_and_a_killed_broker_show_nobody_what_no_log_could(
     journals = tmp_path / "journals"
     direct, through = proxied.servers.bootstrap, proxied.kafka.address
     writers = [Writing(where, TOPIC, PARTITIONS, journals) for where in (direct, through)]
+    starts = {(TOPIC, number): 0 for number in range(PARTITIONS)}
     readers = [
-        Reading(where, [TOPIC], journals, committed=committed)
+        Reading(where, starts, journals, committed=committed)
         for where in (direct, through)
         for committed in (True, False)
     ]
@@ -69,7 +71,7 @@ def test_cuts_and_a_killed_broker_show_nobody_what_no_log_could(
     )
     for writer in writers:
         writer.stop()
-    ends = ends_of(direct, [TOPIC])
+    ends = ends_of(direct, TOPIC, partitions=PARTITIONS)
     assert all(reader.await_end(ends, 30) for reader in readers)
     for runner in (*readers, *members):
         runner.stop()

@@ -96,6 +96,7 @@ def _try(fault: Fault, ground: Ground, report: Report) -> None:
             if healed_s is not None:
                 report.figures["healed_s"].append(healed_s)
             findings = check(world.history(healed_s, fault.heal_s))
+            findings["kafka history"] = world.chronicle.finding()
             _count(report, world, findings)
     except FAILURES as error:
         report.violations.append(f"the trial: {error}")
