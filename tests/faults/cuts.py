@@ -12,6 +12,7 @@ from typing import Final
 
 from enrichment.lab.ports import LOOPBACK
 from enrichment.stream.topics import CONTROL
+from tests.faults.brokers import supervised_s
 from tests.faults.fault import Fault, Figures, Terms
 from tests.faults.processes import VendorProcess
 from tests.faults.proxied import ProxiedServers, proxied_servers
@@ -84,7 +85,7 @@ def healed(line: Line) -> Callable[[World], Figures]:
         time.sleep(line.seconds)
         link.heal()
         healed_ms = time.time_ns() // 1_000_000
-        return {"recovery_s": world.progress_s(healed_ms)}
+        return {"recovery_s": supervised_s(world, healed_ms)}
 
     return do
 

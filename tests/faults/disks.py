@@ -10,6 +10,7 @@ Two ways, since not everybody may mount:
 Neither is a disk that fails, that lies about fsync, or that forgets what it has not yet written.
 """
 
+import errno
 import os
 import resource
 import shutil
@@ -21,6 +22,7 @@ from typing import Final
 
 DISK_MIB: Final = 256  # what a broker writes in a minute of trouble, several times over
 BALLAST: Final = "ballast"
+CHUNK: Final = 1 << 16
 
 
 def may_mount() -> bool:
@@ -47,9 +49,16 @@ def small_disk(folder: Path, *, size_mib: int = DISK_MIB) -> Iterator[None]:
 
 
 def fill(folder: Path) -> None:
-    """Take every free byte of the file system at the folder."""
-    with (folder / BALLAST).open("wb") as ballast:
-        os.posix_fallocate(ballast.fileno(), 0, shutil.disk_usage(folder).free)
+    """Take every free byte of the file system at the folder, also those that others let go of."""
+    ballast = os.open(folder / BALLAST, os.O_WRONLY | os.O_CREAT)
+    try:
+        while os.write(ballast, bytes(CHUNK)):  # the last one is written in part
+            pass
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+    finally:
+        os.close(ballast)
 
 
 def empty(folder: Path) -> None:
