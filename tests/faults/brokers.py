@@ -108,7 +108,7 @@ FAULTS: Final = (
     ),
     Fault(
         name="broker away",
-        what="kill -9 of the broker, started again after 8 s: up again, a transaction's time is over",
+        what="kill -9 of the broker, started again after 8 s: a transaction's time is over",
         do=killed(8.0),
         terms=TERMS,
         heal_s=60.0,

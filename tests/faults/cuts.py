@@ -91,7 +91,7 @@ def healed(line: Line) -> Callable[[World], Figures]:
 
 
 def taken_over(line: Line, *, heals: bool) -> Callable[[World], Figures]:
-    """Cut, and a second worker that can reach all: how long until the ledger goes on.
+    """Cut, and a second worker and projector that can reach all: when the ledger goes on.
 
     Where it heals, what the first one had sent arrives when the second is at work.
     """
@@ -100,7 +100,11 @@ def taken_over(line: Line, *, heals: bool) -> Callable[[World], Figures]:
         ground = world.ground
         link = line.cut(world)
         cut_ms = time.time_ns() // 1_000_000
-        world.start_worker("two", ENRICHMENT_KAFKA_BOOTSTRAP=ground.servers.bootstrap)
+        direct = {"ENRICHMENT_KAFKA_BOOTSTRAP": ground.servers.bootstrap}
+        if world.projector is not None:
+            world.projector.kill()
+        world.projector = world.start_stage("project", ENRICHMENT_INSTANCE="two", **direct)
+        world.start_worker("two", **direct)
         # Records of now, in every partition: the first one may have written in the first second.
         recovery_s = world.progress_s(cut_ms + 1_000, TAKEN_OVER_S) + 1.0
         world.await_jobs(6, TAKEN_OVER_S)
