@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from enrichment.lab.servers import LocalServers
-from enrichment.stream.topics import CONTROL, JOBS
+from enrichment.stream.topics import JOBS
 from tests.faults.disks import empty, fill, forbid_appends, may_mount, small_disk
 from tests.faults.fault import Fault, Figures, Terms
-from tests.faults.processes import VendorProcess
 from tests.faults.vendor import Manner
-from tests.faults.world import Ground, World, create_topics
-from tests.integration.sampling import TOPICS
+from tests.faults.world import Ground, World, ground_of
 from tests.servers import LIBS_DIR
 
 GONE_S: Final = 20.0  # a broker whose disk is full ends itself in less than one (measured)
@@ -29,14 +27,11 @@ def own_servers(folder: Path) -> Iterator[Ground]:
     """Servers that only this trial hurts, Kafka's topics on a small disk where that can be had."""
     servers = LocalServers.on_free_ports(folder / "servers", libs_dir=LIBS_DIR)
     with ExitStack() as stack:
-        vendor = VendorProcess().start()
-        stack.callback(vendor.close)
         if may_mount():
             stack.enter_context(small_disk(servers.kafka.data_dir))
         stack.callback(servers.down)
         servers.up()
-        create_topics(servers.bootstrap, {**TOPICS, CONTROL: "compact"})
-        yield Ground(servers=servers, vendor=vendor, folder=folder)
+        yield stack.enter_context(ground_of(servers, folder))
 
 
 def killed(away_s: float) -> Callable[[World], Figures]:

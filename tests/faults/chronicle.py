@@ -15,6 +15,9 @@ from tests.faults.journal import read_journals
 from tests.faults.observed import ends_of
 from tests.faults.recording import Reading
 
+NAME: Final = "kafka history"
+"""What the table calls the check."""
+
 TOPICS: Final = (MICRO_BATCHES, JOBS, JOB_EVENTS, FEATURES, CASES)
 COMPACTED: Final = frozenset({JOBS, FEATURES, CASES})
 END_S: Final = 40.0  # longer than an orphaned transaction may hide the end

@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from enrichment.lab.ports import LOOPBACK
-from enrichment.stream.topics import CONTROL
 from tests.faults.brokers import supervised_s
 from tests.faults.fault import Fault, Figures, Terms
-from tests.faults.processes import VendorProcess
 from tests.faults.proxied import ProxiedServers, proxied_servers
 from tests.faults.proxy import BOTH, MISSING, Cut, Link, Way, available
 from tests.faults.vendor import Manner
-from tests.faults.world import Ground, World, create_topics
-from tests.integration.sampling import TOPICS
+from tests.faults.world import Ground, World, ground_of
 
 CUT_S: Final = 9.0  # longer than a session (6 s), and than three calls to a coordinator
 CALL_CUT_S: Final = 4.0
@@ -40,23 +37,18 @@ class ProxiedGround(Ground):
 @contextmanager
 def proxied_ground(folder: Path) -> Iterator[Ground]:
     """Servers, vendor and proxy of one's own while the block runs."""
-    vendor = VendorProcess().start()
-    try:
-        with proxied_servers(folder) as proxied:
-            create_topics(proxied.servers.bootstrap, {**TOPICS, CONTROL: "compact"})
-            link = proxied.proxies.link(f"{LOOPBACK}:{vendor.port}")
-            yield ProxiedGround(
-                servers=proxied.servers,
-                vendor=vendor,
-                folder=folder,
-                kafka=proxied.kafka.address,
-                redis_url=proxied.redis_url,
-                vendor_port=link.port,
-                proxied=proxied,
-                vendor_link=link,
-            )
-    finally:
-        vendor.close()
+    with proxied_servers(folder) as proxied, ground_of(proxied.servers, folder) as plain:
+        link = proxied.proxies.link(f"{LOOPBACK}:{plain.vendor.port}")
+        yield ProxiedGround(
+            servers=plain.servers,
+            vendor=plain.vendor,
+            folder=folder,
+            kafka=proxied.kafka.address,
+            redis_url=proxied.redis_url,
+            vendor_port=link.port,
+            proxied=proxied,
+            vendor_link=link,
+        )
 
 
 @dataclass(frozen=True, slots=True)
