@@ -167,7 +167,7 @@ FAULTS: Final = (
         taken_over(Line(_kafka, DOWN), heals=False),
     ),
     _fault(
-        "delay to the broker, taken over",
+        "delay to the broker and takeover",
         "what the worker has sent arrives when another has taken over",
         taken_over(Line(_kafka, UP, Cut.DELAY), heals=True),
     ),

@@ -13,7 +13,7 @@ from tests.faults.world import Ground, ground_of
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(180)]
 
-SHORT: Final = ("broker killed", "Redis out of memory", "delay to the broker, taken over")
+SHORT: Final = ("broker killed", "Redis out of memory", "delay to the broker and takeover")
 """The server that all wait for, the writes that are refused, the commit that comes too late."""
 
 
