@@ -153,6 +153,7 @@ def test_a_torn_transaction() -> None:
     whole = [*history[:-2], *read((0, "a"), (1, "b"), to=3)]
     assert check(whole) == []
     assert check([*history[:4], *read(to=3)]) == []
+    assert check([*history[:4], *read((0, "a"))]) == [], "nobody has come to the other part yet"
 
 
 def test_a_non_monotonic_poll() -> None:

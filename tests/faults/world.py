@@ -22,7 +22,7 @@ from tests.faults.fault import Terms
 from tests.faults.invariants import Accepted, Answers, History
 from tests.faults.launcher import write_offset
 from tests.faults.observed import Topics, Watch, ends_of, groups_of, lags, read_from
-from tests.faults.probe import Probe
+from tests.faults.probe import Probe, cached
 from tests.faults.processes import Process, VendorProcess, start
 from tests.faults.source import Source
 from tests.faults.vendor import Manner
@@ -306,6 +306,9 @@ class World:
             healed_s=healed_s,
             heal_s=heal_s,
             answers=self.answers,
+            cached=cached(
+                self.ground.servers.redis_url, self.name, {row.key for row in topics.features}
+            ),
         )
 
     def book(self) -> dict[str, list[Accepted]]:
