@@ -82,8 +82,9 @@ def supervised_s(world: World, since_ms: int) -> float:
     ended: list[str] = []
 
     def progressed() -> bool:
-        dead = [name for name, worker in world.workers.items() if not worker.alive]
-        ended.extend(dead)
+        ended.extend(f"worker {name}" for name, one in world.workers.items() if not one.alive)
+        if world.projector is not None and not world.projector.alive:
+            ended.append("projector")
         world.tend()
         return bool(world.watch.of(JOBS, since_ms))
 

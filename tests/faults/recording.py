@@ -131,7 +131,9 @@ def note_polled(
     elif error.code() == KafkaError._PARTITION_EOF:
         journal.note(Reached(process=process, topic=topic, partition=partition, position=offset))
         positions[topic, partition] = offset
-    elif error.fatal() or error.code() == KafkaError._AUTO_OFFSET_RESET:
+    elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+        raise AssertionError(f"{process}: what it had read is gone: {error.str()}")
+    elif error.fatal():
         raise KafkaException(error)
 
 
