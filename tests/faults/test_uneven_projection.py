@@ -9,6 +9,7 @@ from confluent_kafka import Producer
 
 from enrichment.feature.reader import FeatureReader
 from enrichment.lab.servers import LocalServers
+from enrichment.records import FeatureUpdate, VerdictName
 from enrichment.stream.topics import FEATURES, partition_for
 from enrichment.wiring import now_ms
 from tests.feature.cached import PARTITIONS, heartbeat, ring, update
@@ -18,7 +19,7 @@ from tests.integration.test_project import Projection
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 LONG_AGO_MS = 60_000  # twice as long as a shard of payments may be silent
-BACKLOG = 200_000  # a second's work, so that it can be seen
+BACKLOG = 500_000  # some seconds' work, so that it can be seen
 
 
 @pytest.fixture
@@ -31,44 +32,50 @@ def projection(servers: LocalServers, tmp_path: Path) -> Iterator[Projection]:
     stream.close()
 
 
-def told(projection: Projection, subgraph: str, changed_ms: int) -> list[object]:
+def told(name: str, account: str, subgraph: str, changed_ms: int) -> list[FeatureUpdate]:
     """The account's graph and ring, as of that time."""
-    name = projection.stream.name
-    graph = update("account", "a", "graph", at_ms=changed_ms, pipeline=name)
-    made = [graph, ring("account", "a", 0.8, at_ms=changed_ms, pipeline=name)]
-    return [msgspec.structs.replace(each, subgraph=subgraph, version=changed_ms) for each in made]
+    graph = update("account", account, "graph", at_ms=changed_ms, pipeline=name)
+    made = ring("account", account, 0.8, at_ms=changed_ms, pipeline=name)
+    return [
+        msgspec.structs.replace(each, subgraph=subgraph, version=changed_ms)
+        for each in (graph, made)
+    ]
 
 
-@pytest.mark.xfail(reason="a heartbeat overtakes what lies behind a backlog in another partition")
+# Which partition is fetched first is a matter of luck.
+@pytest.mark.xfail(strict=False, reason="a heartbeat overtakes a backlog in another partition")
 def test_a_heartbeat_does_not_overtake_what_it_vouches_for(projection: Projection) -> None:
     """While a partition is behind, its old values are not called fresh by a shard's new word."""
     name, now = projection.stream.name, now_ms()
+    beat = partition_for(projection.key("shard", "eu", "graph"), PARTITIONS)
+    account, partition = next(
+        (id_, place)
+        for id_ in map(str, range(100))
+        if (place := partition_for(projection.key("account", id_, "graph"), PARTITIONS)) != beat
+    )
     stage = projection.start()
     eventually("ready", projection.ready)
-    projection.publish(heartbeat(at_ms=now - LONG_AGO_MS, pipeline=name))
-    projection.publish(*told(projection, "old", now - LONG_AGO_MS))  # type: ignore[arg-type]
+    projection.publish(heartbeat(at_ms=now - LONG_AGO_MS, pipeline=name, version=1))
+    projection.publish(*told(name, account, "old", now - LONG_AGO_MS))
     reader = FeatureReader(projection.cache, projection.stream.pipeline)
-    eventually("old", lambda: reader.read("account", "a", "ring").subgraph == "old")
-    assert reader.read("account", "a", "ring").verdict.reason == "shard_silent"
+    eventually("old", lambda: reader.read("account", account, "ring").subgraph == "old")
+    assert reader.read("account", account, "ring").verdict.name is VerdictName.STALE
     assert stage.end() == 0
 
-    partition = partition_for(projection.key("account", "a", "graph"), PARTITIONS)
-    assert partition != partition_for(projection.key("shard", "all", "graph"), PARTITIONS)
     producer = Producer({"bootstrap.servers": projection.stream.bootstrap, "linger.ms": 20})
     for number in range(BACKLOG):
         producer.produce(FEATURES, b"{}", f"other|account|{number}|graph", partition)
         producer.poll(0)
     assert producer.flush(60) == 0
-    changed = now - LONG_AGO_MS + 1_000
-    projection.publish(*told(projection, "new", changed))  # type: ignore[arg-type]
-    projection.publish(heartbeat(at_ms=now_ms(), pipeline=name))
+    projection.publish(*told(name, account, "new", now - LONG_AGO_MS + 1_000))
+    projection.publish(heartbeat(at_ms=now_ms(), pipeline=name, version=2))
     projection.start()
-    seen: list[tuple[str, str]] = []
+    seen: set[tuple[str, VerdictName]] = set()
 
     def caught_up() -> bool:
-        found = reader.read("account", "a", "ring")
-        seen.append((found.subgraph, found.verdict.name.value))
+        found = reader.read("account", account, "ring")
+        seen.add((found.subgraph, found.verdict.name))
         return found.subgraph == "new"
 
     eventually("new", caught_up)
-    assert ("old", "fresh") not in seen
+    assert ("old", VerdictName.FRESH) not in seen
