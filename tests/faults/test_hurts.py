@@ -13,8 +13,8 @@ from tests.faults.world import Ground, ground_of
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(180)]
 
-SHORT: Final = ("broker killed", "Redis out of memory", "delay to the broker and takeover")
-"""The server that all wait for, the writes that are refused, the commit that comes too late."""
+SHORT: Final = ("broker killed", "Redis out of memory", "cut from the provider")
+"""The server that all wait for, the writes that are refused, the answers that never come."""
 
 
 @pytest.fixture(scope="module")
