@@ -23,7 +23,7 @@ demo: setup prerequisites ## A minute of payments through everything, on servers
 	$(BIN)/enrichment demo
 
 .PHONY: test
-test: setup peers prerequisites ## All tests, on servers of their own (TESTS="tests/lab -k ports" for some, "-n 0" for one process)
+test: setup peers prerequisites toxiproxy ## All tests, on servers of their own (TESTS="tests/lab -k ports" for some, "-n 0" for one process)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 .PHONY: contract
@@ -46,7 +46,7 @@ storm: setup prerequisites ## Window workers that come and go under load (CHANGE
 	CHANGES=$(or $(CHANGES),30) $(BIN)/python -m pytest tests/faults/test_window_storm.py $(TESTS)
 
 .PHONY: faults
-faults: setup prerequisites ## Stages and servers killed at length (KILLS=20 EVENTS=1000000), then every fault as a table (FAULTS="--only kills")
+faults: setup prerequisites toxiproxy ## Stages and servers killed at length (KILLS=20 EVENTS=1000000), then every fault as a table (FAULTS="--only kills")
 	KILLS=$(KILLS) EVENTS=$(EVENTS) $(BIN)/python -m pytest tests/faults $(TESTS)
 	$(BIN)/python -m tests.faults $(FAULTS)
 
@@ -90,6 +90,10 @@ peers: .venv-peers/.done ## Quix Streams beside, for benchmarks: it needs an old
 .PHONY: prerequisites
 prerequisites: ## java, mvn and redis-server: installed where missing and allowed
 	@scripts/prerequisites servers
+
+.PHONY: toxiproxy
+toxiproxy: ## Toxiproxy in .tools, built where there is a go: without it tests that cut the network are skipped
+	@scripts/prerequisites faults
 
 .PHONY: requirements
 requirements: $(UV) ## Compile requirements/ anew from pyproject.toml

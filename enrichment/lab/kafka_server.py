@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from enrichment.lab.ports import LOOPBACK, listens, require_free
+from enrichment.lab.ports import LOOPBACK, is_free, listens, require_free
 from enrichment.lab.server_process import Running, ServerError, ServerProcess, locked
 
 POM: Final = Path(__file__).resolve().parents[2] / "deploy" / "local" / "pom.xml"
@@ -27,11 +27,11 @@ PROPERTIES: Final = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}{proxied_listens}
+advertised.listeners=PLAINTEXT://{host}:{port}{proxied_advertised}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data_dir}
 
 # A mistyped topic is an error and not a new topic with one partition.
@@ -76,6 +76,18 @@ LOGGING: Final = """\
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proxied:
+    """A second listener, on `port`, whose clients are told that the broker is at `proxy_port`.
+
+    A client that came through a proxy would else go past it with its second connection, to the
+    address that the broker gives.
+    """
+
+    port: int
+    proxy_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaServer:
     """One broker and controller in `state_dir`, on `port` and (controller) `port + 1`.
 
@@ -90,6 +102,8 @@ class KafkaServer:
     # the best code takes as long to come, and the processor from everybody else (measured: the p99
     # of a demo on two cores nearly halves).
     brief: bool = False
+    # For clients that come through a proxy; nobody else is to use it.
+    proxied: Proxied | None = None
 
     name = "kafka"
 
@@ -129,6 +143,8 @@ class KafkaServer:
         require_java()
         require_free(self.port, server="Kafka", option="--kafka-port")
         require_free(self.port + 1, server="Kafka's controller", option="--kafka-port")
+        if self.proxied is not None and not is_free(self.proxied.port):
+            raise ServerError(f"port {self.proxied.port}, for clients behind a proxy, is taken")
 
     def start(self, *, within_s: float) -> Running:
         """The broker, answering; ServerError when it does not within `within_s`. Idempotent."""
@@ -166,11 +182,16 @@ class KafkaServer:
 
     def _write_files(self) -> None:
         self.state_dir.mkdir(parents=True, exist_ok=True)
+        proxied = self.proxied
         self._properties_path.write_text(
             PROPERTIES.format(
                 host=LOOPBACK,
                 port=self.port,
                 controller_port=self.port + 1,
+                proxied_listens=f",PROXIED://{LOOPBACK}:{proxied.port}" if proxied else "",
+                proxied_advertised=(
+                    f",PROXIED://{LOOPBACK}:{proxied.proxy_port}" if proxied else ""
+                ),
                 data_dir=str(self.data_dir).replace("\\", "\\\\"),
             ),
             encoding="utf-8",

@@ -8,6 +8,7 @@ orders with it; only then work resumes.
 One thread owns everything here, and must poll often: rebalances are told inside `poll`.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -30,6 +31,7 @@ from enrichment.records.order import JobOrder
 from enrichment.records.outcome import Outcome as OutcomeRecord
 from enrichment.sample.hearing import Hearing
 from enrichment.sample.outcomes import Said
+from enrichment.stream.errors import is_fatal
 from enrichment.stream.framing import unframed
 from enrichment.stream.to_end import scan_to_end
 from enrichment.stream.topics import CASES, JOBS, MICRO_BATCHES, ORDERS, StreamTopics
@@ -41,6 +43,9 @@ ARRIVALS_MAX: Final = 200
 
 SESSION_MS: Final = 6_000
 """How long a crashed worker holds its partitions: the least that brokers allow by default."""
+
+HEARTBEAT_MS: Final = SESSION_MS // 3
+"""Who polls oftener than this has not been fenced by himself: see `Ledger.poll`."""
 
 READ_S: Final = 60.0
 """A hundred thousand entries take less than a second; this is a broker that does not answer."""
@@ -109,21 +114,10 @@ class Ledger:
         self._decode_batch = msgspec.json.Decoder(MicroBatch)
         self._decode_job = msgspec.json.Decoder(Job)
         self._decode_case = msgspec.json.Decoder(Case)
-        self._consumer = Consumer(
-            {
-                **self._kafka,
-                "group.id": f"enrichment.sample.{pipeline}",
-                "group.instance.id": instance,
-                # The newer protocol takes 45 s after a crash, by broker default.
-                "group.protocol": "classic",
-                "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": SESSION_MS,
-                "heartbeat.interval.ms": SESSION_MS // 3,
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-            }
-        )
+        self._instance = instance
+        self._consumer = self._member()
+        self._polled_s = time.monotonic()
+        self._doubtful_until_s = 0.0
 
     @property
     def owned(self) -> frozenset[int]:
@@ -140,12 +134,30 @@ class Ledger:
         )
 
     def poll(self, wait_s: float) -> list[Arrival]:
-        """What has come, after waiting at most `wait_s` for the first of it."""
-        first = self._consumer.poll(wait_s)
-        if first is None:
+        """What has come, after waiting at most `wait_s` for the first of it.
+
+        Raises KafkaException where another process bears our name, and has taken our place.
+        """
+        now_s = time.monotonic()
+        if now_s - self._polled_s > HEARTBEAT_MS / 1000:
+            self._doubtful_until_s = now_s + SESSION_MS / 1000
+        try:
+            first = self._consumer.poll(wait_s)
+            if first is None:
+                return []
+            records = [first, *self._consumer.consume(ARRIVALS_MAX - 1, timeout=0)]
+            return [arrival for record in records if (arrival := self._arrival(record)) is not None]
+        except KafkaException as error:
+            # A client whose session runs out while nobody polls it forgets its member id, and sends
+            # its next heartbeat without one: it is fenced as if by another, for good (librdkafka
+            # issue 3437, seen when a broker is away while a transaction waits for it).
+            if not is_fatal(error.args[0]) or now_s > self._doubtful_until_s:
+                raise
+            logger().warning("fenced by ourselves, joining the group anew", error=str(error))
+            self._rejoin()
             return []
-        records = [first, *self._consumer.consume(ARRIVALS_MAX - 1, timeout=0)]
-        return [arrival for record in records if (arrival := self._arrival(record)) is not None]
+        finally:
+            self._polled_s = time.monotonic()
 
     def outcomes(self) -> Iterator[tuple[int, OutcomeRecord]]:
         """The outcomes that have come in our partitions; waits for nothing."""
@@ -191,11 +203,33 @@ class Ledger:
         self._orders.close()
 
     def _rejoin(self) -> None:
-        """Leave and join again: the one state in which ownership and generation are both known."""
+        """Leave and join again: the one state in which ownership and generation are both known.
+
+        With a new client, since the old one may have been fenced for good.
+        """
         for partition in tuple(self._producers):
             self._drop(partition)
-        self._consumer.unsubscribe()
+        self._consumer.close()
+        self._consumer = self._member()
         self.join()
+
+    def _member(self) -> Consumer:
+        """A client that is to be the member of our name in the group."""
+        return Consumer(
+            {
+                **self._kafka,
+                "group.id": f"enrichment.sample.{self._pipeline}",
+                "group.instance.id": self._instance,
+                # The newer protocol takes 45 s after a crash, by broker default.
+                "group.protocol": "classic",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": SESSION_MS,
+                "heartbeat.interval.ms": HEARTBEAT_MS,
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
 
     def _drop(self, partition: int) -> None:
         """Forget a partition; its open transaction is aborted by whoever takes it over."""

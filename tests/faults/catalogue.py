@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 from typing import Final
 
-from tests.faults import clocks, hot_path, kills, providers, versions, workers
+from tests.faults import (
+    brokers,
+    caches,
+    clocks,
+    cuts,
+    hot_path,
+    kills,
+    providers,
+    versions,
+    workers,
+)
 from tests.faults.fault import Fault
 
 FAMILIES: Final[Mapping[str, tuple[Fault, ...]]] = {
@@ -12,6 +22,9 @@ FAMILIES: Final[Mapping[str, tuple[Fault, ...]]] = {
     "workers": workers.FAULTS,
     "clocks": clocks.FAULTS,
     "versions": versions.FAULTS,
+    "brokers": brokers.FAULTS,
+    "caches": caches.FAULTS,
+    "cuts": cuts.FAULTS,
     "hot-path": hot_path.FAULTS,
 }
 """Family -> its faults, in the order in which they are tried."""

@@ -105,6 +105,8 @@ class History:
     healed_s: float | None = 0.0
     heal_s: float = 0.0
     answers: Answers | None = None
+    # What the cache itself holds in the end: key -> version.
+    cached: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +237,19 @@ def lag_returns_to_zero(history: History) -> Finding:
     return Finding(checked=len(history.lags), violations=tuple(wrong))
 
 
+def cache_is_whole(history: History) -> Finding:
+    """In the end the cache holds the newest version of every key that the topic holds."""
+    newest: dict[str, int] = {}
+    for row in history.features:
+        newest[row.key] = max(row.version, newest.get(row.key, 0))
+    wrong = tuple(
+        f"cache: {key} is {history.cached.get(key, 'missing')}, and {version} on the topic"
+        for key, version in newest.items()
+        if history.cached.get(key) != version
+    )
+    return Finding(checked=len(newest), violations=wrong)
+
+
 def each_event_once(history: History) -> Finding:
     """Where the hot path ran: every input has one answer, and every answer an input."""
     found = history.answers
@@ -256,6 +271,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "committed reads": nothing_uncommitted_is_read,
     "fresh is fresh": nothing_stale_called_fresh,
     "lag zero": lag_returns_to_zero,
+    "cache whole": cache_is_whole,
     "events once": each_event_once,
 }
 """Name in the table -> check. A new invariant is one function and one line here."""

@@ -4,7 +4,8 @@
 
 By environment: FAULTS_VENDOR_PORT (the provider `vendor`), FAULTS_KILL_AT (see `kill_points`),
 FAULTS_CLOCK (a file with the seconds by which this machine's clock is wrong), FAULTS_DIARY (a file
-that is told how far the start has come). Spawned children import this module too: their clock is
+that is told how far the start has come), FAULTS_JOURNALS (a folder for the history of its
+transactions). Spawned children import this module too: their clock is
 as wrong as their parent's.
 """
 
@@ -58,6 +59,10 @@ def main() -> None:
     diary.note("imported")
     _tell(diary, Ledger, "join", "warm")
     _tell(diary, Worker, "adopt", "adopted")
+    if "FAULTS_JOURNALS" in os.environ:
+        from tests.faults.recorded_producer import record_transactions
+
+        record_transactions(Path(os.environ["FAULTS_JOURNALS"]), "worker")
     if "FAULTS_KILL_AT" in os.environ:
         strike = Strike.parse(os.environ["FAULTS_KILL_AT"], diary)
         lay(strike, _submitter(pipeline.sampling.provider))

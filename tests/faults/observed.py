@@ -67,13 +67,15 @@ def committed_reader(bootstrap: str, *, eof: bool = False) -> Consumer:
     )
 
 
-def ends_of(bootstrap: str, *topics: str) -> dict[tuple[str, int], int]:
+def ends_of(
+    bootstrap: str, *topics: str, partitions: int = PARTITIONS
+) -> dict[tuple[str, int], int]:
     """The high watermarks of all partitions."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
     wanted = {
         TopicPartition(topic, number): OffsetSpec.latest()
         for topic in topics
-        for number in range(PARTITIONS)
+        for number in range(partitions)
     }
     give_up_s = time.monotonic() + END_S
     while True:

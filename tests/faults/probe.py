@@ -2,16 +2,21 @@
 
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+import redis
+
 from enrichment.feature.reader import FeatureReader
+from enrichment.feature.store import Layout, version_of
 from enrichment.pipelines import Pipeline
 from tests.faults.invariants import Reading
 from tests.faults.source import APART
 from tests.integration.sampling import SHARDS
 
 PERIOD_S: Final = 0.05
+READ_S: Final = 5.0
 READINGS_MAX: Final = 200_000  # an hour at six values a round
 
 WANTED: Final = tuple(
@@ -69,3 +74,17 @@ class Probe:
             self.failure = failure
         finally:
             reader.close()
+
+
+def cached(redis_url: str, pipeline: str, keys: Iterable[str]) -> dict[str, int]:
+    """The versions that the cache holds of these keys of the topic; what it lacks is left out."""
+    layout = Layout(pipeline)
+    names = {layout.feature(*key.split("|")[1:]): key for key in keys}
+    with redis.Redis.from_url(redis_url, socket_timeout=READ_S) as client:
+        values = client.mget(list(names)) if names else []
+    found = {}
+    for key, value in zip(names.values(), values, strict=True):
+        version = None if value is None else version_of(value)
+        if version is not None:
+            found[key] = version
+    return found

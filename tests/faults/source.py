@@ -8,6 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from enrichment.feature.store import SHARD_KIND
 from enrichment.records import FeatureUpdate, MicroBatch
 from enrichment.records.feature import Source as Origin
 from enrichment.stream.topics import FEATURES, MICRO_BATCHES, partition_for, shard_key
+from tests.faults.recorded_producer import RecordedProducer, open_journal
 from tests.integration.sampling import PARTITIONS, SHARDS
 from tests.sample.streams import batch, problem
 
@@ -36,6 +38,7 @@ class Source:
     pipeline: str
     every_s: float
     problems: int
+    journals: Path
     sent: list[str] = field(default_factory=list)
     # Key of a `ring` update -> since when which subgraph.
     truths: defaultdict[str, list[tuple[int, str]]] = field(
@@ -45,7 +48,7 @@ class Source:
     _window: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
-    _producer: Producer | None = None
+    _producer: RecordedProducer | None = None
 
     def start(self) -> None:
         """Begin, or go on."""
@@ -65,14 +68,14 @@ class Source:
     def close_window(self) -> None:
         """One window of each shard whose turn it is, and a heartbeat of all."""
         if self._producer is None:
-            self._producer = Producer(
-                {
-                    "bootstrap.servers": self.bootstrap,
-                    "linger.ms": 0,
-                    "enable.idempotence": True,
-                    "log_level": 2,
-                }
-            )
+            config = {
+                "bootstrap.servers": self.bootstrap,
+                "linger.ms": 0,
+                "enable.idempotence": True,
+                "log_level": 2,
+            }
+            journal = open_journal(self.journals, "source")
+            self._producer = RecordedProducer(Producer(config), journal)
         self._window += 1
         now_ms = time.time_ns() // 1_000_000
         for index, shard in enumerate(SHARDS):
@@ -91,7 +94,7 @@ class Source:
         except BaseException as failure:  # noqa: BLE001  # raised by `stop`
             self.failure = failure
 
-    def _close(self, producer: Producer, index: int, shard: str) -> None:
+    def _close(self, producer: RecordedProducer, index: int, shard: str) -> None:
         rings = tuple(
             problem(number, seed=self._window, first=APART * index)
             for number in range(self.problems)

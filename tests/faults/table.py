@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
+from tests.faults.chronicle import NAME
 from tests.faults.invariants import CHECKS, SHOWN_MAX
 from tests.faults.trial import Report
 
@@ -42,7 +43,7 @@ def foot(reports: Sequence[Report]) -> str:
     for report in reports:
         checked.update(report.checked)
     lines = ["", "invariant          looked at  wrong"]
-    for name in CHECKS:
+    for name in (*CHECKS, NAME):
         wrong = sum(one.startswith(f"{name}:") for r in reports for one in r.violations)
         lines.append(f"{name:<17}  {checked[name]:>9}  {wrong:>5}")
     lines += ["", *_measured(reports)]

@@ -81,6 +81,7 @@ GOOD = History(
     lags={"sample": 0, "project": 0},
     heal_s=30.0,
     answers=account(),
+    cached={KEY: 2},
 )
 
 BAD = {
@@ -155,6 +156,8 @@ BAD = {
     ),
     "a lag": ("lag zero", replace(GOOD, lags={"sample": 3})),
     "no end of the trouble": ("lag zero", replace(GOOD, healed_s=None)),
+    "a cache that is behind": ("cache whole", replace(GOOD, cached={KEY: 1})),
+    "a cache that has forgotten": ("cache whole", replace(GOOD, cached={})),
     "a lost event": (
         "events once",
         replace(GOOD, answers=account(lost=1, enriched=1)),

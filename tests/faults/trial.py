@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaException
 
+from tests.faults.chronicle import NAME
 from tests.faults.fault import Fault
 from tests.faults.invariants import Finding, check
 from tests.faults.world import Ground, World, open_world
@@ -96,6 +97,7 @@ def _try(fault: Fault, ground: Ground, report: Report) -> None:
             if healed_s is not None:
                 report.figures["healed_s"].append(healed_s)
             findings = check(world.history(healed_s, fault.heal_s))
+            findings[NAME] = world.chronicle.finding()
             _count(report, world, findings)
     except FAILURES as error:
         report.violations.append(f"the trial: {error}")

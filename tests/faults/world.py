@@ -17,11 +17,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from enrichment.lab.servers import LocalServers
 from enrichment.pipelines import Pipeline, load
 from enrichment.stream.topics import CONTROL, StreamTopics
+from tests.faults.chronicle import Chronicle
 from tests.faults.fault import Terms
 from tests.faults.invariants import Accepted, Answers, History
 from tests.faults.launcher import write_offset
 from tests.faults.observed import Topics, Watch, ends_of, groups_of, lags, read_from
-from tests.faults.probe import Probe
+from tests.faults.probe import Probe, cached
 from tests.faults.processes import Process, VendorProcess, start
 from tests.faults.source import Source
 from tests.faults.vendor import Manner
@@ -46,9 +47,9 @@ skew_ms = {skew_ms}
 
 @dataclass(slots=True, kw_only=True)
 class Ground:
-    """Servers, the vendor, a folder. Checks always use `servers`; workers use `kafka`, `redis_url`.
+    """Servers, the vendor, a folder. Checks always use these; workers the addresses behind them.
 
-    These two differ from the servers' own where something stands between (a proxy).
+    They differ from the servers' own where something stands between (a proxy).
     """
 
     servers: LocalServers
@@ -56,12 +57,14 @@ class Ground:
     folder: Path
     kafka: str = ""
     redis_url: str = ""
+    vendor_port: int = 0
     _ionq: VendorProcess | None = None
 
     def __post_init__(self) -> None:
         """By default nothing stands between."""
         self.kafka = self.kafka or self.servers.bootstrap
         self.redis_url = self.redis_url or self.servers.redis_url
+        self.vendor_port = self.vendor_port or self.vendor.port
 
     def provider(self, name: str) -> VendorProcess:
         """The process of that provider; IonQ's, which takes long to load, once it is asked for."""
@@ -128,6 +131,7 @@ class World:
     source: Source
     watch: Watch
     probe: Probe
+    chronicle: Chronicle
     starts: Mapping[tuple[str, int], int]
     projector: Process | None = None
     # The newest process of each instance.
@@ -156,8 +160,9 @@ class World:
             f"sample-{instance}",
             {
                 "ENRICHMENT_INSTANCE": instance,
-                "FAULTS_VENDOR_PORT": str(self.ground.vendor.port),
+                "FAULTS_VENDOR_PORT": str(self.ground.vendor_port),
                 "FAULTS_CLOCK": str(self.clock),
+                "FAULTS_JOURNALS": str(self.chronicle.folder),
                 **extra,
                 **environment,
             },
@@ -301,6 +306,9 @@ class World:
             healed_s=healed_s,
             heal_s=heal_s,
             answers=self.answers,
+            cached=cached(
+                self.ground.servers.redis_url, self.name, {row.key for row in topics.features}
+            ),
         )
 
     def book(self) -> dict[str, list[Accepted]]:
@@ -327,6 +335,10 @@ def open_world(ground: Ground, terms: Terms) -> Iterator[World]:
     with ExitStack() as stack:
         watch = Watch(bootstrap, name)
         stack.callback(watch.close)
+        journals = folder / "journals"
+        journals.mkdir()
+        chronicle = Chronicle(bootstrap, journals)
+        stack.callback(chronicle.close)
         world = World(
             ground=ground,
             terms=terms,
@@ -335,9 +347,10 @@ def open_world(ground: Ground, terms: Terms) -> Iterator[World]:
             toml=toml,
             pipeline=pipeline,
             clock=clock,
-            source=Source(bootstrap, name, terms.every_s, terms.problems),
+            source=Source(bootstrap, name, terms.every_s, terms.problems, journals),
             watch=watch,
             probe=Probe(ground.servers.redis_url, pipeline),
+            chronicle=chronicle,
             starts=ends_of(bootstrap, *read_from()),
         )
         stack.callback(_end_all, world)

@@ -84,4 +84,54 @@ def test_an_unknown_group_names_the_known(path: Path) -> None:
     """A slip is a message and exit code 2."""
     done = run(path, "server")
     assert done.returncode == 2
-    assert "unknown group 'server' (python, servers)" in done.stderr
+    assert "unknown group 'server' (python, servers, faults)" in done.stderr
+
+
+@pytest.fixture
+def clone(tmp_path: Path, path: Path) -> Path:
+    """A folder with the script in its place, and what a build takes on the PATH."""
+    for tool in ("dirname", "mkdir", "mktemp", "mv", "rm", "ln"):
+        (path / tool).symlink_to(shutil.which(tool) or "")
+    (tmp_path / "clone" / "scripts").mkdir(parents=True)
+    shutil.copy(SCRIPT, tmp_path / "clone" / "scripts")
+    return tmp_path / "clone"
+
+
+def build(clone: Path, path: Path) -> subprocess.CompletedProcess[str]:
+    """The script's `faults`, in that clone."""
+    command = [str(path / "bash"), str(clone / "scripts" / SCRIPT.name), "faults"]
+    return subprocess.run(
+        command, env={"PATH": str(path)}, capture_output=True, text=True, check=False
+    )
+
+
+def test_without_go_the_cuts_are_skipped(path: Path, clone: Path) -> None:
+    """No failure: what will be skipped is said, and nothing is left behind."""
+    done = build(clone, path)
+    assert done.returncode == 0
+    assert "no go" in done.stderr
+    assert "will be skipped" in done.stderr
+    assert not (clone / ".tools").exists()
+
+
+def test_toxiproxy_is_built_once_for_each_version(path: Path, clone: Path) -> None:
+    """Under its version, with a link to it; the second time nothing is done or said."""
+    put(path, "go", 'echo built > "$GOBIN/server"; chmod 755 "$GOBIN/server"; echo "$@" >&2')
+    (path / "chmod").symlink_to(shutil.which("chmod") or "")
+    assert build(clone, path).returncode == 0
+    link = clone / ".tools" / "bin" / "toxiproxy"
+    assert link.read_text() == "built\n"
+    assert link.readlink().name.startswith("toxiproxy-v")
+    put(path, "go", "exit 1")
+    done = build(clone, path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {each.name for each in link.parent.iterdir()} == {link.name, link.readlink().name}
+
+
+def test_a_build_that_fails_says_why(path: Path, clone: Path) -> None:
+    """The last words of go are passed on, and it is no failure either."""
+    put(path, "go", "echo 'module lookup disabled' >&2; exit 1")
+    done = build(clone, path)
+    assert done.returncode == 0
+    assert "module lookup disabled" in done.stderr
+    assert list((clone / ".tools" / "bin").iterdir()) == []
