@@ -1,0 +1,246 @@
+"""A world with everything in it, what befalls it, and what must have come to its end."""
+
+from random import Random
+from typing import Final
+
+import msgspec
+
+from enrichment.feature.store import READY, Layout, version_of, without_differences
+from enrichment.pipelines import Pipeline
+from enrichment.sample.machine import TERMINAL
+from enrichment.sample.outbox import Addresses
+from enrichment.sample.outcomes import Said
+from enrichment.sample.status import judged
+from enrichment.stream.topics import (
+    CASES,
+    FEATURES,
+    JOB_EVENTS,
+    JOBS,
+    MICRO_BATCHES,
+    StreamTopics,
+)
+from tests.sample.fakes import payments
+from tests.sample.streams import PIPELINE
+from tests.simulation.around import (
+    OutcomeStage,
+    ReadStage,
+    WindowStage,
+    decode_case,
+    decode_outcome,
+)
+from tests.simulation.broker import Broker
+from tests.simulation.cache import Server
+from tests.simulation.checks import Checks
+from tests.simulation.odds import Odds
+from tests.simulation.script import Close, script
+from tests.simulation.shipped import Around, ProjectStage, SampleStage
+from tests.simulation.stage import Stage
+from tests.simulation.vendors import Kind, Vendor
+from tests.simulation.world import Violation, World
+
+SHARDS: Final = ("eu", "us", "asia")
+
+CHAINS: Final = (
+    ("qsim", "exact", "annealing"),
+    ("google", "exact"),
+    ("google", "qsim", "exact"),
+    ("ionq", "exact"),
+    ("ionq", "qsim", "annealing"),
+)
+"""Chosen providers with their fallbacks: local, one that attaches, one that takes no id of ours."""
+
+DAYS: Final = (0.0, 0.15, 0.4, 100.0, 100.0)
+"""What may be spent in a day: nothing, three problems, eight, or more than there are."""
+
+COMPACTED: Final = frozenset({JOBS, CASES, FEATURES})
+
+OUTCOMES: Final = StreamTopics(PIPELINE).outcomes
+
+PEACE_MS: Final = 120_000
+"""Longer than a session, a transaction, a deadline and every fallback of a chain, one after the
+other, and then once more: what has not come to its end by then never will."""
+
+LOOK_STEPS: Final = 20
+"""How often it is looked whether everything has come to its end: the look costs more than a step."""
+
+
+class Whole:
+    """A world with everything in it."""
+
+    def __init__(self, seed: int, *, telling: bool = False) -> None:
+        draw = Random(seed)
+        self.world = world = World(seed, Odds.of(draw), draw, telling)
+        self.pipeline = _pipeline(draw)
+        self.checks = checks = Checks(world, self.pipeline)
+        numbered = (MICRO_BATCHES, JOBS, CASES, OUTCOMES)
+        topics = dict.fromkeys(numbered, draw.choice((1, 2, 3)))
+        topics |= {FEATURES: draw.choice((1, 2, 4)), JOB_EVENTS: 2}
+        self.broker = Broker(world, topics, checks)
+        self.server = Server(world)
+        remote = {
+            name: Vendor(
+                name=name,
+                kind=kind,
+                world=world,
+                accepting=checks.accepting,
+                billing=checks.billed,
+            )
+            for name, kind in (("google", Kind.ATTACHING), ("ionq", Kind.NAMELESS))
+        }
+        closes = script(draw, SHARDS[: draw.choice((1, 2, 3))], draw.randint(1, 6))
+        accounts = {shard: _accounts(of_shard) for shard, of_shard in closes.items()}
+        everybody = tuple(account for some in accounts.values() for account in some)
+        self.window = WindowStage(world, self.broker, closes, draw.choice((200, 1_000, 3_000)))
+        around = Around(
+            checks=checks,
+            remote=remote,
+            counter=self.server.counter,
+            to=Addresses(pipeline=PIPELINE, partitions=topics),
+        )
+        self.samplers = [
+            SampleStage(world, f"sample-{n}", around) for n in range(draw.choice((1, 2, 3)))
+        ]
+        self.stages: list[Stage] = [
+            self.window,
+            OutcomeStage(world, self.broker, accounts),
+            ReadStage(world, checks, self.server, everybody),
+            *self.samplers,
+            *(
+                ProjectStage(world, f"project-{n}", self.pipeline, self.server)
+                for n in range(draw.choice((1, 1, 2)))
+            ),
+        ]
+
+    def live(self) -> None:
+        """Live through trouble, and then in peace to the end. Raises Violation."""
+        world = self.world
+        for stage in self.stages:
+            world.at(world.draw.randint(0, 500), stage.start)
+        world.at(1_000, self._second)
+        world.run(world.draw.choice((5_000, 15_000, 30_000)))
+        self._peace()
+        if not world.run(PEACE_MS, until=lambda: self._at_rest(world.steps)):
+            raise Violation(f"not at rest after {PEACE_MS} ms of peace: {self.unfinished()}")
+
+    def _second(self) -> None:
+        """What befalls a world in a second."""
+        world = self.world
+        if not world.troubled:
+            return
+        odds, draw = world.odds, world.draw
+        world.at(1_000, self._second)
+        if world.chance(odds.dealt):
+            group = draw.choice([self.broker.groups[name] for name in sorted(self.broker.groups)])
+            group.deal += 1
+            group.generation += 1
+            world.note("broker", "deals partitions anew")
+        if world.chance(odds.compacted):
+            place = draw.choice([p for p in sorted(self.broker.logs) if p[0] in COMPACTED])
+            gone = self.broker.compact(place, draw.randint(0, len(self.broker.logs[place])))
+            world.met["records compacted away"] += gone
+        if world.chance(odds.jumps):
+            self._jump()
+        if world.chance(odds.redis):
+            if world.chance(0.5):
+                self.server.flush()
+            else:
+                self._redis_goes(draw.choice((200, 2_000, 8_000)), empty=world.chance(0.3))
+        if world.chance(odds.stop * 10):
+            stage = draw.choice(self.stages)
+            if world.chance(odds.deadly) and stage.instance is not None:
+                stage.instance.kill()
+            else:
+                stage.stop()
+
+    def _jump(self) -> None:
+        """A worker's clock is set, or set right."""
+        stage = self.world.draw.choice(self.samplers)
+        stage.skew_ms = self.world.draw.choice((-3_600_000, -500, 0, 500, 3_600_000))
+        if stage.instance is not None:
+            stage.instance.skew_ms = stage.skew_ms
+        self.world.met["clocks set"] += 1
+        self.world.note(stage.name, f"has its clock {stage.skew_ms} ms off")
+
+    def _redis_goes(self, for_ms: int, *, empty: bool) -> None:
+        self.server.go(away=True)
+        if empty:
+            self.server.flush()
+        self.world.at(for_ms, lambda: self.server.go(away=False))
+
+    def _peace(self) -> None:
+        """No more trouble: some of the workers live on, the others never come back."""
+        world = self.world
+        world.note("world", "peace")
+        world.troubled = False
+        self.server.go(away=False)
+        left = world.draw.sample(self.samplers, world.draw.randint(1, len(self.samplers)))
+        for stage in self.stages:
+            stage.skew_ms = 0
+            stage.wanted = stage in left or stage not in self.samplers
+            if stage.instance is not None:
+                stage.instance.heal()
+                stage.instance.skew_ms = 0
+                if not stage.wanted:
+                    stage.instance.kill()
+            world.at(0, stage.start)
+
+    def _at_rest(self, steps: int) -> bool:
+        return steps % LOOK_STEPS == 0 and not self.unfinished()
+
+    def unfinished(self) -> str:
+        """What has not come to its end, or ""."""
+        if not self.window.done:
+            return "not every close is published"
+        for job in self.checks.jobs.values():
+            if job.state not in TERMINAL:
+                return f"{job.job_id} is {job.state.value}"
+        for place, log in self.broker.logs.items():
+            if place[0] == MICRO_BATCHES and self.broker.offsets.get(place, 0) < len(log):
+                return f"{place} has lag"
+        return self._redis_lacks() or self._case_lacks()
+
+    def _redis_lacks(self) -> str:
+        layout, values = Layout(PIPELINE), self.server.values
+        for number in range(self.broker.topics[FEATURES]):
+            if values.get(layout.projection(number)) != READY:
+                return f"partition {number} is not projected"
+        for key, value in self.broker.newest(FEATURES).items():
+            held = values.get(layout.feature_of(key) or "")
+            # The window stage says the same close again after a crash, at another time.
+            again = key.endswith(b"|graph") and held is not None
+            same = held == without_differences(value) or (
+                again and version_of(held or b"") == version_of(value)
+            )
+            if not same:
+                return f"redis has another {key.decode()}"
+        return ""
+
+    def _case_lacks(self) -> str:
+        said = Said()
+        for entry in self.broker.committed(OUTCOMES):
+            said.add(decode_outcome(entry.value or b""))
+        for value in self.broker.newest(CASES).values():
+            case = decode_case(value)
+            if judged(case, said) != case:
+                return f"{case.case_id} does not know what is said of it"
+        return ""
+
+
+def _accounts(closes: list[Close]) -> tuple[str, ...]:
+    """Who is ever in a problem of the shard, or somebody who never is."""
+    problems = [one for close in closes for one in close.batch.problems]
+    return tuple(sorted({node for one in problems for node in one.nodes} | {"nobody"}))
+
+
+def _pipeline(draw: Random) -> Pipeline:
+    pipeline = payments()
+    chosen, *fallback = draw.choice(CHAINS)
+    sampling = msgspec.structs.replace(
+        pipeline.sampling,
+        provider=chosen,
+        fallback=tuple(fallback),
+        shots=50,
+        deadline_ms=draw.choice((500, 3_000, 10_000)),
+    )
+    budget = msgspec.structs.replace(pipeline.budget, day=draw.choice(DAYS))
+    return msgspec.structs.replace(pipeline, sampling=sampling, budget=budget)
