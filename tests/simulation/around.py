@@ -85,9 +85,7 @@ class WindowStage(Stage):
 
     def _published(self, shard: str) -> int:
         place = (MICRO_BATCHES, self._partition(shard))
-        known = {
-            entry.value for entry in self._broker.logs[place] if entry.key == _key(shard)
-        }
+        known = {entry.value for entry in self._broker.logs[place] if entry.key == _key(shard)}
         return len(known)
 
     def _partition(self, shard: str) -> int:

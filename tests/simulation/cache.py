@@ -102,7 +102,7 @@ class Client:
         self._ask("set", gone)
 
     def register_script(self, script: str) -> Any:
-        """The guard, in Python: what `tests/simulation/test_guard.py` holds against the real one."""
+        """The guard in Python; `tests/simulation/test_guard.py` holds it against the real one."""
         assert script == GUARD
 
         def guard(keys: list[str], args: Sequence[Any]) -> int:

@@ -122,7 +122,9 @@ class Checks:
             if job.attempt < before.attempt:
                 raise Violation(f"{job.job_id} goes back to attempt {job.attempt}")
         if (job.state in TERMINAL) != (job.micro_batch is None):
-            raise Violation(f"{job.job_id} is {job.state.value}, its payload is not as it should be")
+            raise Violation(
+                f"{job.job_id} is {job.state.value}, its payload is not as it should be"
+            )
         self.jobs[job.job_id] = job
         self.recorded.add((job.job_id, job.attempt))
 
@@ -185,7 +187,7 @@ class Checks:
                     )
 
     def billed(self, request_id: str, micro: int) -> None:
-        """A provider bills us: what it asks for a day's attempts never comes to more than allowed."""
+        """A provider bills us: a day's attempts never come to more than is allowed."""
         if not micro:
             return
         job_id, attempt, _ = request_id.rsplit("|", 2)
@@ -204,4 +206,6 @@ class Checks:
             last = position + 1 == len(shown)
             if one == subgraph and (last or shown[position + 1][0] >= since_ms):
                 return
-        raise Violation(f"{entity} is called fresh in {subgraph!r}, which it has left: {shown[-3:]}")
+        raise Violation(
+            f"{entity} is called fresh in {subgraph!r}, which it has left: {shown[-3:]}"
+        )

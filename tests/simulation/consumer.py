@@ -62,7 +62,7 @@ class SimConsumer:
 
         def leave() -> None:
             self._forget(self._owned)
-            if self._broker.members.get(self.instance) is self:
+            if self._group.members.get(self.instance) is self:
                 self._group.release(self)
                 self._group.generation += 1
             self._topics = []
@@ -200,14 +200,17 @@ class SimConsumer:
                     found.append(Received(place, at, log[at]))
                 at += 1
             self._positions[place] = max(at, position)
-            if self._tells_ends and at >= end and len(found) < count and self._told.get(place) != at:
+            if (
+                self._tells_ends
+                and at >= end
+                and len(found) < count
+                and self._told.get(place) != at
+            ):
                 self._told[place] = at
                 found.append(Received(place, at, None, KafkaError(EOF_CODE)))
         return found
 
-    def get_watermark_offsets(
-        self, where: TopicPartition, timeout: float = 0
-    ) -> tuple[int, int]:
+    def get_watermark_offsets(self, where: TopicPartition, timeout: float = 0) -> tuple[int, int]:
         """The ends of a partition that a committed reader can reach now."""
         del timeout
         place = (where.topic, where.partition)
@@ -251,9 +254,7 @@ class SimConsumer:
         def write() -> None:
             if self._group.members.get(self.instance) is not self:
                 raise KafkaException(KafkaError(KafkaError.UNKNOWN_MEMBER_ID, "not a member"))
-            self._broker.offsets |= {
-                (each.topic, each.partition): each.offset for each in offsets
-            }
+            self._broker.offsets |= {(each.topic, each.partition): each.offset for each in offsets}
 
         self.process.call("commit_offsets", write)
 

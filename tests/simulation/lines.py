@@ -20,10 +20,11 @@ from tests.simulation.vendors import PRICE_MICRO, Kind, Vendor, handle
 from tests.simulation.world import Instance
 
 UNFETCHED_MAX: Final = 12
-"""Answers that nobody fetches, as `enrichment.provider.jobs.JOBS_MAX`, in the world's proportions."""
+"""Answers that nobody fetches: `enrichment.provider.jobs.JOBS_MAX` in the world's proportions."""
 
 PLACES: Final = 6
 """Requests at once: half of that, as shipped."""
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Line:

@@ -1,6 +1,6 @@
 """The budget's counter as a worker reaches it, and the ledger as its reader finds it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from enrichment.sample.budget import BudgetAwayError, Claim, Limits
@@ -34,6 +34,10 @@ class Till:
     def write(self, day: int, token: str, claims: Mapping[str, Claim]) -> bool:
         """See Counter."""
         return self._ask(lambda: self._counter.write(day, token, claims))
+
+    def seen(self, day: int, names: Sequence[str]) -> tuple[int, ...] | None:
+        """See Counter."""
+        return self._ask(lambda: self._counter.seen(day, names))
 
     def _ask(self, effect: Callable[[], T]) -> T:
         world = self._process.world

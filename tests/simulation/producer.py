@@ -19,7 +19,9 @@ class SimProducer(MemoryProducer):
     def init_transactions(self, timeout_s: float = 0) -> None:
         """Fence every earlier producer of the id; where that fails, it takes its time to."""
         try:
-            self._instance.call("init", lambda: super(SimProducer, self).init_transactions(timeout_s))
+            self._instance.call(
+                "init", lambda: super(SimProducer, self).init_transactions(timeout_s)
+            )
         except BaseException:
             self._instance.world.pause(200)
             raise

@@ -80,7 +80,5 @@ def _without_servers(whole: Whole) -> Iterator[None]:
         for module in (attempts, flight):
             stack.enter_context(patch.object(module, "PROBLEMS_MAX", REQUEST_PROBLEMS))
         stack.callback(lambda: structlog.configure(**logs))
-        structlog.configure(
-            wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
-        )
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         yield

@@ -9,7 +9,6 @@ from enum import Enum
 from typing import Final
 
 from enrichment.provider.contract import (
-    Description,
     Failure,
     FailureKind,
     Handle,
@@ -19,7 +18,7 @@ from enrichment.provider.contract import (
 )
 from enrichment.sample.budget import MICRO
 from tests.simulation.answers import GARBAGE, answer
-from tests.simulation.world import Instance, World
+from tests.simulation.world import World
 
 FAILED_KINDS: Final = (
     FailureKind.TRANSIENT,
@@ -139,13 +138,14 @@ class Vendor:
         begins_ms = now_ms + draw.choice((0, 0, 50, 500, 3_000))
         ends_ms = begins_ms + draw.choice((1, 10, 100, 100, 1_000, 5_000))
         cost = self.price_micro(request) / MICRO
-        outcome: Result | Failure = replace(answer(request, self.name), cost=cost)
+        result = replace(answer(request, self.name), cost=cost)
+        outcome: Result | Failure = result
         if world.troubled:
             if world.chance(odds.failed):
                 outcome = Failure(kind=draw.choice(FAILED_KINDS), detail="failed there")
             elif world.chance(odds.garbage):
                 name = draw.choice(sorted(GARBAGE))
-                outcome = GARBAGE[name](outcome)
+                outcome = GARBAGE[name](result)
             if world.chance(odds.endless):
                 ends_ms = ENDLESS_MS + now_ms
         return Program(
@@ -158,6 +158,5 @@ class Vendor:
 
 
 def handle(request: SampleRequest, *, attached: bool = False) -> Handle:
-    return Handle(
-        job_id=request.job_id, provider_job_id=f"p-{request.job_id}", attached=attached
-    )
+    """What is given for a request that was taken."""
+    return Handle(job_id=request.job_id, provider_job_id=f"p-{request.job_id}", attached=attached)

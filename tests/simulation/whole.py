@@ -61,7 +61,7 @@ PEACE_MS: Final = 120_000
 other, and then once more: what has not come to its end by then never will."""
 
 LOOK_STEPS: Final = 20
-"""How often it is looked whether everything has come to its end: the look costs more than a step."""
+"""How often it is looked whether all has come to its end: a look costs more than a step."""
 
 
 class Whole:

@@ -38,7 +38,7 @@ class Violation(AssertionError):  # noqa: N818  # what happened, as a check name
     """Something that must never happen has."""
 
 
-class HungCall(BaseException):  # noqa: N818  # not an error: the call never comes back
+class HungCall(BaseException):  # not an error: the call never comes back
     """A call of the client that does not return."""
 
 
