@@ -19,10 +19,13 @@ from enrichment.provider.contract import (
 from tests.simulation.vendors import PRICE_MICRO, Kind, Vendor, handle
 from tests.simulation.world import Instance
 
-UNFETCHED_MAX: Final = 12
+UNFETCHED_MAX: Final = 8
 """Answers that nobody fetches: `enrichment.provider.jobs.JOBS_MAX` in the world's proportions."""
 
-PLACES: Final = 6
+OVERDUE_MS: Final = 60_000
+"""How long after its deadline such an answer is forgotten."""
+
+PLACES: Final = 4
 """Requests at once: half of that, as shipped."""
 
 
@@ -35,15 +38,16 @@ class Line:
 
     vendor: Vendor
     process: Instance
-    # What was submitted here and neither fetched nor cancelled; and what is still on its way.
-    unfetched: set[str] = field(default_factory=set)
+    # What was submitted here and neither fetched nor cancelled, with when it is forgotten.
+    unfetched: dict[str, int] = field(default_factory=dict)
+    # What is still on its way.
     on_its_way: dict[str, SampleRequest] = field(default_factory=dict)
 
     def submit(self, request: SampleRequest) -> Handle | Failure:
         """Send it; what comes back may be less than what happened."""
         answered: Handle | Failure = self.process.call("submit", lambda: self._send(request))
         if isinstance(answered, Handle):
-            self.unfetched.add(request.job_id)
+            self.unfetched[request.job_id] = request.deadline_ms + OVERDUE_MS
             self.process.world.met["attached to"] += answered.attached
         else:
             self.process.world.met[f"not accepted: {answered.kind.value}"] += 1
@@ -55,6 +59,8 @@ class Line:
     def _send(self, request: SampleRequest) -> Handle | Failure:
         world, vendor = self.process.world, self.vendor
         odds = world.odds
+        now_ms = self.process.now_ms()
+        self.unfetched = {id_: at_ms for id_, at_ms in self.unfetched.items() if at_ms > now_ms}
         if request.job_id not in self.unfetched and len(self.unfetched) >= UNFETCHED_MAX:
             return Failure(kind=FailureKind.QUOTA, detail="too many not fetched")
         if not world.troubled or vendor.kind is Kind.LOCAL:
@@ -96,7 +102,7 @@ class Line:
         odds = world.odds
         answered: Running | Result | Failure = self.process.call("ask", ask)
         if not isinstance(answered, Running):
-            self.unfetched.discard(job_id)
+            self.unfetched.pop(job_id, None)
         return answered
 
     def cancel(self, job_id: str) -> Failure | None:
@@ -115,7 +121,7 @@ class Line:
 
         odds = world.odds
         answered: Failure | None = self.process.call("cancel", ask)
-        self.unfetched.discard(job_id)
+        self.unfetched.pop(job_id, None)
         return answered
 
     def describe(self) -> Description:

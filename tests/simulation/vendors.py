@@ -135,8 +135,9 @@ class Vendor:
         """A program, and what will become of it."""
         world, draw = self.world, self.world.draw
         odds, now_ms = world.odds, world.now_ms
-        begins_ms = now_ms + draw.choice((0, 0, 50, 500, 3_000))
-        ends_ms = begins_ms + draw.choice((1, 10, 100, 100, 1_000, 5_000))
+        slow = world.troubled
+        begins_ms = now_ms + draw.choice((0, 0, 50, 500, 3_000) if slow else (0, 50))
+        ends_ms = begins_ms + draw.choice((1, 10, 100, 100, 1_000, 5_000) if slow else (1, 100))
         cost = self.price_micro(request) / MICRO
         result = replace(answer(request, self.name), cost=cost)
         outcome: Result | Failure = result

@@ -7,6 +7,7 @@ import msgspec
 
 from enrichment.feature.store import READY, Layout, version_of, without_differences
 from enrichment.pipelines import Pipeline
+from enrichment.records.job import JobState
 from enrichment.sample.machine import TERMINAL
 from enrichment.sample.outbox import Addresses
 from enrichment.sample.outcomes import Said
@@ -22,6 +23,7 @@ from enrichment.stream.topics import (
 from tests.sample.fakes import payments
 from tests.sample.streams import PIPELINE
 from tests.simulation.around import (
+    HELD_BACK,
     OutcomeStage,
     ReadStage,
     WindowStage,
@@ -87,7 +89,7 @@ class Whole:
             )
             for name, kind in (("google", Kind.ATTACHING), ("ionq", Kind.NAMELESS))
         }
-        closes = script(draw, SHARDS[: draw.choice((1, 2, 3))], draw.randint(1, 6))
+        closes = script(draw, SHARDS[: draw.choice((1, 2, 3))], HELD_BACK + draw.randint(1, 6))
         accounts = {shard: _accounts(of_shard) for shard, of_shard in closes.items()}
         everybody = tuple(account for some in accounts.values() for account in some)
         self.window = WindowStage(world, self.broker, closes, draw.choice((200, 1_000, 3_000)))
@@ -121,6 +123,19 @@ class Whole:
         self._peace()
         if not world.run(PEACE_MS, until=lambda: self._at_rest(world.steps)):
             raise Violation(f"not at rest after {PEACE_MS} ms of peace: {self.unfinished()}")
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """What comes when all trouble is over is not only finished: it is answered."""
+        world, before = self.world, set(self.checks.jobs)
+        world.note("world", "goes on")
+        self.window.held_back = 0
+        if not world.run(PEACE_MS, until=lambda: self._at_rest(world.steps)):
+            raise Violation(f"not at rest after {PEACE_MS} ms of work: {self.unfinished()}")
+        for job_id in sorted(self.checks.jobs.keys() - before):
+            job = self.checks.jobs[job_id]
+            if job.state is JobState.FAILED:
+                raise Violation(f"{job_id} has failed in peace: {job.detail}")
 
     def _second(self) -> None:
         """What befalls a world in a second."""
