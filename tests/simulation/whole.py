@@ -14,7 +14,9 @@ from enrichment.sample.outcomes import Said
 from enrichment.sample.status import judged
 from enrichment.stream.topics import (
     CASES,
+    DIGESTS,
     FEATURES,
+    HORIZONS,
     JOB_EVENTS,
     JOBS,
     MICRO_BATCHES,
@@ -38,6 +40,7 @@ from tests.simulation.script import Close, script
 from tests.simulation.shipped import Around, ProjectStage, SampleStage
 from tests.simulation.stage import Stage
 from tests.simulation.vendors import Kind, Vendor
+from tests.simulation.windows import EnrichStage, WindowsStage
 from tests.simulation.world import Violation, World
 
 SHARDS: Final = ("eu", "us", "asia")
@@ -50,6 +53,9 @@ CHAINS: Final = (
     ("ionq", "qsim", "annealing"),
 )
 """Chosen providers with their fallbacks: local, one that attaches, one that takes no id of ours."""
+
+REAL: Final = 0.25
+"""How often the window stage's own logic makes the closes, and not a script: that takes longer."""
 
 DAYS: Final = (0.0, 0.15, 0.4, 100.0, 100.0)
 """What may be spent in a day: nothing, three problems, eight, or more than there are."""
@@ -74,7 +80,7 @@ class Whole:
         self.world = world = World(seed, Odds.of(draw), draw, telling)
         self.pipeline = _pipeline(draw)
         self.checks = checks = Checks(world, self.pipeline)
-        numbered = (MICRO_BATCHES, JOBS, CASES, OUTCOMES)
+        numbered = (MICRO_BATCHES, JOBS, CASES, OUTCOMES, DIGESTS, HORIZONS)
         topics = dict.fromkeys(numbered, draw.choice((1, 2, 3)))
         topics |= {FEATURES: draw.choice((1, 2, 4)), JOB_EVENTS: 2}
         self.broker = Broker(world, topics, checks)
@@ -89,10 +95,20 @@ class Whole:
             )
             for name, kind in (("google", Kind.ATTACHING), ("ionq", Kind.NAMELESS))
         }
-        closes = script(draw, SHARDS[: draw.choice((1, 2, 3))], HELD_BACK + draw.randint(1, 6))
-        accounts = {shard: _accounts(of_shard) for shard, of_shard in closes.items()}
+        shards = SHARDS[: draw.choice((1, 2, 3))]
+        before: list[Stage] = []
+        self.window: WindowStage | WindowsStage
+        if draw.random() < REAL:
+            enrich = EnrichStage(world, self.broker, self.pipeline, shards)
+            self.window = WindowsStage(world, self.broker, self.pipeline, enrich)
+            accounts = {shard: tuple(f"{shard}-{one}" for one in "abcdef") for shard in shards}
+            before.append(enrich)
+        else:
+            closes = script(draw, shards, HELD_BACK + draw.randint(1, 6))
+            accounts = {shard: _accounts(of_shard) for shard, of_shard in closes.items()}
+            every_ms = draw.choice((200, 1_000, 3_000))
+            self.window = WindowStage(world, self.broker, closes, every_ms)
         everybody = tuple(account for some in accounts.values() for account in some)
-        self.window = WindowStage(world, self.broker, closes, draw.choice((200, 1_000, 3_000)))
         around = Around(
             checks=checks,
             remote=remote,
@@ -103,6 +119,7 @@ class Whole:
             SampleStage(world, f"sample-{n}", around) for n in range(draw.choice((1, 2, 3)))
         ]
         self.stages: list[Stage] = [
+            *before,
             self.window,
             OutcomeStage(world, self.broker, accounts),
             ReadStage(world, checks, self.server, everybody),
