@@ -42,9 +42,20 @@ class Server:
         old = self.values.get(key)
         if old is not None and (before := version_of(old)) is not None:
             after = version_of(value)
-            if after is None or after <= before:
+            if after is None or after < before:
                 raise Violation(f"redis: {key} goes from version {before} to {after}")
         self.values[key] = value
+
+    def guard(self, values: Mapping[str, bytes]) -> int:
+        """Set each value whose stored version is not higher; how many were."""
+        written = 0
+        for key, value in values.items():
+            held = self.values.get(key)
+            old = None if held is None else version_of(held)
+            if old is None or (version_of(value) or 0) >= old:
+                self.put(key, value)
+                written += 1
+        return written
 
 
 class Client:
@@ -106,22 +117,8 @@ class Client:
         assert script == GUARD
 
         def guard(keys: list[str], args: Sequence[Any]) -> int:
-            def write() -> int:
-                pairs = dict(zip(keys, args[1:], strict=True))
-                return guarded(self._server.values, pairs, self._server)
-
-            written: int = self._ask("set", write)
+            pairs = dict(zip(keys, args[1:], strict=True))
+            written: int = self._ask("set", lambda: self._server.guard(pairs))
             return written
 
         return guard
-
-
-def guarded(stored: Mapping[str, bytes], values: Mapping[str, bytes], server: Server) -> int:
-    """Set each value whose stored version is lower; how many were."""
-    written = 0
-    for key, value in values.items():
-        old = None if (held := stored.get(key)) is None else version_of(held)
-        if old is None or (version_of(value) or 0) > old:
-            server.put(key, value)
-            written += 1
-    return written

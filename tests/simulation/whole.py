@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from enrichment.feature.store import READY, Layout, version_of, without_differences
+from enrichment.feature.store import READY, Layout, without_differences
 from enrichment.pipelines import Pipeline
 from enrichment.records.job import JobState
 from enrichment.sample.machine import TERMINAL
@@ -237,13 +237,7 @@ class Whole:
             if values.get(layout.projection(number)) != READY:
                 return f"partition {number} is not projected"
         for key, value in self.broker.newest(FEATURES).items():
-            held = values.get(layout.feature_of(key) or "")
-            # The window stage says the same close again after a crash, at another time.
-            again = key.endswith(b"|graph") and held is not None
-            same = held == without_differences(value) or (
-                again and version_of(held or b"") == version_of(value)
-            )
-            if not same:
+            if values.get(layout.feature_of(key) or "") != without_differences(value):
                 return f"redis has another {key.decode()}"
         return ""
 
