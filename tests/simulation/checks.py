@@ -198,6 +198,14 @@ class Checks:
         if self.spent[charge.day] > allowed:
             raise Violation(f"{self.spent[charge.day]} millionths are spent, {allowed} allowed")
 
+    def cancelling(self, vendor: Vendor, request_id: str) -> None:
+        """A worker gives an attempt up: where that is late, the fallback is out before."""
+        job = self.jobs.get(request_id.rsplit("|", 2)[0])
+        late = job is not None and job.state is JobState.TIMED_OUT
+        # Where nobody could attach, whoever loses the partition cancels it earlier.
+        if late and vendor.kind is Kind.ATTACHING:
+            raise Violation(f"{vendor.name} is to cancel {request_id}, and no fallback is out")
+
     def called_fresh(self, entity: tuple[str, str], subgraph: str, within_ms: int) -> None:
         """A reader was told that this subgraph is the one that its entity lies in."""
         shown = self.shown[entity]

@@ -110,6 +110,7 @@ class Line:
         world = self.process.world
 
         def ask() -> Failure | None:
+            self.vendor.witness.cancelling(self.vendor, job_id)
             for program in self.vendor.book.get(job_id, []):
                 program.cancel_asked = True
             if self.on_its_way.pop(job_id, None) is not None:

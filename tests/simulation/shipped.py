@@ -122,8 +122,7 @@ class SampleStage(Stage):
             name=name,
             kind=Kind.LOCAL,
             world=self.world,
-            accepting=self._checks.accepting,
-            billing=self._checks.billed,
+            witness=self._checks,
         )
 
 

@@ -3,10 +3,9 @@
 A remote one outlives every worker; what is local is gone with its process.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from enrichment.provider.contract import (
     Failure,
@@ -67,6 +66,19 @@ class Program:
         return self.cancelled or now_ms >= self.ends_ms
 
 
+class Witness(Protocol):
+    """Who sees what is asked of a provider, and may object."""
+
+    def accepting(self, vendor: "Vendor", request: SampleRequest) -> None:
+        """A program is about to be accepted."""
+
+    def billed(self, request_id: str, micro: int) -> None:
+        """One is going to be billed, at so many millionths."""
+
+    def cancelling(self, vendor: "Vendor", request_id: str) -> None:
+        """A worker wants one to be given up."""
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Vendor:
     """One provider, and its own book."""
@@ -74,10 +86,7 @@ class Vendor:
     name: str
     kind: Kind
     world: World
-    # Called before a program is accepted: it may object.
-    accepting: Callable[["Vendor", SampleRequest], None]
-    # Called when one is: with what it is going to be billed at, in millionths.
-    billing: Callable[[str, int], None]
+    witness: "Witness"
     # Request id -> its programs, the newest last.
     book: dict[str, list[Program]] = field(default_factory=dict)
 
@@ -90,12 +99,12 @@ class Vendor:
         if world.troubled and world.chance(world.odds.refused):
             kind = world.draw.choice(REFUSALS)
             return Failure(kind=kind, detail="refused")
-        self.accepting(self, request)
+        self.witness.accepting(self, request)
         program = self._program(request)
         self.book.setdefault(request.job_id, []).append(program)
         world.met[f"accepted by {self.name}"] += 1
         if isinstance(program.outcome, Result):
-            self.billing(request.job_id, self.price_micro(request))
+            self.witness.billed(request.job_id, self.price_micro(request))
         world.note(self.name, f"accepts {request.job_id}")
         return handle(request)
 
@@ -115,7 +124,6 @@ class Vendor:
     def cancel(self, request_id: str) -> Failure | None:
         """Give up what runs; what is over stays as it is."""
         for program in self.book.get(request_id, []):
-            program.cancel_asked = True
             if not program.over(self.world.now_ms):
                 program.cancelled = True
                 self.world.note(self.name, f"cancels {request_id}")

@@ -90,8 +90,7 @@ class Whole:
                 name=name,
                 kind=kind,
                 world=world,
-                accepting=checks.accepting,
-                billing=checks.billed,
+                witness=checks,
             )
             for name, kind in (("google", Kind.ATTACHING), ("ionq", Kind.NAMELESS))
         }

@@ -50,7 +50,9 @@ _slice: Final = msgspec.json.Decoder(HorizonSlice).decode
 class EnrichStage(Stage):
     """One enricher: transactions of digests, each once."""
 
-    def __init__(self, world: World, broker: Broker, spec: Pipeline, shards: tuple[str, ...]) -> None:
+    def __init__(
+        self, world: World, broker: Broker, spec: Pipeline, shards: tuple[str, ...]
+    ) -> None:
         super().__init__(world, "enrich")
         self._broker = broker
         self._spec = spec
@@ -100,7 +102,9 @@ class EnrichStage(Stage):
 
     def _append(self, number: int, one: Digest) -> None:
         key = shard_key(PIPELINE, one.shard).encode()
-        self._broker.append(DIGESTS, number, Entry(key, _encode(one), None, self.world.now_ms, None))
+        self._broker.append(
+            DIGESTS, number, Entry(key, _encode(one), None, self.world.now_ms, None)
+        )
 
     def _progress(self) -> Digest:
         start_ms = self._newest_ms // self._spec.window.pane_ms * self._spec.window.pane_ms
@@ -230,9 +234,7 @@ class WindowsStage(Stage):
         closes = tuple(
             (at, _batch(log[at].value or b"")) for at in range(books.log_start, len(log))
         )
-        partition.follow(
-            Log(closes=closes, end=len(log), watermark=books.watermark), now_ms=now_ms
-        )
+        partition.follow(Log(closes=closes, end=len(log), watermark=books.watermark), now_ms=now_ms)
         self._kept_ms[number] = now_ms
         return partition
 
