@@ -64,6 +64,9 @@ COMPACTED: Final = frozenset({JOBS, CASES, FEATURES})
 
 OUTCOMES: Final = StreamTopics(PIPELINE).outcomes
 
+MIDNIGHT_MS: Final = 6_400_000
+"""From the world's beginning to the next UTC day, for the budget's sake."""
+
 PEACE_MS: Final = 120_000
 """Longer than a session, a transaction, a deadline and every fallback of a chain, one after the
 other, and then once more: what has not come to its end by then never will."""
@@ -78,6 +81,7 @@ class Whole:
     def __init__(self, seed: int, *, telling: bool = False) -> None:
         draw = Random(seed)
         self.world = world = World(seed, Odds.of(draw), draw, telling)
+        world.now_ms += draw.choice((0, 0, MIDNIGHT_MS - 5_000))
         self.pipeline = _pipeline(draw)
         self.checks = checks = Checks(world, self.pipeline)
         numbered = (MICRO_BATCHES, JOBS, CASES, OUTCOMES, DIGESTS, HORIZONS)

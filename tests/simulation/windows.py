@@ -1,7 +1,7 @@
 """The window stage's own logic in the world: real partitions, fed with digests of real ties.
 
-What is Faust's in the stage (`window/agents.py`) is done here in its order: features of a close, then
-its micro-batch; horizons kept now and then; offsets committed now and then, with their note.
+What is Faust's in the stage (`window/agents.py`) is done here in its order: features of a close,
+then its micro-batch; horizons kept now and then; offsets committed now and then, with their note.
 """
 
 from collections import defaultdict
@@ -118,7 +118,7 @@ class EnrichStage(Stage):
                 "account~beneficiary": _links([(e[2], e[4], e[0]) for e in events]),
             },
             "tally_columns": {
-                kind: Tallies([e[at] for e in events], [1] * len(events), [100] * len(events))
+                kind: Tallies([str(e[at]) for e in events], [1] * len(events), [100] * len(events))
                 for kind, at in (("account", 2), ("device", 3), ("beneficiary", 4))
             },
             "events": len(events),
