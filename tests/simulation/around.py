@@ -28,7 +28,7 @@ HEARTBEAT_MS: Final = 1_000
 HELD_BACK: Final = 2
 """Closes of each shard that come when all trouble is over."""
 
-READ: Final = 3
+READ: Final = 4
 """Accounts that are read at once."""
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -196,4 +196,4 @@ class ReadStage(Stage):
             self.world.met[f"called {found.verdict.reason}"] += 1
             if found.verdict.name is VerdictName.FRESH:
                 within_ms = features.fresh_ms + 2 * features.skew_ms
-                self._checks.called_fresh(("account", found.id), found.subgraph, within_ms)
+                self._checks.called_fresh(found.id, found.subgraph, within_ms)

@@ -1,6 +1,6 @@
 """Redis in memory, as the projector writes it and readers read it: it fails, and forgets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import redis
@@ -16,8 +16,10 @@ PREFIX: Final = "features:"
 class Server:
     """The one server; what it holds outlives its clients. The budget's counter is there, too."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, told: Callable[[str, bytes], None] = lambda *_: None) -> None:
+        """`told` is called with each feature that is set."""
         self.world = world
+        self._told = told
         self.values: dict[str, bytes] = {}
         self.counter = MemoryCounter(lambda: day_of(world.now_ms), lambda: world.now_ms / 1000)
         self.away = False
@@ -45,6 +47,7 @@ class Server:
             if after is None or after < before:
                 raise Violation(f"redis: {key} goes from version {before} to {after}")
         self.values[key] = value
+        self._told(key, value)
 
     def guard(self, values: Mapping[str, bytes]) -> int:
         """Set each value whose stored version is not higher; how many were."""

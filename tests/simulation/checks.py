@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import zip_longest
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -15,6 +16,7 @@ from enrichment.sample.budget import MICRO
 from enrichment.sample.machine import RULES, TERMINAL
 from enrichment.stream.topics import CASES, FEATURES, JOB_EVENTS, JOBS, MICRO_BATCHES
 from tests.memory_kafka import Entry, Place
+from tests.sample.streams import PIPELINE
 from tests.simulation.vendors import Kind, Vendor
 from tests.simulation.world import Instance, Violation, World
 
@@ -24,7 +26,21 @@ _feature: Final = msgspec.json.Decoder(FeatureUpdate).decode
 _case: Final = msgspec.json.Decoder(Case).decode
 _batch: Final = msgspec.json.Decoder(MicroBatch).decode
 
+GRAPHS: Final = f"features:{PIPELINE}:account:"
+
+LATE_MS: Final = 30_000
+"""How late one partition's features may come to Redis: its projector dies, and the next, too. Its
+shard's heartbeats may go on meanwhile, in another partition: that is a limit of the promise."""
+
 BY_NAME: Final = {(state, kind.__name__): rule for (state, kind), rule in RULES.items()}
+
+
+class Shown(NamedTuple):
+    """What a record said of where an account lies."""
+
+    at_ms: int
+    version: int
+    subgraph: str
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +49,8 @@ class Checks:
 
     world: World
     pipeline: Pipeline
+    # Problems of one request at most.
+    request_problems: int
     # Partition -> whose each of its transactions was; and, of each process that has read the
     # partition's ledger, how many there were by then.
     written: defaultdict[int, list[Instance | None]] = field(
@@ -46,10 +64,10 @@ class Checks:
     consumed: dict[Place, int] = field(default_factory=dict)
     last: dict[str, JobEvent] = field(default_factory=dict)
     versions: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-    # (entity, id) -> when it was shown to lie in which subgraph, in order.
-    shown: defaultdict[tuple[str, str], list[tuple[int, str]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
+    # Account -> what the topic has shown of it, in order.
+    shown: defaultdict[str, list[Shown]] = field(default_factory=lambda: defaultdict(list))
+    # What of it has come to Redis, and when first.
+    arrived: dict[tuple[str, int, str], int] = field(default_factory=dict)
     # UTC day -> what providers have billed for its attempts, in millionths.
     spent: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     # What the witness of a commit does with a record of that topic.
@@ -148,7 +166,7 @@ class Checks:
         ours = update.group == "ring"
         self._forward(entry.key or b"", (update.version, 0), again=not ours)
         if not ours and update.entity == "account":
-            self.shown[update.entity, update.id].append((self.world.now_ms, update.subgraph))
+            self.shown[update.id].append(Shown(self.world.now_ms, update.version, update.subgraph))
 
     def _see_case(self, _place: Place, _at: int, entry: Entry) -> None:
         if entry.value is not None:
@@ -201,19 +219,34 @@ class Checks:
     def cancelling(self, vendor: Vendor, request_id: str) -> None:
         """A worker gives an attempt up: where that is late, the fallback is out before."""
         job = self.jobs.get(request_id.rsplit("|", 2)[0])
-        late = job is not None and job.state is JobState.TIMED_OUT
-        # Where nobody could attach, whoever loses the partition cancels it earlier.
-        if late and vendor.kind is Kind.ATTACHING:
+        # Where nobody could attach, whoever loses the partition cancels it earlier; and an attempt
+        # of several requests of which one has failed is given up as a whole.
+        if job is None or vendor.kind is not Kind.ATTACHING or job.problems > self.request_problems:
+            return
+        if job.state not in TERMINAL:
             raise Violation(f"{vendor.name} is to cancel {request_id}, and no fallback is out")
 
-    def called_fresh(self, entity: tuple[str, str], subgraph: str, within_ms: int) -> None:
-        """A reader was told that this subgraph is the one that its entity lies in."""
-        shown = self.shown[entity]
+    def cached(self, key: str, value: bytes) -> None:
+        """Redis holds a value from now on."""
+        if key.startswith(GRAPHS) and key.endswith(":graph"):
+            update = _feature(value)
+            seen = (update.id, update.version, update.subgraph)
+            self.arrived.setdefault(seen, self.world.now_ms)
+
+    def called_fresh(self, account: str, subgraph: str, within_ms: int) -> None:
+        """A reader was told that this subgraph is the one that the account lies in.
+
+        So it was `within_ms` ago, as far as Redis had heard by then; and what Redis hears is late
+        by no more than LATE_MS.
+        """
+        shown = self.shown[account]
         since_ms = self.world.now_ms - within_ms
-        for position, (_, one) in enumerate(shown):
-            last = position + 1 == len(shown)
-            if one == subgraph and (last or shown[position + 1][0] >= since_ms):
+        for one, left in zip_longest(shown, shown[1:]):
+            if one.subgraph != subgraph:
+                continue
+            if left is None or left.subgraph == subgraph:
                 return
-        raise Violation(
-            f"{entity} is called fresh in {subgraph!r}, which it has left: {shown[-3:]}"
-        )
+            arrived_ms = self.arrived.get((account, left.version, left.subgraph), since_ms)
+            if arrived_ms >= since_ms and left.at_ms >= since_ms - LATE_MS:
+                return
+        raise Violation(f"{account} is called fresh in {subgraph!r}, it has left: {shown[-3:]}")

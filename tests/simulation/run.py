@@ -16,11 +16,11 @@ from enrichment.stream import to_end, transaction
 from tests.simulation.consumer import SimConsumer
 from tests.simulation.money import Admin
 from tests.simulation.producer import Inline, SimProducer
-from tests.simulation.whole import Whole
+from tests.simulation.whole import REQUEST_PROBLEMS, Whole
 from tests.simulation.world import Instance
 
-REQUEST_PROBLEMS: Final = 2
-"""Problems of one request, so that attempts of several requests are common."""
+ROUND_RECORDS: Final = 10
+"""Records of one of the projector's rounds, so that what is being rebuilt is seen half-way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +77,7 @@ def _without_servers(whole: Whole) -> Iterator[None]:
         stack.enter_context(patch.object(spending, "AdminClient", lambda _: Admin(whole.broker)))
         stack.enter_context(patch.object(transaction, "Producer", producer))
         stack.enter_context(patch.object(transaction, "Aside", Inline))
+        stack.enter_context(patch.object(projector, "BATCH_MAX", ROUND_RECORDS))
         for module in (attempts, flight):
             stack.enter_context(patch.object(module, "PROBLEMS_MAX", REQUEST_PROBLEMS))
         stack.callback(lambda: structlog.configure(**logs))

@@ -37,6 +37,16 @@ ENDLESS_MS: Final = 10**12
 PRICE_MICRO: Final = 1_000
 
 
+QUIET_MS: Final = (1, 50)
+"""How long a program waits, and runs, where there is no trouble."""
+
+PACES_MS: Final = (
+    ((0, 0, 50, 500, 3_000), (1, 10, 100, 1_000)),
+    ((0, 50, 500, 3_000), (10, 500, 2_000, 5_000)),
+)
+"""And where there is: here, and far away."""
+
+
 class Kind(Enum):
     """What kind of provider it is."""
 
@@ -143,9 +153,10 @@ class Vendor:
         """A program, and what will become of it."""
         world, draw = self.world, self.world.draw
         odds, now_ms = world.odds, world.now_ms
-        slow = world.troubled
-        begins_ms = now_ms + draw.choice((0, 0, 50, 500, 3_000) if slow else (0, 50))
-        ends_ms = begins_ms + draw.choice((1, 10, 100, 100, 1_000, 5_000) if slow else (1, 100))
+        far = self.kind is not Kind.LOCAL
+        queue_ms, run_ms = (QUIET_MS, QUIET_MS) if not world.troubled else PACES_MS[far]
+        begins_ms = now_ms + draw.choice(queue_ms)
+        ends_ms = begins_ms + draw.choice(run_ms)
         cost = self.price_micro(request) / MICRO
         result = replace(answer(request, self.name), cost=cost)
         outcome: Result | Failure = result

@@ -49,16 +49,23 @@ CHAINS: Final = (
     ("qsim", "exact", "annealing"),
     ("google", "exact"),
     ("google", "qsim", "exact"),
+    ("google", "exact", "annealing"),
     ("ionq", "exact"),
     ("ionq", "qsim", "annealing"),
 )
 """Chosen providers with their fallbacks: local, one that attaches, one that takes no id of ours."""
 
+REQUEST_PROBLEMS: Final = 2
+"""Problems of one request, so that attempts of several requests are common."""
+
 REAL: Final = 0.25
 """How often the window stage's own logic makes the closes, and not a script: that takes longer."""
 
-DAYS: Final = (0.0, 0.15, 0.4, 100.0, 100.0)
+DAYS: Final = (0.0, 0.15, 0.4, 100.0, 100.0, 100.0, 100.0)
 """What may be spent in a day: nothing, three problems, eight, or more than there are."""
+
+FRESH_MS: Final = (2_000, 5_000, 30_000)
+"""For how long a silent shard is believed to be as it was."""
 
 COMPACTED: Final = frozenset({JOBS, CASES, FEATURES})
 
@@ -83,12 +90,12 @@ class Whole:
         self.world = world = World(seed, Odds.of(draw), draw, telling)
         world.now_ms += draw.choice((0, 0, MIDNIGHT_MS - 5_000))
         self.pipeline = _pipeline(draw)
-        self.checks = checks = Checks(world, self.pipeline)
+        self.checks = checks = Checks(world, self.pipeline, REQUEST_PROBLEMS)
         numbered = (MICRO_BATCHES, JOBS, CASES, OUTCOMES, DIGESTS, HORIZONS)
         topics = dict.fromkeys(numbered, draw.choice((1, 2, 3)))
         topics |= {FEATURES: draw.choice((1, 2, 4)), JOB_EVENTS: 2}
         self.broker = Broker(world, topics, checks)
-        self.server = Server(world)
+        self.server = Server(world, checks.cached)
         remote = {
             name: Vendor(
                 name=name,
@@ -271,5 +278,6 @@ def _pipeline(draw: Random) -> Pipeline:
         shots=50,
         deadline_ms=draw.choice((500, 3_000, 10_000)),
     )
+    features = msgspec.structs.replace(pipeline.features, fresh_ms=draw.choice(FRESH_MS))
     budget = msgspec.structs.replace(pipeline.budget, day=draw.choice(DAYS))
-    return msgspec.structs.replace(pipeline, sampling=sampling, budget=budget)
+    return msgspec.structs.replace(pipeline, sampling=sampling, features=features, budget=budget)
