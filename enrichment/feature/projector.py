@@ -25,6 +25,7 @@ from confluent_kafka import (
 from enrichment.feature.cluster import ClusterCache
 from enrichment.feature.connection import Writer, is_cluster
 from enrichment.feature.store import (
+    BEHIND,
     READY,
     REBUILDING,
     WRITES_MAX,
@@ -204,12 +205,25 @@ class Projector:
             number = partition.partition
             marker = self._layout.projection(number)
             self._rebuilding.pop(number, None)
-            if self._cache.get(marker) == READY and position.offset != OFFSET_INVALID:
+            end = self._end(partition)
+            if self._goes_on(marker, position.offset, end):
                 partition.offset = position.offset
-                continue
-            partition.offset = OFFSET_BEGINNING
-            self._cache.set(marker, REBUILDING)
-            self._rebuilding[number] = self._end(partition)
+            else:
+                partition.offset = OFFSET_BEGINNING
+                self._cache.set(marker, REBUILDING)
+            if partition.offset < end:
+                self._rebuilding[number] = end
+
+    def _goes_on(self, marker: str, committed: int, end: int) -> bool:
+        """Whether Redis has all that comes before the committed offset; its mark says the rest.
+
+        The heartbeats of another partition may be caught up with before this one is: what is here
+        would be called fresh, and be as old as we were away.
+        """
+        if committed == OFFSET_INVALID or self._cache.get(marker) not in {READY, BEHIND}:
+            return False
+        # Not where it has been emptied meanwhile.
+        return bool(self._cache.set(marker, READY if committed >= end else BEHIND, xx=True))
 
     def _rewind(self, partitions: list[TopicPartition]) -> None:
         """Go back to where Redis is known to have everything before. Raises redis.RedisError."""
