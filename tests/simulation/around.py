@@ -4,7 +4,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from enrichment.feature.reader import FeatureReader
+from enrichment.feature.reader import READS_MS, FeatureReader
 from enrichment.records import Case, FeatureUpdate, Outcome, OutcomeKind, VerdictName
 from enrichment.stream.topics import (
     CASES,
@@ -195,5 +195,5 @@ class ReadStage(Stage):
         for found in read:
             self.world.met[f"called {found.verdict.reason}"] += 1
             if found.verdict.name is VerdictName.FRESH:
-                within_ms = features.fresh_ms + 2 * features.skew_ms
+                within_ms = features.fresh_ms + 2 * features.skew_ms + READS_MS
                 self._checks.called_fresh(found.id, found.subgraph, within_ms)

@@ -3,7 +3,7 @@
 Drawn anew for every seed (swarm testing: A. Groce et al., "Swarm Testing", ISSTA 2012).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from random import Random
 
 
@@ -33,6 +33,12 @@ class Odds:
     redis: float
     # Of closes: that they come twice.
     repeated: float
+
+    @classmethod
+    def none(cls) -> "Odds":
+        """No trouble at all, but what a test makes itself."""
+        shares = {one.name: 0.0 for one in fields(cls) if one.name != "pauses_ms"}
+        return cls(pauses_ms=(1,), **shares)
 
     @classmethod
     def of(cls, draw: Random) -> "Odds":

@@ -13,11 +13,12 @@ import structlog
 from enrichment.feature import projector
 from enrichment.sample import attempts, flight, hearing, ledger, spending
 from enrichment.stream import to_end, transaction
+from tests.simulation.broker import Broker
 from tests.simulation.consumer import SimConsumer
 from tests.simulation.money import Admin
 from tests.simulation.producer import Inline, SimProducer
 from tests.simulation.whole import REQUEST_PROBLEMS, Whole
-from tests.simulation.world import Instance
+from tests.simulation.world import Instance, World
 
 ROUND_RECORDS: Final = 10
 """Records of one of the projector's rounds, so that what is being rebuilt is seen half-way."""
@@ -39,7 +40,7 @@ def run(seed: int, *, telling: bool = False) -> Report:
     """Live through one seed; `telling` keeps the lines of its trace."""
     whole = Whole(seed, telling=telling)
     failure = ""
-    with _without_servers(whole):
+    with without_servers(whole.world, whole.broker):
         try:
             whole.live()
         except Exception as error:  # noqa: BLE001  # whatever it is, the seed that gives it is found
@@ -56,25 +57,24 @@ def run(seed: int, *, telling: bool = False) -> Report:
 
 
 @contextmanager
-def _without_servers(whole: Whole) -> Iterator[None]:
+def without_servers(world: World, broker: Broker) -> Iterator[None]:
     """Clients of the world's own wherever stages would open real ones, and no logs."""
-    world = whole.world
 
     def process() -> Instance:
         assert world.running is not None
         return world.running
 
     def consumer(config: dict[str, Any]) -> SimConsumer:
-        return SimConsumer(whole.broker, process(), config)
+        return SimConsumer(broker, process(), config)
 
     def producer(config: dict[str, Any]) -> SimProducer:
-        return SimProducer(whole.broker, process(), config)
+        return SimProducer(broker, process(), config)
 
     logs = structlog.get_config()
     with ExitStack() as stack:
         for module in (ledger, hearing, to_end, projector):
             stack.enter_context(patch.object(module, "Consumer", consumer))
-        stack.enter_context(patch.object(spending, "AdminClient", lambda _: Admin(whole.broker)))
+        stack.enter_context(patch.object(spending, "AdminClient", lambda _: Admin(broker)))
         stack.enter_context(patch.object(transaction, "Producer", producer))
         stack.enter_context(patch.object(transaction, "Aside", Inline))
         stack.enter_context(patch.object(projector, "BATCH_MAX", ROUND_RECORDS))
