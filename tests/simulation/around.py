@@ -1,16 +1,14 @@
-"""Who stands around the shipped stages: the window stage as a script, analysts, and a reader."""
+"""Who stands around the shipped stages: the window stage as a script, and a reader."""
 
 from typing import ClassVar, Final
 
 import msgspec
 
 from enrichment.feature.reader import READS_MS, FeatureReader
-from enrichment.records import Case, FeatureUpdate, Outcome, OutcomeKind, VerdictName
+from enrichment.records import FeatureUpdate, VerdictName
 from enrichment.stream.topics import (
-    CASES,
     FEATURES,
     MICRO_BATCHES,
-    StreamTopics,
     partition_for,
     shard_key,
 )
@@ -32,8 +30,6 @@ READ: Final = 4
 """Accounts that are read at once."""
 
 _encode: Final = msgspec.json.Encoder().encode
-decode_case: Final = msgspec.json.Decoder(Case).decode
-decode_outcome: Final = msgspec.json.Decoder(Outcome).decode
 
 
 class WindowStage(Stage):
@@ -117,51 +113,6 @@ class WindowStage(Stage):
 
 def _key(shard: str) -> bytes:
     return shard_key(PIPELINE, shard).encode()
-
-
-class OutcomeStage(Stage):
-    """Publishes what turns out to be so of accounts, and what analysts say of cases."""
-
-    TURNS_MS: ClassVar[tuple[int, ...]] = (200, 1_000, 3_000)
-
-    def __init__(self, world: World, broker: Broker, accounts: dict[str, tuple[str, ...]]) -> None:
-        super().__init__(world, "outcomes")
-        self._broker = broker
-        self._accounts = accounts
-        self._count = 0
-
-    def open(self, instance: Instance) -> None:
-        """Nothing is remembered."""
-        del instance
-
-    def turn(self) -> None:
-        """Say something of somebody, as long as there is trouble."""
-        world, draw = self.world, self.world.draw
-        if not world.troubled:
-            return
-        self._count += 1
-        shard = draw.choice(sorted(self._accounts))
-        outcome = Outcome(
-            outcome_id=f"o{self._count}",
-            event_id=f"e{draw.randrange(20)}",
-            entity="account",
-            id=draw.choice(self._accounts[shard]),
-            shard=shard,
-            kind=draw.choice(tuple(OutcomeKind)),
-            decided_at_ms=world.now_ms - draw.randrange(5_000),
-            case_id=self._some_case(shard) if world.chance(0.3) else "",
-        )
-        topic = StreamTopics(PIPELINE).outcomes
-        partition = partition_for(shard_key(PIPELINE, shard), self._broker.topics[topic])
-        entry = Entry(None, _encode(outcome), None, world.now_ms, None)
-        assert self.instance is not None
-        self.instance.call("publish", lambda: self._broker.append(topic, partition, entry))
-
-    def _some_case(self, shard: str) -> str:
-        """A case that is known of the shard, or "" where there is none."""
-        newest = self._broker.newest(CASES).values()
-        found = [case for case in map(decode_case, newest) if case.shard == shard]
-        return self.world.draw.choice(found).case_id if found else ""
 
 
 class ReadStage(Stage):

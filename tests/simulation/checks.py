@@ -14,6 +14,7 @@ from enrichment.records import Case, FeatureUpdate, Job, JobEvent, MicroBatch
 from enrichment.records.job import JobState
 from enrichment.sample.budget import MICRO
 from enrichment.sample.machine import RULES, TERMINAL
+from enrichment.sample.orders import PUT_OFF, REFUSED
 from enrichment.stream.topics import CASES, FEATURES, JOB_EVENTS, JOBS, MICRO_BATCHES
 from tests.memory_kafka import Entry, Place
 from tests.sample.streams import PIPELINE
@@ -33,6 +34,10 @@ LATE_MS: Final = 30_000
 shard's heartbeats may go on meanwhile, in another partition: that is a limit of the promise."""
 
 BY_NAME: Final = {(state, kind.__name__): rule for (state, kind), rule in RULES.items()}
+
+
+UNMOVED: Final = frozenset({REFUSED, PUT_OFF})
+"""Events of orders that change nothing."""
 
 
 class Shown(NamedTuple):
@@ -63,6 +68,8 @@ class Checks:
     batches: list[tuple[Place, int, MicroBatch]] = field(default_factory=list)
     consumed: dict[Place, int] = field(default_factory=dict)
     last: dict[str, JobEvent] = field(default_factory=dict)
+    # Orders about jobs that have been carried out.
+    carried_out: set[str] = field(default_factory=set)
     versions: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     # Account -> what the topic has shown of it, in order.
     shown: defaultdict[str, list[Shown]] = field(default_factory=lambda: defaultdict(list))
@@ -135,10 +142,7 @@ class Checks:
         job = _job(entry.value)
         before = self.jobs.get(job.job_id)
         if before is not None:
-            if before.state in TERMINAL:
-                raise Violation(f"{job.job_id} is {before.state.value}, then {job.state.value}")
-            if job.attempt < before.attempt:
-                raise Violation(f"{job.job_id} goes back to attempt {job.attempt}")
+            self._see_next(before, job)
         if (job.state in TERMINAL) != (job.micro_batch is None):
             raise Violation(
                 f"{job.job_id} is {job.state.value}, its payload is not as it should be"
@@ -146,10 +150,25 @@ class Checks:
         self.jobs[job.job_id] = job
         self.recorded.add((job.job_id, job.attempt))
 
+    def _see_next(self, before: Job, job: Job) -> None:
+        """What is terminal stays what it is, unless somebody orders something else."""
+        if job.attempt < before.attempt:
+            raise Violation(f"{job.job_id} goes back to attempt {job.attempt}")
+        if job.ordered_ms < before.ordered_ms:
+            raise Violation(f"{job.job_id} has forgotten an order")
+        if before.state in TERMINAL and job.ordered_ms == before.ordered_ms:
+            raise Violation(f"{job.job_id} is {before.state.value}, then {job.state.value}")
+
     def _see_event(self, _place: Place, _at: int, entry: Entry) -> None:
         event = _event(entry.value or b"")
+        if event.event in UNMOVED:
+            return
         before = self.last.get(event.job_id)
         self.last[event.job_id] = event
+        if event.order_id:
+            if event.order_id in self.carried_out:
+                raise Violation(f"{event.order_id} about {event.job_id} is carried out twice")
+            self.carried_out.add(event.order_id)
         story = f"{event.job_id}: {event.event}, {event.state_before} to {event.state_after}"
         if before is None:
             if event.event != "MicroBatchClaimed" or event.state_after is not JobState.PENDING:
@@ -164,7 +183,9 @@ class Checks:
     def _see_feature(self, _place: Place, _at: int, entry: Entry) -> None:
         update = _feature(entry.value or b"")
         ours = update.group == "ring"
-        self._forward(entry.key or b"", (update.version, 0), again=not ours)
+        # A close that is published again after a crash, or a job that is tried again.
+        tried = ours and self.jobs[update.source.job_id].ordered_ms if update.source else 0
+        self._forward(entry.key or b"", (update.version, 0), again=not ours or tried > 0)
         if not ours and update.entity == "account":
             self.shown[update.id].append(Shown(self.world.now_ms, update.version, update.subgraph))
 

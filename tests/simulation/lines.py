@@ -42,6 +42,8 @@ class Line:
     unfetched: dict[str, int] = field(default_factory=dict)
     # What is still on its way.
     on_its_way: dict[str, SampleRequest] = field(default_factory=dict)
+    # What never arrived, and nobody has been told so yet.
+    unreached: set[str] = field(default_factory=set)
 
     def submit(self, request: SampleRequest) -> Handle | Failure:
         """Send it; what comes back may be less than what happened."""
@@ -66,9 +68,7 @@ class Line:
         if not world.troubled or vendor.kind is Kind.LOCAL:
             return vendor.submit(request)
         if world.chance(odds.lost):
-            if world.chance(0.5):
-                return Failure(kind=FailureKind.TRANSIENT, detail="no connection")
-            return Failure(kind=FailureKind.UNKNOWN, detail="no answer")
+            return self._lost(request)
         if world.chance(odds.late):
             patient = world.chance(0.5)
             self.on_its_way[request.job_id] = request
@@ -82,6 +82,16 @@ class Line:
             return Failure(kind=FailureKind.UNKNOWN, detail="the answer is lost")
         return answered
 
+    def _lost(self, request: SampleRequest) -> Handle | Failure:
+        """A request that never arrives, and what is known of that: at once, or when asked after."""
+        world = self.process.world
+        if world.chance(0.3):
+            return Failure(kind=FailureKind.UNKNOWN, detail="no answer")
+        if world.chance(0.5):
+            return Failure(kind=FailureKind.TRANSIENT, detail="no connection")
+        self.unreached.add(request.job_id)
+        return handle(request)
+
     def _arrive(self, job_id: str, *, patient: bool) -> None:
         """A request arrives late: one that somebody waits for only while its process lives."""
         request = self.on_its_way.pop(job_id, None)
@@ -93,6 +103,9 @@ class Line:
         world = self.process.world
 
         def ask() -> Running | Result | Failure:
+            if job_id in self.unreached:
+                self.unreached.discard(job_id)
+                return Failure(kind=FailureKind.TRANSIENT, detail="never reached")
             if job_id in self.on_its_way:
                 return Running(job_id=job_id, queue_s=1.0)
             if world.troubled and self.vendor.kind is not Kind.LOCAL and world.chance(odds.lost):
@@ -113,6 +126,7 @@ class Line:
             self.vendor.witness.cancelling(self.vendor, job_id)
             for program in self.vendor.book.get(job_id, []):
                 program.cancel_asked = True
+            self.unreached.discard(job_id)
             if self.on_its_way.pop(job_id, None) is not None:
                 return None
             if not world.troubled or not world.chance(odds.late):

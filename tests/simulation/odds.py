@@ -33,6 +33,8 @@ class Odds:
     redis: float
     # Of closes: that they come twice.
     repeated: float
+    # Of what people say: that it is an order about a job.
+    ordered: float
 
     @classmethod
     def none(cls) -> "Odds":
@@ -64,4 +66,5 @@ class Odds:
             jumps=one_of(0, 0, 0, 0.05, 0.2),
             redis=one_of(0, 0, 0.05, 0.2),
             repeated=one_of(0, 0.1, 0.3),
+            ordered=one_of(0, 0, 0.3, 0.7),
         )

@@ -20,13 +20,12 @@ from tests.simulation.answers import GARBAGE, answer
 from tests.simulation.world import World
 
 FAILED_KINDS: Final = (
-    FailureKind.TRANSIENT,
-    FailureKind.TRANSIENT,
-    FailureKind.QUOTA,
-    FailureKind.PERMISSION,
-    FailureKind.ALGORITHM,
-    FailureKind.UNKNOWN,
+    (FailureKind.TRANSIENT, FailureKind.TRANSIENT, FailureKind.ALGORITHM),
+    (FailureKind.PERMISSION, FailureKind.ALGORITHM, FailureKind.UNKNOWN),
 )
+"""What becomes of programs that fail, here and far away: what a vendor has accepted has no failure
+that may pass."""
+
 REFUSALS: Final = (
     FailureKind.TRANSIENT,
     FailureKind.QUOTA,
@@ -162,7 +161,7 @@ class Vendor:
         outcome: Result | Failure = result
         if world.troubled:
             if world.chance(odds.failed):
-                outcome = Failure(kind=draw.choice(FAILED_KINDS), detail="failed there")
+                outcome = Failure(kind=draw.choice(FAILED_KINDS[far]), detail="failed there")
             elif world.chance(odds.garbage):
                 name = draw.choice(sorted(GARBAGE))
                 outcome = GARBAGE[name](result)

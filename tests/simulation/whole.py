@@ -20,22 +20,17 @@ from enrichment.stream.topics import (
     JOB_EVENTS,
     JOBS,
     MICRO_BATCHES,
+    ORDERS,
     StreamTopics,
 )
 from tests.sample.fakes import payments
 from tests.sample.streams import PIPELINE
-from tests.simulation.around import (
-    HELD_BACK,
-    OutcomeStage,
-    ReadStage,
-    WindowStage,
-    decode_case,
-    decode_outcome,
-)
+from tests.simulation.around import HELD_BACK, ReadStage, WindowStage
 from tests.simulation.broker import Broker
 from tests.simulation.cache import Server
 from tests.simulation.checks import Checks
 from tests.simulation.odds import Odds
+from tests.simulation.people import PeopleStage, decode_case, decode_outcome
 from tests.simulation.script import Close, script
 from tests.simulation.shipped import Around, ProjectStage, SampleStage
 from tests.simulation.stage import Stage
@@ -91,7 +86,7 @@ class Whole:
         world.now_ms += draw.choice((0, 0, MIDNIGHT_MS - 5_000))
         self.pipeline = _pipeline(draw)
         self.checks = checks = Checks(world, self.pipeline, REQUEST_PROBLEMS)
-        numbered = (MICRO_BATCHES, JOBS, CASES, OUTCOMES, DIGESTS, HORIZONS)
+        numbered = (MICRO_BATCHES, JOBS, CASES, OUTCOMES, ORDERS, DIGESTS, HORIZONS)
         topics = dict.fromkeys(numbered, draw.choice((1, 2, 3)))
         topics |= {FEATURES: draw.choice((1, 2, 4)), JOB_EVENTS: 2}
         self.broker = Broker(world, topics, checks)
@@ -131,7 +126,7 @@ class Whole:
         self.stages: list[Stage] = [
             *before,
             self.window,
-            OutcomeStage(world, self.broker, accounts),
+            PeopleStage(world, self.broker, checks, accounts),
             ReadStage(world, checks, self.server, everybody),
             *self.samplers,
             *(
