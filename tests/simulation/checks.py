@@ -13,6 +13,7 @@ from enrichment.provider.contract import SampleRequest
 from enrichment.records import Case, FeatureUpdate, Job, JobEvent, MicroBatch
 from enrichment.records.job import JobState
 from enrichment.sample.budget import MICRO
+from enrichment.sample.events import RetryOrdered
 from enrichment.sample.machine import RULES, TERMINAL
 from enrichment.sample.orders import PUT_OFF, REFUSED
 from enrichment.stream.topics import CASES, FEATURES, JOB_EVENTS, JOBS, MICRO_BATCHES
@@ -68,6 +69,8 @@ class Checks:
     batches: list[tuple[Place, int, MicroBatch]] = field(default_factory=list)
     consumed: dict[Place, int] = field(default_factory=dict)
     last: dict[str, JobEvent] = field(default_factory=dict)
+    # Job -> its first attempt since somebody ordered it to be tried again.
+    life: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     # Orders about jobs that have been carried out.
     carried_out: set[str] = field(default_factory=set)
     versions: dict[bytes, tuple[int, int]] = field(default_factory=dict)
@@ -169,6 +172,8 @@ class Checks:
             if event.order_id in self.carried_out:
                 raise Violation(f"{event.order_id} about {event.job_id} is carried out twice")
             self.carried_out.add(event.order_id)
+        if event.event == RetryOrdered.__name__:
+            self.life[event.job_id] = event.attempt
         story = f"{event.job_id}: {event.event}, {event.state_before} to {event.state_after}"
         if before is None:
             if event.event != "MicroBatchClaimed" or event.state_after is not JobState.PENDING:
@@ -209,7 +214,8 @@ class Checks:
         now_ms = self.world.now_ms
         for other_id, programs in vendor.book.items():
             other_job, other_attempt, _ = other_id.rsplit("|", 2)
-            if other_job != job_id:
+            # What was given up at its deadline may run on, and an operator may know that.
+            if other_job != job_id or int(other_attempt) < self.life[job_id]:
                 continue
             for program in programs:
                 if other_id == request.job_id:
