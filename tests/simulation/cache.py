@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import redis
 
-from enrichment.feature.store import GUARD, version_of
+from enrichment.feature.store import GUARD, rank_of, version_of
 from enrichment.sample.budget import day_of
 from tests.sample.memory_counter import MemoryCounter
 from tests.simulation.world import Violation, World
@@ -50,12 +50,11 @@ class Server:
         self._told(key, value)
 
     def guard(self, values: Mapping[str, bytes]) -> int:
-        """Set each value whose stored version is not higher; how many were."""
+        """Set each value that is newer than what is stored, by `rank_of`; how many were."""
         written = 0
         for key, value in values.items():
             held = self.values.get(key)
-            old = None if held is None else version_of(held)
-            if old is None or (version_of(value) or 0) >= old:
+            if held is None or rank_of(value) > rank_of(held):
                 self.put(key, value)
                 written += 1
         return written

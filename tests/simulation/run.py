@@ -11,7 +11,7 @@ from unittest.mock import patch
 import structlog
 
 from enrichment.feature import projector
-from enrichment.sample import attempts, flight, hearing, ledger, spending
+from enrichment.sample import attempts, flight, hearing, ledger, spending, worker
 from enrichment.stream import to_end, transaction
 from tests.simulation.broker import Broker
 from tests.simulation.consumer import SimConsumer
@@ -19,6 +19,12 @@ from tests.simulation.money import Admin
 from tests.simulation.producer import Inline, SimProducer
 from tests.simulation.whole import REQUEST_PROBLEMS, Whole
 from tests.simulation.world import Instance, World
+
+OPEN: Final = 6
+"""Open jobs of one worker, so that it has enough of them at times."""
+
+RESUMED: Final = 3
+"""Left jobs that are taken up in one turn."""
 
 ROUND_RECORDS: Final = 10
 """Records of one of the projector's rounds, so that what is being rebuilt is seen half-way."""
@@ -78,6 +84,8 @@ def without_servers(world: World, broker: Broker) -> Iterator[None]:
         stack.enter_context(patch.object(transaction, "Producer", producer))
         stack.enter_context(patch.object(transaction, "Aside", Inline))
         stack.enter_context(patch.object(projector, "BATCH_MAX", ROUND_RECORDS))
+        stack.enter_context(patch.object(worker, "OPEN_MAX", OPEN))
+        stack.enter_context(patch.object(worker, "RESUMED_MAX", RESUMED))
         for module in (attempts, flight):
             stack.enter_context(patch.object(module, "PROBLEMS_MAX", REQUEST_PROBLEMS))
         stack.callback(lambda: structlog.configure(**logs))

@@ -25,7 +25,9 @@ def test_the_guard_in_memory_is_the_guard_of_redis(own_redis: RedisServer) -> No
         names = draw.sample(("a", "b", "c"), draw.randint(1, 3))
         values = {
             f"features:payments:account:{name}:ring": msgspec.json.encode(
-                update("account", name, "ring", version=draw.randint(0, 9))
+                update(
+                    "account", name, "ring", version=draw.randint(0, 9), at_ms=draw.randint(0, 9)
+                )
             )
             for name in names
         }
