@@ -42,9 +42,9 @@ class Report:
     lines: list[str]
 
 
-def run(seed: int, *, telling: bool = False) -> Report:
-    """Live through one seed; `telling` keeps the lines of its trace."""
-    whole = Whole(seed, telling=telling)
+def run(seed: int, *, telling: bool = False, trouble_ms: int | None = None) -> Report:
+    """Live through one seed: see `Whole`."""
+    whole = Whole(seed, telling=telling, trouble_ms=trouble_ms)
     failure = ""
     with without_servers(whole.world, whole.broker):
         try:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from tests.simulation.__main__ import replayed_by
 from tests.simulation.run import run
 
 SEEDS = int(os.environ.get("SEEDS", "300"))
@@ -16,14 +17,10 @@ CHUNK = 50
 def test_the_promises_hold_whatever_happens(first: int) -> None:
     """At every step nothing is doubled, lost or older than before; in peace all comes to its end.
 
-    `python -m tests.simulation --seed N --trace` tells what happens in one that fails.
+    A seed that fails is named with the command that replays it.
     """
     reports = [run(seed) for seed in range(first, min(first + CHUNK, SEEDS))]
-    failed = [
-        f"python -m tests.simulation --seed {report.seed} --trace  # {report.failure}"
-        for report in reports
-        if report.failure
-    ]
+    failed = [replayed_by(report) for report in reports if report.failure]
     assert not failed, "\n".join(failed)
 
 

@@ -80,7 +80,12 @@ LOOK_STEPS: Final = 20
 class Whole:
     """A world with everything in it."""
 
-    def __init__(self, seed: int, *, telling: bool = False) -> None:
+    def __init__(self, seed: int, *, telling: bool = False, trouble_ms: int | None = None) -> None:
+        """`telling` keeps the lines of the trace; trouble ends after `trouble_ms`, if not before.
+
+        Until then the same happens as without that.
+        """
+        self._trouble_ms = trouble_ms
         draw = Random(seed)
         self.world = world = World(seed, Odds.of(draw), draw, telling)
         world.now_ms += draw.choice((0, 0, MIDNIGHT_MS - 5_000))
@@ -141,7 +146,8 @@ class Whole:
         for stage in self.stages:
             world.at(world.draw.randint(0, 500), stage.start)
         world.at(1_000, self._second)
-        world.run(world.draw.choice((5_000, 15_000, 30_000)))
+        trouble_ms = world.draw.choice((5_000, 15_000, 30_000))
+        world.run(trouble_ms if self._trouble_ms is None else min(trouble_ms, self._trouble_ms))
         self._peace()
         if not world.run(PEACE_MS, until=lambda: self._at_rest(world.steps)):
             raise Violation(f"not at rest after {PEACE_MS} ms of peace: {self.unfinished()}")
