@@ -38,8 +38,9 @@ EVENTS ?= 1000000
 FAULTS ?=
 
 .PHONY: simulate
-simulate: setup ## Windows through seeded worlds of trouble (SEEDS=200)
+simulate: setup ## Windows (SEEDS=200), then everything (SEEDS=10000), through seeded worlds of trouble
 	SEEDS=$(or $(SEEDS),200) $(BIN)/python -m pytest tests/window/test_simulation.py $(TESTS)
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000)
 
 .PHONY: storm
 storm: setup prerequisites ## Window workers that come and go under load (CHANGES=30)

@@ -69,11 +69,16 @@ class ClusterCache:
         """The value of one key."""
         return self.mget([key])[0]
 
-    def set(self, key: str, value: str | bytes | int, *, px: int | None = None) -> bool:
-        """Set one key, for ever or for `px` milliseconds."""
-        expiry = () if px is None else ("PX", px)
-        self._run(lambda keys, _: ("SET", keys[0], value, *expiry), [key])
-        return True
+    def set(
+        self, key: str, value: str | bytes | int, *, px: int | None = None, xx: bool = False
+    ) -> bool:
+        """Set one key, for ever or for `px` milliseconds; whether it was set.
+
+        With `xx` only where it is there already.
+        """
+        options = (*(() if px is None else ("PX", px)), *(("XX",) if xx else ()))
+        [reply] = self._run(lambda keys, _: ("SET", keys[0], value, *options), [key])
+        return reply is not None
 
     def mset(self, values: Mapping[str, bytes]) -> bool:
         """Set keys of any slots. Unlike on one server, not all at one moment."""

@@ -25,6 +25,7 @@ from confluent_kafka import (
 from enrichment.feature.cluster import ClusterCache
 from enrichment.feature.connection import Writer, is_cluster
 from enrichment.feature.store import (
+    BEHIND,
     READY,
     REBUILDING,
     WRITES_MAX,
@@ -44,6 +45,7 @@ BATCH_MAX: Final = 2_000  # messages per round: some 5 ms of Redis in four scrip
 ROUND_S: Final = 0.1  # how long a round may wait for its first message; with it comes what is there
 CALL_S: Final = 10.0
 CHECK_S: Final = 1.0  # how often Redis is asked whether it still has what we gave it
+AWAY_S: Final = 0.5  # between attempts at a Redis that does not answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,9 @@ class Projector:
         self._prefix = f"{config.pipeline}|".encode()
         # Partition -> the end it had when we began to rebuild it; absent once it is ready.
         self._rebuilding: dict[int, int] = {}
+        self._check_s = 0.0  # when to look at Redis again
+        # Something was read that Redis has not: nothing more may be before that is read again.
+        self._behind = False
         self._consumer = Consumer(
             config.client
             | {
@@ -95,25 +100,42 @@ class Projector:
 
     def run(self, stop: threading.Event) -> None:
         """Project until told to stop. A Redis that is away is waited for; nothing is skipped."""
-        self._consumer.subscribe([FEATURES], on_assign=self._assigned)
-        logger().info("projecting", topic=FEATURES)
-        check_s = time.monotonic() + CHECK_S
+        self.join()
         try:
             while not stop.is_set():
-                first = self._consumer.poll(ROUND_S)
-                messages = [] if first is None else [first, *self._consumer.consume(BATCH_MAX, 0)]
                 try:
-                    self._mirror()
-                    self._project(messages)
-                    if time.monotonic() >= check_s:
-                        self._check()
-                        check_s = time.monotonic() + CHECK_S
+                    self.round(time.monotonic())
                 except redis.RedisError as error:
                     logger().warning("Redis does not take features, trying again", error=str(error))
-                    stop.wait(0.5)
-                    self._rewind(self._consumer.assignment())
+                    self.start_over()
+                    stop.wait(AWAY_S)
         finally:
             self._consumer.close()
+
+    def join(self) -> None:
+        """Join the group: partitions come with a later round."""
+        self._consumer.subscribe([FEATURES], on_assign=self._assigned)
+        logger().info("projecting", topic=FEATURES)
+
+    def round(self, now_s: float) -> None:
+        """Write what has come, and each second look whether Redis still has what it was given.
+
+        Raises redis.RedisError where it does not take it: `start_over`, and try again later.
+        """
+        if self._behind:
+            self._rewind(self._consumer.assignment())
+            self._behind = False
+        first = self._consumer.poll(ROUND_S)
+        messages = [] if first is None else [first, *self._consumer.consume(BATCH_MAX, 0)]
+        self._mirror()
+        self._project(messages)
+        if now_s >= self._check_s:
+            self._check()
+            self._check_s = now_s + CHECK_S
+
+    def start_over(self) -> None:
+        """Read again, with the next round, from where Redis is known to have everything before."""
+        self._behind = True
 
     def _project(self, messages: list[Message]) -> None:
         """Write one round of messages, then commit where they end."""
@@ -168,11 +190,8 @@ class Projector:
         try:
             self._start(partitions)
         except redis.RedisError as error:
-            # Nothing is ready until Redis says so: the first round finds it away, and rewinds.
             logger().warning("Redis does not answer at assignment", error=str(error))
-            for partition in partitions:
-                partition.offset = OFFSET_BEGINNING
-                self._rebuilding[partition.partition] = self._end(partition)
+            self.start_over()
         self._consumer.assign(partitions)
 
     def _start(self, partitions: list[TopicPartition]) -> None:
@@ -186,20 +205,29 @@ class Projector:
             number = partition.partition
             marker = self._layout.projection(number)
             self._rebuilding.pop(number, None)
-            if self._cache.get(marker) == READY and position.offset != OFFSET_INVALID:
+            end = self._end(partition)
+            if self._goes_on(marker, position.offset, end):
                 partition.offset = position.offset
-                continue
-            partition.offset = OFFSET_BEGINNING
-            self._cache.set(marker, REBUILDING)
-            self._rebuilding[number] = self._end(partition)
+            else:
+                partition.offset = OFFSET_BEGINNING
+                self._cache.set(marker, REBUILDING)
+            if partition.offset < end:
+                self._rebuilding[number] = end
+
+    def _goes_on(self, marker: str, committed: int, end: int) -> bool:
+        """Whether Redis has all that comes before the committed offset; its mark says the rest.
+
+        The heartbeats of another partition may be caught up with before this one is: what is here
+        would be called fresh, and be as old as we were away.
+        """
+        if committed == OFFSET_INVALID or self._cache.get(marker) not in {READY, BEHIND}:
+            return False
+        # Not where it has been emptied meanwhile.
+        return bool(self._cache.set(marker, READY if committed >= end else BEHIND, xx=True))
 
     def _rewind(self, partitions: list[TopicPartition]) -> None:
-        """Go back to where Redis is known to have everything before."""
-        try:
-            self._start(partitions)
-        except redis.RedisError as error:
-            logger().warning("Redis is still away", error=str(error))
-            return
+        """Go back to where Redis is known to have everything before. Raises redis.RedisError."""
+        self._start(partitions)
         for partition in partitions:
             self._consumer.seek(partition)
 
@@ -212,11 +240,7 @@ class Projector:
         *markers, mirrored = self._cache.mget([*keys, self._layout.control()])
         if mirrored is None:
             self._mirror(again=True)
-        lost = [
-            tp
-            for tp, marker in zip(assigned, markers, strict=True)
-            if marker is None and tp.partition not in self._rebuilding
-        ]
+        lost = [tp for tp, marker in zip(assigned, markers, strict=True) if marker is None]
         if lost:
             numbers = [tp.partition for tp in lost]
             logger().warning("Redis has lost its features, rebuilding", partitions=numbers)
@@ -238,6 +262,9 @@ class Projector:
         """Call those partitions ready that have been read to the end they had."""
         for number, reached in ends.items():
             if reached >= self._rebuilding.get(number, reached + 1):
+                # Not where the word that it is being rebuilt has gone: so has what came before.
+                if not self._cache.set(self._layout.projection(number), READY, xx=True):
+                    self.start_over()
+                    continue
                 del self._rebuilding[number]
-                self._cache.set(self._layout.projection(number), READY)
                 logger().info("partition projected", partition=number, offset=reached)

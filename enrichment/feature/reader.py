@@ -43,6 +43,8 @@ from enrichment.stream.topics import partition_for
 GRAPH: Final = "graph"
 SINGLE_SHARD: Final = "all"  # the shard of a stream that is not divided
 READ_S: Final = 1.0  # a client of one's own may be less patient
+READS_MS: Final = 2_000  # both reads that it takes, answered at the last moment
+READS_MAX: Final = 3  # attempts at that: a cache that is slower is as good as away
 KEYS_MAX: Final = 500  # per MGET, of which a read of a `ring` takes two
 
 
@@ -169,17 +171,25 @@ class FeatureReader:
         return found
 
     def _read(self, groups: list[EntityGroup], at_ms: int | None) -> list[Features]:
-        try:
-            seen = self._seen(groups)
-            heard = self._heard(seen)
-        except redis.RedisError:
-            return [self._features(group, None, Judged(verdict=UNAVAILABLE)) for group in groups]
-        # Read after the values: none of them can seem to be from the future because of us.
-        now_ms = self._clock_ns() // 1_000_000 if at_ms is None else at_ms
-        return [
-            self._features(group, seen.values.get(group), self._judged(group, seen, heard, now_ms))
-            for group in groups
-        ]
+        for _ in range(READS_MAX):
+            began_ms = self._clock_ns() // 1_000_000
+            try:
+                seen = self._seen(groups)
+                heard = self._heard(seen)
+            except redis.RedisError:
+                break
+            # Read after the values: none of them can seem to be from the future because of us.
+            now_ms = self._clock_ns() // 1_000_000
+            # A heartbeat says nothing of values that were read long before it: we stood still.
+            if now_ms - began_ms <= READS_MS:
+                now_ms = now_ms if at_ms is None else at_ms
+                return [
+                    self._features(
+                        group, seen.values.get(group), self._judged(group, seen, heard, now_ms)
+                    )
+                    for group in groups
+                ]
+        return [self._features(group, None, Judged(verdict=UNAVAILABLE)) for group in groups]
 
     def _seen(self, groups: list[EntityGroup]) -> _Seen:
         """One MGET of the values and of what says whether they are all there."""

@@ -2,7 +2,8 @@
 
 `features:{pipeline}:{kind}:{id}:{group}` holds one JSON value whose first field is `version`.
 `features:{pipeline}:projection` holds the number of partitions of the topic behind the cache, and
-`features:{pipeline}:projection:{partition}` says `ready` while that partition is fully projected.
+`features:{pipeline}:projection:{partition}` says `ready` while that partition is fully projected;
+what else it may say (`rebuilding`, `behind`) is the projector's.
 `features:{pipeline}:control` mirrors what is withdrawn, for readers that know Redis alone.
 On a Redis Cluster a bucket stands behind the pipeline, in braces, so that all keys of a bucket are
 in one slot: `features:payments:{41}:account:42:ring`. Marks of projection share one bucket.
@@ -17,6 +18,7 @@ from typing import Final
 
 READY: Final = b"ready"
 REBUILDING: Final = b"rebuilding"
+BEHIND: Final = b"behind"  # it was ready, and what has come since is being caught up with
 SHARD_KIND: Final = "shard"  # the heartbeat of a shard's window stage, cached like an entity
 WRITES_MAX: Final = 500  # values per script call: Redis serves nobody else while a script runs
 # Slots that a pipeline's keys lie in: a batch is some sixty commands, not one for each key, and a

@@ -65,6 +65,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: bool = False
     # When the newest order of an operator that was carried out was given.
     ordered_ms: int = 0
+    # It had published a fallback when it was tried again: older jobs of its shard may not any more.
+    published: bool = False
     # One for each attempt that a provider may ask money for; simulators' are of nothing.
     charges: tuple[Charge, ...] = ()
 

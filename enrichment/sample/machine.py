@@ -129,6 +129,8 @@ RULES: Final[Mapping[tuple[JobState, type[Event]], Rule]] = {
     (S, DeadlinePassed): _time_out,
     (S, ChainExhausted): _fail,
     (E, JobAdopted): Rule(after=S, then=(_submit,)),
+    # Adopted, and begun anew under its id: what ran there failed in a way that may pass.
+    (E, ProviderAccepted): Rule(after=S),
     (E, SamplesReceived): _succeed,
     (E, FallbackReceived): _fall_back,
     (E, AttemptFailed): _retry,
@@ -206,8 +208,7 @@ IMPOSSIBLE: Final[frozenset[tuple[JobState, type[Event]]]] = frozenset(
         (R, FallbackReceived),
         # Only an attempt that waits becomes due.
         *((state, AttemptDue) for state in (P, S, E)),
-        # One attempt is accepted once and starts once.
-        (E, ProviderAccepted),
+        # What is seen to run has started.
         (E, ProviderStarted),
         # The chosen provider's samples are of an older attempt now; a deadline passes once.
         (T, SamplesReceived),

@@ -92,6 +92,8 @@ class Orders:
         extra = {"order_id": order.order_id}
         opened = shelf.jobs.get(job.job_id)
         if isinstance(event, events.RetryOrdered):
+            published = job.published or job.state is not JobState.FAILED
+            job = msgspec.structs.replace(job, published=published)
             opened = shelf.reopen(job, event.micro_batch)
             opened.deadline_ms = event.deadline_ms
         elif opened is None:

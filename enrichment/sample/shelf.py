@@ -162,7 +162,12 @@ class Shelf:
             self.ended[job.job_id] = job
             if len(self.ended) > ENDED_MAX:
                 del self.ended[next(iter(self.ended))]
-        if job.state is not JobState.FAILED and job.problems and not self.outdated(job):
+        if job.state is not JobState.FAILED or job.published:
+            self.note_published(job)
+
+    def note_published(self, job: Job) -> None:
+        """Note that a job has published, of a shard's the newest."""
+        if job.problems and not self.outdated(job):
             self.published[job.shard] = job.job_id
 
     def forget(self, now_ms: int) -> None:

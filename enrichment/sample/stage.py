@@ -20,17 +20,22 @@ def run(ledger: Ledger, worker: Worker, to: Addresses, stopping: Callable[[], bo
     ledger.join()
     try:
         while not stopping():
-            for arrival in ledger.poll(WAIT_BUSY_S if worker.hurried else WAIT_IDLE_S):
-                worker.claim(arrival)
-            for partition, outcome in ledger.outcomes():
-                worker.hear(partition, outcome)
-            for partition, order in ledger.orders():
-                worker.order(partition, order)
-            worker.tick()
-            write(ledger, worker, to)
-            ledger.hold(worker.full)
+            turn(ledger, worker, to)
     finally:
         ledger.close()
+
+
+def turn(ledger: Ledger, worker: Worker, to: Addresses) -> None:
+    """Once round: what has come in, what is due, what is to be written."""
+    for arrival in ledger.poll(WAIT_BUSY_S if worker.hurried else WAIT_IDLE_S):
+        worker.claim(arrival)
+    for partition, outcome in ledger.outcomes():
+        worker.hear(partition, outcome)
+    for partition, order in ledger.orders():
+        worker.order(partition, order)
+    worker.tick()
+    write(ledger, worker, to)
+    ledger.hold(worker.full)
 
 
 def write(ledger: Ledger, worker: Worker, to: Addresses) -> None:

@@ -105,6 +105,8 @@ class Worker:
         for job in state.jobs.values():
             if job.state in TERMINAL:
                 shelf.remember(job)
+            elif job.published:
+                shelf.note_published(job)
         for job in state.jobs.values():
             if job.state in TERMINAL:
                 continue

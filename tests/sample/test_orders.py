@@ -339,3 +339,31 @@ def test_whatever_is_ordered_while_things_go_wrong_nothing_goes_back(seed: int) 
         rank = (update.version, update.computed_at_ms)
         assert rank > newest.get(key, (-1, 0)), f"{key} went back"
         newest[key] = rank
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_newer_window_that_is_tried_again_has_published_all_the_same(ends: bool) -> None:
+    """Its fallback is out, also for a worker that finds it unfinished, or failed since."""
+    old, new = batch(1, (problem(0),)), batch(2, (problem(0, seed=1),))
+    bench = failed(old)
+    qsim = bench.providers["qsim"]
+    qsim.refusals[:] = [FORBIDDEN]
+    bench.send(new)
+    bench.turns(8)
+    assert job_of(bench, new).state is JobState.FALLBACK_COMPLETE
+    features = bench.topics.features()
+    qsim.holds = True
+    bench.give(order(RETRY, new, START_MS))
+    bench.turns(8)
+    if ends:
+        bench.give(order(CANCEL, new, START_MS + 1))
+        bench.turns(8)
+        assert job_of(bench, new).state is JobState.FAILED
+    bench.restart()
+    bench.give(order(RETRY, old, START_MS))
+    bench.turns(40)
+    qsim.holds = False
+    bench.turns(40)
+    assert job_of(bench, old).state is JobState.SUCCEEDED
+    versions = [one.version for key, one in bench.topics.features() if one.id == features[0][1].id]
+    assert versions == sorted(versions)
