@@ -140,8 +140,6 @@ class Attempts:
             self._failed(opened, sent.flight, sent.failure, now_ms)
             return
         job, opened.flight = opened.job, sent
-        if job.state is JobState.EXECUTING:
-            return  # seen to run, and submitted again under its id
         ids = ",".join(sent.provider_job_ids)
         self._transitions.apply(
             opened,

@@ -33,12 +33,12 @@ class WatchedLedger(Ledger):
 
     def watched(self, checks: Checks, instance: Instance) -> "WatchedLedger":
         """The same, saying so to these."""
-        self._checks, self._instance = checks, instance
+        self._checks, self._watched = checks, instance
         return self
 
     def _read(self, numbers: Sequence[int]) -> dict[int, LedgerState]:
         for number in numbers:
-            self._checks.reading(number, self._instance)
+            self._checks.reading(number, self._watched)
         return super()._read(numbers)
 
 
