@@ -24,6 +24,7 @@ from confluent_kafka import (
 
 from enrichment.feature.cluster import ClusterCache
 from enrichment.feature.connection import Writer, is_cluster
+from enrichment.feature.progress import Progress
 from enrichment.feature.store import (
     BEHIND,
     READY,
@@ -45,6 +46,11 @@ BATCH_MAX: Final = 2_000  # messages per round: some 5 ms of Redis in four scrip
 ROUND_S: Final = 0.1  # how long a round may wait for its first message; with it comes what is there
 CALL_S: Final = 10.0
 CHECK_S: Final = 1.0  # how often Redis is asked whether it still has what we gave it
+# A heartbeat travels in another partition than the values that it vouches for. What is further
+# behind than this is not vouched for: a third of how long a shard of payments may be silent.
+BEHIND_S: Final = 10.0
+END_S: Final = 0.3  # how long a broker may take to say where a partition ends: then it is away
+UNKNOWN: Final = 2**63  # the end of a partition of which nobody tells
 AWAY_S: Final = 0.5  # between attempts at a Redis that does not answer
 
 
@@ -79,6 +85,7 @@ class Projector:
         self._prefix = f"{config.pipeline}|".encode()
         # Partition -> the end it had when we began to rebuild it; absent once it is ready.
         self._rebuilding: dict[int, int] = {}
+        self._progress = Progress()
         self._check_s = 0.0  # when to look at Redis again
         # Something was read that Redis has not: nothing more may be before that is read again.
         self._behind = False
@@ -131,6 +138,7 @@ class Projector:
         self._project(messages)
         if now_s >= self._check_s:
             self._check()
+            self._look_behind(now_s)
             self._check_s = now_s + CHECK_S
 
     def start_over(self) -> None:
@@ -171,6 +179,8 @@ class Projector:
         if ends:
             offsets = [TopicPartition(FEATURES, *end) for end in ends.items()]
             self._consumer.commit(offsets=offsets, asynchronous=False)
+            for number, end in ends.items():
+                self._progress.reached(number, end)
             self._note_rebuilt(ends)
 
     def _write(self, values: dict[str, bytes | None]) -> None:
@@ -213,6 +223,7 @@ class Projector:
                 self._cache.set(marker, REBUILDING)
             if partition.offset < end:
                 self._rebuilding[number] = end
+            self._progress.begin(number, partition.offset)
 
     def _goes_on(self, marker: str, committed: int, end: int) -> bool:
         """Whether Redis has all that comes before the committed offset; its mark says the rest.
@@ -246,6 +257,25 @@ class Projector:
             logger().warning("Redis has lost its features, rebuilding", partitions=numbers)
             self._rewind(lost)
 
+    def _look_behind(self, now_s: float) -> None:
+        """Say of partitions that have long been behind that they are, until they are not."""
+        numbers = [tp.partition for tp in self._consumer.assignment()]
+        for number in numbers:
+            try:
+                end = self._end(TopicPartition(FEATURES, number), END_S)
+            except KafkaException:
+                break  # nor does it tell of the others: they are as old as it is away
+            self._progress.told(number, end, now_s)
+            if self._rebuilding.get(number) == UNKNOWN:
+                self._rebuilding[number] = end
+        for number in numbers:
+            behind_s = self._progress.behind_s(number, now_s)
+            if number not in self._rebuilding and behind_s > BEHIND_S:
+                self._cache.set(self._layout.projection(number), BEHIND, xx=True)
+                self._rebuilding[number] = UNKNOWN
+                logger().warning("partition is behind", partition=number, seconds=round(behind_s))
+        self._note_rebuilt({number: self._progress.offset(number) for number in numbers})
+
     def _mirror(self, *, again: bool = False) -> None:
         """Say in Redis what is in force, where that has changed or is to be said `again`."""
         state = self._control()
@@ -253,9 +283,9 @@ class Projector:
             self._cache.set(self._layout.control(), msgspec.json.encode(state))
             self._mirrored = state
 
-    def _end(self, partition: TopicPartition) -> int:
+    def _end(self, partition: TopicPartition, within_s: float = CALL_S) -> int:
         """The end of a partition that a committed reader can reach now."""
-        _, high = self._consumer.get_watermark_offsets(partition, timeout=CALL_S)
+        _, high = self._consumer.get_watermark_offsets(partition, timeout=within_s)
         return int(high)
 
     def _note_rebuilt(self, ends: dict[int, int]) -> None:

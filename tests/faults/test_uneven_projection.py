@@ -54,9 +54,6 @@ def behind(projection: Projection, beat: int) -> tuple[str, int]:
     raise AssertionError("no such account")
 
 
-@pytest.mark.xfail(
-    raises=AssertionError, reason="a heartbeat overtakes a backlog in another partition"
-)
 def test_a_heartbeat_does_not_overtake_what_it_vouches_for(projection: Projection) -> None:
     """While a partition is behind, its old values are not called fresh by a shard's new word."""
     name, now = projection.stream.name, now_ms()

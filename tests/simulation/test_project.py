@@ -5,9 +5,10 @@ from random import Random
 
 import msgspec
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from enrichment.feature.reader import FeatureReader
-from enrichment.feature.store import READY, Layout
+from enrichment.feature.store import BEHIND, READY, Layout
 from enrichment.records import VerdictName
 from enrichment.stream.topics import FEATURES
 from tests.feature.cached import heartbeat, update
@@ -135,6 +136,37 @@ def test_who_was_away_does_not_call_ready_what_is_not_caught_up_with(
             seen.add(values[layout.projection(0)])
     assert seen
     assert READY not in seen
+
+
+def test_who_is_cut_off_for_long_says_that_he_is_behind(
+    projection: Projection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From eleven seconds on, until it has caught up: other partitions' heartbeats may be new."""
+    projection.run(5_000)
+    consumer = projection.stage._projector._consumer  # type: ignore[union-attr]
+    marker = Layout(PIPELINE).projection(0)
+
+    def silent(*_: object, **__: object) -> int:
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    with monkeypatch.context() as cut:
+        cut.setattr(consumer, "get_watermark_offsets", silent)
+        cut.setattr(consumer, "poll", lambda _: None)
+        cut.setattr(consumer, "consume", lambda *_: [])
+        projection.run(8_000)
+        assert projection.server.values[marker] == READY, "a short silence is not yet told"
+        projection.run(4_000)
+        assert projection.server.values[marker] == BEHIND
+        projection.publish(2)
+    layout, seen = Layout(PIPELINE), set()
+    first, last = (layout.feature("account", ACCOUNTS[at], "ring") for at in (0, -1))
+    for _ in range(400):
+        projection.run(10)
+        values = projection.server.values
+        if values[first] != values[last].replace(ACCOUNTS[-1].encode(), ACCOUNTS[0].encode()):
+            seen.add(values[marker])
+    assert seen == {BEHIND}
+    assert projection.server.values[marker] == READY
 
 
 def test_a_reader_that_stood_still_between_its_reads_reads_again() -> None:
