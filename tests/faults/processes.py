@@ -109,10 +109,10 @@ class VendorProcess:
         """From now on so."""
         tell(self.port, manner)
 
-    def left_to_lose(self) -> int:
-        """How many answers are still to get lost."""
+    def left_to_do(self) -> int:
+        """How many answers are still to get lost, and jobs to fail."""
         manner = manner_of(self.port)
-        return manner.lose + manner.lose_samples
+        return manner.lose + manner.lose_samples + manner.fail
 
     def close(self) -> None:
         """End it."""

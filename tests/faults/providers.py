@@ -14,6 +14,8 @@ from tests.faults.vendor import Manner
 from tests.faults.world import World
 
 SPELL_S: Final = 4.0
+ROUNDS: Final = 3
+FAILED: Final = 4  # in a row: at the fifth the provider is left alone (`sample.chain`)
 LOSS_S: Final = 40.0  # the first fallback waits for a process of its own to start
 LOST: Final = 5
 WHOLE: Final = 64  # problems of one order
@@ -37,23 +39,30 @@ def spell(manner: Manner, seconds: float = SPELL_S) -> Callable[[World], Figures
     return do
 
 
-def lost(manner: Manner) -> Callable[[World], Figures]:
-    """The provider does as it is asked, and the next few answers do not arrive."""
+def counted(manner: Manner) -> Callable[[World], Figures]:
+    """The next few jobs fail there, or their answers do not arrive."""
 
     def do(world: World) -> Figures:
         world.behave(manner)
-        world.until("answers get lost", lambda: not world.service.left_to_lose(), LOSS_S)
+        world.until("all of it is done", lambda: not world.service.left_to_do(), LOSS_S)
         world.await_jobs()
         return {}
 
     return do
 
 
+def failed_there(world: World) -> Figures:
+    """Jobs fail by the provider's own fault, and others succeed, in turn."""
+    for _ in range(ROUNDS):
+        counted(changed(world.terms.manner, fail=FAILED))(world)
+    return {}
+
+
 def lost_at_ionq(world: World) -> Figures:
     """The same where ids are not ours: what was sent is in doubt, and the fallback answers."""
     begun_ms = time.time_ns() // 1_000_000
     world.behave(changed(world.terms.manner, lose=LOST))
-    world.until("answers get lost", lambda: not world.service.left_to_lose(), LOSS_S)
+    world.until("answers get lost", lambda: not world.service.left_to_do(), LOSS_S)
 
     def fallen_back() -> int:
         states = (one.head.state for one in world.watch.of("sampling.jobs", begun_ms))
@@ -67,13 +76,20 @@ FAULTS: Final = (
     Fault(
         name="accepted, answer lost",
         what=f"{LOST} orders are accepted and their answers are lost",
-        do=lost(changed(BRISK.manner, lose=LOST, run_s=1.0)),
+        do=counted(changed(BRISK.manner, lose=LOST, run_s=1.0)),
         terms=BRISK,
     ),
     Fault(
         name="samples lost",
         what=f"{LOST} answers with samples are lost",
-        do=lost(changed(BRISK.manner, lose_samples=LOST)),
+        do=counted(changed(BRISK.manner, lose_samples=LOST)),
+        terms=BRISK,
+        times=1,
+    ),
+    Fault(
+        name="jobs fail there",
+        what=f"{ROUNDS} times {FAILED} accepted jobs fail there, and are tried anew",
+        do=failed_there,
         terms=BRISK,
         times=1,
     ),

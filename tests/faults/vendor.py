@@ -60,7 +60,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Where a job stands; `attached` where the order was known already."""
 
     id: str
-    state: Literal["queued", "running", "completed", "cancelled"]
+    state: Literal["queued", "running", "completed", "failed", "cancelled"]
     attached: bool = False
     queue_s: float = 0.0
 
@@ -76,6 +76,8 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
     # Of the requests of one attempt, those from this number on are refused (over quota); -1: none.
     refuse_from: int = -1
     cancel_s: float = 0.0
+    # How many orders yet to be accepted will fail when they are due, by the vendor's own fault.
+    fail: int = 0
     lose: int = 0
     lose_samples: int = 0
     garbage: Literal["", "text", "shape", "few"] = ""
@@ -90,6 +92,7 @@ class _Job:
         self.begins_s = self.accepted_s + manner.queue_s
         self.due_s = self.begins_s + manner.run_s
         self.cancelled_s = 0.0
+        self.end: Literal["completed", "failed"] = "failed" if manner.fail > 0 else "completed"
         self.asked = 1
         self.drawings: list[Drawing] | None = None
 
@@ -97,7 +100,7 @@ class _Job:
         """The job as the book has it now."""
         ended_s, how = self.cancelled_s, "cancelled"
         if not ended_s:
-            ended_s, how = (self.due_s, "completed") if time.time() >= self.due_s else (0.0, "")
+            ended_s, how = (self.due_s, self.end) if time.time() >= self.due_s else (0.0, "")
         return Accepted(
             id=self.id, accepted_s=self.accepted_s, ended_s=ended_s, how=how, asked=self.asked
         )
@@ -105,11 +108,11 @@ class _Job:
     def status(self, *, attached: bool = False) -> Status:
         """The job as its owner sees it."""
         now_s, queue_s = time.time(), 0.0
-        state: Literal["queued", "running", "completed", "cancelled"]
+        state: Literal["queued", "running", "completed", "failed", "cancelled"]
         if self.cancelled_s:
             state = "cancelled"
         elif now_s >= self.due_s:
-            state = "completed"
+            state = self.end
         elif now_s >= self.begins_s:
             state = "running"
         else:
@@ -205,11 +208,13 @@ class Vendor:
             raise RefusedError(429)
         with self._lock:
             runs = self.jobs.setdefault(id_, [])
-            attached = bool(runs) and not runs[-1].cancelled_s
+            attached = bool(runs) and runs[-1].status().state not in ("cancelled", "failed")
             if attached:
                 runs[-1].asked += 1
             else:
-                runs.append(_Job(id_, msgspec.json.decode(body, type=Order), manner))
+                runs.append(_Job(id_, msgspec.json.decode(body, type=Order), self.manner))
+                left = max(0, self.manner.fail - 1)
+                self.manner = msgspec.structs.replace(self.manner, fail=left)
             status = runs[-1].status(attached=attached)
             if self.manner.lose > 0:
                 self.manner = msgspec.structs.replace(self.manner, lose=self.manner.lose - 1)

@@ -152,6 +152,8 @@ class VendorClient(Remote[VendorRun]):
         run.begun = run.begun or status.state == "running"
         if status.state == "cancelled":
             return Failure(kind=FailureKind.CANCELLED, detail="cancelled at the vendor")
+        if status.state == "failed":
+            return Failure(kind=FailureKind.TRANSIENT, detail="failed at the vendor")
         if status.state != "completed":
             return None
         drawings = msgspec.json.decode(call(self._port, "GET", SAMPLES + path), type=list[Drawing])

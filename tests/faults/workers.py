@@ -32,14 +32,15 @@ def now_ms() -> int:
 
 def stopped_and_resumed(world: World) -> Figures:
     """One stands still for longer than its session, while the other takes over; then it goes on."""
-    begun_ms = now_ms()
+    begun_s = time.monotonic()
     world.workers["one"].suspend()
     time.sleep(BEYOND_S)
     world.await_jobs(3)
-    taken_s = world.progress_s(begun_ms)
+    resumed_s = time.monotonic()
     world.workers["one"].resume()
     world.await_jobs(6)
-    return {"stood_s": (now_ms() - begun_ms) / 1000, "others_s": taken_s}
+    silence_s = world.watch.longest_silence_s("sampling.jobs", begun_s, resumed_s)
+    return {"stood_s": resumed_s - begun_s, "partitions_silent_s": silence_s}
 
 
 def alone_stopped_and_resumed(world: World) -> Figures:
