@@ -11,7 +11,7 @@ from unittest.mock import patch
 import structlog
 
 from enrichment.feature import projector
-from enrichment.sample import attempts, flight, hearing, ledger, spending, worker
+from enrichment.sample import flight, hearing, ledger, sending, spending, worker
 from enrichment.stream import to_end, transaction
 from tests.simulation.broker import Broker
 from tests.simulation.consumer import SimConsumer
@@ -86,7 +86,7 @@ def without_servers(world: World, broker: Broker) -> Iterator[None]:
         stack.enter_context(patch.object(projector, "BATCH_MAX", ROUND_RECORDS))
         stack.enter_context(patch.object(worker, "OPEN_MAX", OPEN))
         stack.enter_context(patch.object(worker, "RESUMED_MAX", RESUMED))
-        for module in (attempts, flight):
+        for module in (flight, sending):
             stack.enter_context(patch.object(module, "PROBLEMS_MAX", REQUEST_PROBLEMS))
         stack.callback(lambda: structlog.configure(**logs))
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
