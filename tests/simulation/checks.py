@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from enrichment.feature.store import SHARD_KIND
 from enrichment.pipelines import Pipeline
 from enrichment.provider.contract import SampleRequest
 from enrichment.records import Case, FeatureUpdate, Job, JobEvent, MicroBatch
@@ -28,6 +29,8 @@ _feature: Final = msgspec.json.Decoder(FeatureUpdate).decode
 _case: Final = msgspec.json.Decoder(Case).decode
 _batch: Final = msgspec.json.Decoder(MicroBatch).decode
 
+BEATS: Final = f"features:{PIPELINE}:{SHARD_KIND}:"
+
 GRAPHS: Final = f"features:{PIPELINE}:account:"
 
 LATE_MS: Final = 30_000
@@ -47,6 +50,7 @@ class Shown(NamedTuple):
     at_ms: int
     version: int
     subgraph: str
+    shard: str
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +82,8 @@ class Checks:
     shown: defaultdict[str, list[Shown]] = field(default_factory=lambda: defaultdict(list))
     # What of it has come to Redis, and when first.
     arrived: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    # Shard or account -> when it was spoken of last, as far as Redis has heard.
+    spoken: dict[str, int] = field(default_factory=dict)
     # UTC day -> what providers have billed for its attempts, in millionths.
     spent: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     # What the witness of a commit does with a record of that topic.
@@ -172,6 +178,8 @@ class Checks:
             if event.order_id in self.carried_out:
                 raise Violation(f"{event.order_id} about {event.job_id} is carried out twice")
             self.carried_out.add(event.order_id)
+        if event.withheld and not self.life[event.job_id]:
+            raise Violation(f"{event.job_id} is withheld, and nobody has had it tried again")
         if event.event == RetryOrdered.__name__:
             self.life[event.job_id] = event.attempt
         story = f"{event.job_id}: {event.event}, {event.state_before} to {event.state_after}"
@@ -192,7 +200,9 @@ class Checks:
         tried = ours and self.jobs[update.source.job_id].ordered_ms if update.source else 0
         self._forward(entry.key or b"", (update.version, 0), again=not ours or tried > 0)
         if not ours and update.entity == "account":
-            self.shown[update.id].append(Shown(self.world.now_ms, update.version, update.subgraph))
+            self.shown[update.id].append(
+                Shown(self.world.now_ms, update.version, update.subgraph, _shard(update))
+            )
 
     def _see_case(self, _place: Place, _at: int, entry: Entry) -> None:
         if entry.value is not None:
@@ -255,8 +265,12 @@ class Checks:
 
     def cached(self, key: str, value: bytes) -> None:
         """Redis holds a value from now on."""
+        if key.startswith(BEATS):
+            beat = _feature(value)
+            self.spoken[beat.id] = beat.computed_at_ms
         if key.startswith(GRAPHS) and key.endswith(":graph"):
             update = _feature(value)
+            self.spoken[update.id] = update.computed_at_ms
             seen = (update.id, update.version, update.subgraph)
             self.arrived.setdefault(seen, self.world.now_ms)
 
@@ -268,6 +282,9 @@ class Checks:
         """
         shown = self.shown[account]
         since_ms = self.world.now_ms - within_ms
+        # Where no heartbeat has come yet, the value itself is the shard's last word.
+        if max(self.spoken.get(shown[-1].shard, 0), self.spoken.get(account, 0)) < since_ms:
+            raise Violation(f"{account} is called fresh, and its shard was silent for longer")
         for one, left in zip_longest(shown, shown[1:]):
             if one.subgraph != subgraph:
                 continue
@@ -277,3 +294,9 @@ class Checks:
             if arrived_ms >= since_ms and left.at_ms >= since_ms - LATE_MS:
                 return
         raise Violation(f"{account} is called fresh in {subgraph!r}, it has left: {shown[-3:]}")
+
+
+def _shard(update: FeatureUpdate) -> str:
+    """The shard whose window stage said it."""
+    assert update.source is not None
+    return update.source.micro_batch_id.split("|")[1]

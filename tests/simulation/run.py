@@ -86,7 +86,7 @@ def without_servers(world: World, broker: Broker) -> Iterator[None]:
         stack.enter_context(patch.object(projector, "BATCH_MAX", ROUND_RECORDS))
         stack.enter_context(patch.object(worker, "OPEN_MAX", OPEN))
         stack.enter_context(patch.object(worker, "RESUMED_MAX", RESUMED))
-        for module in (sending, flight):
+        for module in (flight, sending):
             stack.enter_context(patch.object(module, "PROBLEMS_MAX", REQUEST_PROBLEMS))
         stack.callback(lambda: structlog.configure(**logs))
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
