@@ -70,6 +70,8 @@ class Checks:
     jobs: dict[str, Job] = field(default_factory=dict)
     # (job id, attempt) of every attempt that was ever in the ledger.
     recorded: set[tuple[str, int]] = field(default_factory=set)
+    # (job id, process) of who has ever written of it into the ledger.
+    wrote: set[tuple[str, Instance | None]] = field(default_factory=set)
     batches: list[tuple[Place, int, MicroBatch]] = field(default_factory=list)
     consumed: dict[Place, int] = field(default_factory=dict)
     last: dict[str, JobEvent] = field(default_factory=dict)
@@ -158,6 +160,7 @@ class Checks:
             )
         self.jobs[job.job_id] = job
         self.recorded.add((job.job_id, job.attempt))
+        self.wrote.add((job.job_id, self.world.running))
 
     def _see_next(self, before: Job, job: Job) -> None:
         """What is terminal stays what it is, unless somebody orders something else."""
@@ -215,6 +218,11 @@ class Checks:
         if before is not None and (version < before or (version == before and not again)):
             raise Violation(f"{key.decode()} goes from version {before} to {version}")
         self.versions[key] = version
+
+    def submitting(self, request_id: str) -> None:
+        """A worker sends something: not before the ledger has its word that the job is its."""
+        if (request_id.rsplit("|", 2)[0], self.world.running) not in self.wrote:
+            raise Violation(f"{request_id} is sent by who has not said that it has taken it over")
 
     def accepting(self, vendor: Vendor, request: SampleRequest) -> None:
         """A provider is about to accept a program."""

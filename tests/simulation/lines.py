@@ -47,6 +47,7 @@ class Line:
 
     def submit(self, request: SampleRequest) -> Handle | Failure:
         """Send it; what comes back may be less than what happened."""
+        self.vendor.witness.submitting(request.job_id)
         answered: Handle | Failure = self.process.call("submit", lambda: self._send(request))
         if isinstance(answered, Handle):
             self.unfetched[request.job_id] = request.deadline_ms + OVERDUE_MS

@@ -78,6 +78,9 @@ class Program:
 class Witness(Protocol):
     """Who sees what is asked of a provider, and may object."""
 
+    def submitting(self, request_id: str) -> None:
+        """A worker is about to send something."""
+
     def accepting(self, vendor: "Vendor", request: SampleRequest) -> None:
         """A program is about to be accepted."""
 
