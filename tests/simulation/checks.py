@@ -268,6 +268,9 @@ class Checks:
         # of several requests of which one has failed is given up as a whole.
         if job is None or vendor.kind is not Kind.ATTACHING or job.problems > self.request_problems:
             return
+        # Ordered to be given up, and then to be tried again, all in one transaction.
+        if int(request_id.rsplit("|", 2)[1]) < self.life[job.job_id]:
+            return
         if job.state not in TERMINAL:
             raise Violation(f"{vendor.name} is to cancel {request_id}, and no fallback is out")
 
