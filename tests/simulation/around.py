@@ -147,4 +147,4 @@ class ReadStage(Stage):
             self.world.met[f"called {found.verdict.reason}"] += 1
             if found.verdict.name is VerdictName.FRESH:
                 within_ms = features.fresh_ms + 2 * features.skew_ms + READS_MS
-                self._checks.called_fresh(found.id, found.subgraph, within_ms)
+                self._checks.readings.called_fresh(found.id, found.subgraph, within_ms)

@@ -3,12 +3,10 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import zip_longest
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
-from enrichment.feature.store import SHARD_KIND
 from enrichment.pipelines import Pipeline
 from enrichment.provider.contract import SampleRequest
 from enrichment.records import Case, FeatureUpdate, Job, JobEvent, MicroBatch
@@ -19,7 +17,7 @@ from enrichment.sample.machine import RULES, TERMINAL
 from enrichment.sample.orders import PUT_OFF, REFUSED
 from enrichment.stream.topics import CASES, FEATURES, JOB_EVENTS, JOBS, MICRO_BATCHES
 from tests.memory_kafka import Entry, Place
-from tests.sample.streams import PIPELINE
+from tests.simulation.readings import Readings, shard_of
 from tests.simulation.vendors import Kind, Vendor
 from tests.simulation.world import Instance, Violation, World
 
@@ -29,28 +27,11 @@ _feature: Final = msgspec.json.Decoder(FeatureUpdate).decode
 _case: Final = msgspec.json.Decoder(Case).decode
 _batch: Final = msgspec.json.Decoder(MicroBatch).decode
 
-BEATS: Final = f"features:{PIPELINE}:{SHARD_KIND}:"
-
-GRAPHS: Final = f"features:{PIPELINE}:account:"
-
-LATE_MS: Final = 30_000
-"""How late one partition's features may come to Redis: its projector dies, and the next, too. Its
-shard's heartbeats may go on meanwhile, in another partition: that is a limit of the promise."""
-
 BY_NAME: Final = {(state, kind.__name__): rule for (state, kind), rule in RULES.items()}
 
 
 UNMOVED: Final = frozenset({REFUSED, PUT_OFF})
 """Events of orders that change nothing."""
-
-
-class Shown(NamedTuple):
-    """What a record said of where an account lies."""
-
-    at_ms: int
-    version: int
-    subgraph: str
-    shard: str
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +40,7 @@ class Checks:
 
     world: World
     pipeline: Pipeline
+    readings: Readings
     # Problems of one request at most.
     request_problems: int
     # Partition -> whose each of its transactions was; and, of each process that has read the
@@ -73,6 +55,8 @@ class Checks:
     # (job id, process) of who has ever written of it into the ledger.
     wrote: set[tuple[str, Instance | None]] = field(default_factory=set)
     batches: list[tuple[Place, int, MicroBatch]] = field(default_factory=list)
+    # (shard, version) of every close that stands in the log.
+    logged: set[tuple[str, int]] = field(default_factory=set)
     consumed: dict[Place, int] = field(default_factory=dict)
     last: dict[str, JobEvent] = field(default_factory=dict)
     # Job -> its first attempt since somebody ordered it to be tried again.
@@ -80,12 +64,6 @@ class Checks:
     # Orders about jobs that have been carried out.
     carried_out: set[str] = field(default_factory=set)
     versions: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-    # Account -> what the topic has shown of it, in order.
-    shown: defaultdict[str, list[Shown]] = field(default_factory=lambda: defaultdict(list))
-    # What of it has come to Redis, and when first.
-    arrived: dict[tuple[str, int, str], int] = field(default_factory=dict)
-    # Shard or account -> when it was spoken of last, as far as Redis has heard.
-    spoken: dict[str, int] = field(default_factory=dict)
     # UTC day -> what providers have billed for its attempts, in millionths.
     spent: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     # What the witness of a commit does with a record of that topic.
@@ -133,7 +111,9 @@ class Checks:
         written.append(writer)
 
     def _see_batch(self, place: Place, at: int, entry: Entry) -> None:
-        self.batches.append((place, at, _batch(entry.value or b"")))
+        batch = _batch(entry.value or b"")
+        self.batches.append((place, at, batch))
+        self.logged.add((batch.shard, batch.version))
 
     def _see_offset(self, place: Place, offset: int) -> None:
         before = self.consumed.get(place, 0)
@@ -201,11 +181,22 @@ class Checks:
         ours = update.group == "ring"
         # A close that is published again after a crash, or a job that is tried again.
         tried = ours and self.jobs[update.source.job_id].ordered_ms if update.source else 0
-        self._forward(entry.key or b"", (update.version, 0), again=not ours or tried > 0)
+        key = entry.key or b""
+        if not ours and update.source is not None:
+            self._see_close_again(key, shard_of(update))
+        self._forward(key, (update.version, 0), again=not ours or tried > 0)
         if not ours and update.entity == "account":
-            self.shown[update.id].append(
-                Shown(self.world.now_ms, update.version, update.subgraph, _shard(update))
-            )
+            self.readings.show(update)
+
+    def _see_close_again(self, key: bytes, shard: str) -> None:
+        """Forget the version of a close that never came into the log.
+
+        Its features are out and it is not: whoever goes on closes anew, and perhaps an older window
+        first. Redis keeps the newer, which comes again.
+        """
+        before = self.versions.get(key)
+        if before is not None and (shard, before[0]) not in self.logged:
+            del self.versions[key]
 
     def _see_case(self, _place: Place, _at: int, entry: Entry) -> None:
         if entry.value is not None:
@@ -229,6 +220,8 @@ class Checks:
         job_id, attempt, _ = request.job_id.rsplit("|", 2)
         if (job_id, int(attempt)) not in self.recorded:
             raise Violation(f"{request.job_id} is submitted, and not in the ledger")
+        if int(attempt) < self.life[job_id]:
+            return  # it was on its way when an operator had the job tried again
         now_ms = self.world.now_ms
         for other_id, programs in vendor.book.items():
             other_job, other_attempt, _ = other_id.rsplit("|", 2)
@@ -273,41 +266,3 @@ class Checks:
             return
         if job.state not in TERMINAL:
             raise Violation(f"{vendor.name} is to cancel {request_id}, and no fallback is out")
-
-    def cached(self, key: str, value: bytes) -> None:
-        """Redis holds a value from now on."""
-        if key.startswith(BEATS):
-            beat = _feature(value)
-            self.spoken[beat.id] = beat.computed_at_ms
-        if key.startswith(GRAPHS) and key.endswith(":graph"):
-            update = _feature(value)
-            self.spoken[update.id] = update.computed_at_ms
-            seen = (update.id, update.version, update.subgraph)
-            self.arrived.setdefault(seen, self.world.now_ms)
-
-    def called_fresh(self, account: str, subgraph: str, within_ms: int) -> None:
-        """A reader was told that this subgraph is the one that the account lies in.
-
-        So it was `within_ms` ago, as far as Redis had heard by then; and what Redis hears is late
-        by no more than LATE_MS.
-        """
-        shown = self.shown[account]
-        since_ms = self.world.now_ms - within_ms
-        # Where no heartbeat has come yet, the value itself is the shard's last word.
-        if max(self.spoken.get(shown[-1].shard, 0), self.spoken.get(account, 0)) < since_ms:
-            raise Violation(f"{account} is called fresh, and its shard was silent for longer")
-        for one, left in zip_longest(shown, shown[1:]):
-            if one.subgraph != subgraph:
-                continue
-            if left is None or left.subgraph == subgraph:
-                return
-            arrived_ms = self.arrived.get((account, left.version, left.subgraph), since_ms)
-            if arrived_ms >= since_ms and left.at_ms >= since_ms - LATE_MS:
-                return
-        raise Violation(f"{account} is called fresh in {subgraph!r}, it has left: {shown[-3:]}")
-
-
-def _shard(update: FeatureUpdate) -> str:
-    """The shard whose window stage said it."""
-    assert update.source is not None
-    return update.source.micro_batch_id.split("|")[1]

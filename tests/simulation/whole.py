@@ -31,6 +31,7 @@ from tests.simulation.cache import Server
 from tests.simulation.checks import Checks
 from tests.simulation.odds import Odds
 from tests.simulation.people import PeopleStage, decode_case, decode_outcome
+from tests.simulation.readings import Readings
 from tests.simulation.script import Close, script
 from tests.simulation.shipped import Around, ProjectStage, SampleStage
 from tests.simulation.stage import Stage
@@ -90,12 +91,12 @@ class Whole:
         self.world = world = World(seed, Odds.of(draw), draw, telling)
         world.now_ms += draw.choice((0, 0, MIDNIGHT_MS - 5_000))
         self.pipeline = _pipeline(draw)
-        self.checks = checks = Checks(world, self.pipeline, REQUEST_PROBLEMS)
+        self.checks = checks = Checks(world, self.pipeline, Readings(world), REQUEST_PROBLEMS)
         numbered = (MICRO_BATCHES, JOBS, CASES, OUTCOMES, ORDERS, DIGESTS, HORIZONS)
         topics = dict.fromkeys(numbered, draw.choice((1, 2, 3)))
         topics |= {FEATURES: draw.choice((1, 2, 4)), JOB_EVENTS: 2}
         self.broker = Broker(world, topics, checks)
-        self.server = Server(world, checks.cached)
+        self.server = Server(world, checks.readings.cached)
         remote = {
             name: Vendor(
                 name=name,
