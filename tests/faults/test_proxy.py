@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +41,8 @@ class Echo:
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
-        with connection:
+        # A link that is cut may end it in the middle.
+        with connection, suppress(ConnectionError):
             while said := connection.recv(100):
                 self.heard += said
                 connection.sendall(said)

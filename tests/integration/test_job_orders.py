@@ -216,7 +216,10 @@ def test_a_job_that_ends_its_workers_is_set_aside_and_the_rest_is_done(stage: St
     until(done, 200)
     jobs = stage.jobs()
     assert [one for one, job in jobs.items() if job.quarantined] == [victim]
-    assert states(stage) == {JobState.FAILED, JobState.SUCCEEDED}
+    # Nine starts may take the others past their deadline: then the fallback has answered.
+    others = {job.state for one, job in jobs.items() if one != victim}
+    assert others <= {JobState.SUCCEEDED, JobState.FALLBACK_COMPLETE}
+    assert jobs[victim].state is JobState.FAILED
     assert killed == ADOPTIONS_MAX + 1
     assert f"found unfinished {ADOPTIONS_MAX} times" in jobs[victim].detail
     listed = told(stage, "list", "-p", stage.pipeline, "--quarantined")

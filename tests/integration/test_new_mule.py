@@ -123,5 +123,6 @@ def test_a_new_mules_first_payment_is_scored_with_the_ring_devices_features(
     assert "device_in_ring" in {reason.term for reason in mule.reasons}
 
     (case,) = read_cases({"bootstrap.servers": servers.bootstrap}, stream.name).values()
-    assert {member.id for member in case.members} == set(RING)
+    # The new mule's own window may have made her a member by now.
+    assert {member.id for member in case.members} - {"new-mule"} == set(RING)
     assert DEVICE in {tie.id for tie in case.evidence}
