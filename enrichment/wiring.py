@@ -320,6 +320,7 @@ def run_project(settings: Settings, pipeline: Pipeline) -> None:
         group_id=f"enrichment.project.{pipeline.name}",
         instance=_instance(settings, "project", pipeline),
         ttl_ms=2 * pipeline.features.stale_ms,
+        fresh_ms=pipeline.features.fresh_ms,
     )
     try:
         with follow_control(settings, pipeline, stop) as control:

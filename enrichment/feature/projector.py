@@ -47,8 +47,10 @@ ROUND_S: Final = 0.1  # how long a round may wait for its first message; with it
 CALL_S: Final = 10.0
 CHECK_S: Final = 1.0  # how often Redis is asked whether it still has what we gave it
 # A heartbeat travels in another partition than the values that it vouches for. What is further
-# behind than this is not vouched for: a third of how long a shard of payments may be silent.
-BEHIND_S: Final = 10.0
+# behind than this share of the time that a shard may be silent for is not vouched for, and no less
+# than two looks: who has just been asked is not behind.
+BEHIND_SHARE: Final = 1 / 3
+BEHIND_S_MIN: Final = 2.5
 END_S: Final = 0.3  # how long a broker may take to say where a partition ends: then it is away
 UNKNOWN: Final = 2**63  # the end of a partition of which nobody tells
 AWAY_S: Final = 0.5  # between attempts at a Redis that does not answer
@@ -64,6 +66,13 @@ class ProjectorConfig:
     instance: str
     # Values are kept twice as long as they may be called stale, so that old is not "never seen".
     ttl_ms: int
+    # How long a shard may be silent while its features count as fresh.
+    fresh_ms: int
+
+    @property
+    def behind_s(self) -> float:
+        """How far behind a partition may be without that being said."""
+        return max(BEHIND_S_MIN, BEHIND_SHARE * self.fresh_ms / 1000)
 
 
 class Projector:
@@ -270,7 +279,7 @@ class Projector:
                 self._rebuilding[number] = end
         for number in numbers:
             behind_s = self._progress.behind_s(number, now_s)
-            if number not in self._rebuilding and behind_s > BEHIND_S:
+            if number not in self._rebuilding and behind_s > self._config.behind_s:
                 self._cache.set(self._layout.projection(number), BEHIND, xx=True)
                 self._rebuilding[number] = UNKNOWN
                 logger().warning("partition is behind", partition=number, seconds=round(behind_s))

@@ -185,6 +185,10 @@ class TransactionalProducer:
     def give_up(self, error: KafkaException) -> Outcome:
         """Abort where the error allows it, else say that we have lost it, else raise."""
         cause = _error(error)
+        # Who produces is told that something fatal has happened, and who aborts what it was (seen).
+        fatal = cause.code() == KafkaError._FATAL  # noqa: SLF001  # so named by librdkafka
+        if fatal and self.abort() is Outcome.LOST:
+            return Outcome.LOST
         if cause.txn_requires_abort():
             return self.abort()
         if _lost(cause):

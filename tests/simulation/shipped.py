@@ -145,6 +145,7 @@ class ProjectStage(Stage):
             group_id="project",
             instance=self.name,
             ttl_ms=2 * self._pipeline.features.stale_ms,
+            fresh_ms=self._pipeline.features.fresh_ms,
         )
         self._projector = Projector(Client(self._server), config, lambda: state)  # type: ignore[arg-type]
         self._projector.join()

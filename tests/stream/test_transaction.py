@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from enrichment.stream import transaction
 from enrichment.stream.transaction import Message, Outcome, TransactionalProducer
@@ -83,3 +83,19 @@ def test_a_transaction_that_the_coordinator_does_not_know_is_lost() -> None:
     process.prepare("commit", "forgotten")
     assert producer.commit() is Outcome.LOST
     producer.close()
+
+
+def test_a_fence_that_only_the_abort_names_is_a_lost_transaction(
+    client: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that is refused as "fatal error": fenced while it was produced, and no bug."""
+
+    def refuse(code: int) -> None:
+        raise KafkaException(KafkaError(code, "refused", fatal=True))
+
+    monkeypatch.setattr(client, "produce", lambda *_, **__: refuse(KafkaError._FATAL))
+    monkeypatch.setattr(client, "abort_transaction", lambda *_: refuse(KafkaError._FENCED))
+    assert TransactionalProducer(client).write([MESSAGE]) is Outcome.LOST
+    monkeypatch.setattr(client, "abort_transaction", lambda *_: refuse(KafkaError._FATAL))
+    with pytest.raises(KafkaException):
+        TransactionalProducer(client).give_up(KafkaException(KafkaError(KafkaError._FATAL)))
