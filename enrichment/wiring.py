@@ -406,8 +406,7 @@ def calibration_watch(
     from enrichment.rollout import instruct
     from enrichment.sample.calibration_watch import CalibrationWatch
 
-    chain = dict.fromkeys((pipeline.sampling.provider, *pipeline.sampling.fallback))
-    devices = [provider(name).describe for name in chain if name in CALIBRATED]
+    devices = [provider(name).describe for name in pipeline.sampling.chain if name in CALIBRATED]
     if not devices:
         return contextlib.nullcontext()
     kafka, count = kafka_config(settings, "calibrations"), partition_count(settings, topics.CONTROL)
@@ -429,7 +428,7 @@ def price_per_shot(settings: Settings, provider: str) -> float:
 
 def check_budget(settings: Settings, pipeline: Pipeline) -> None:
     """Raise ConfigurationError where the pipeline names a provider that it may not pay."""
-    for name in (pipeline.sampling.provider, *pipeline.sampling.fallback):
+    for name in pipeline.sampling.chain:
         price = price_per_shot(settings, name)
         if price and not pipeline.budget.day:
             raise ConfigurationError(
@@ -485,14 +484,14 @@ def opened_providers(
             "processor_id": settings.google_processor,
             "run_name": settings.google_run_name,
             "device_config_name": settings.google_device_config,
-            "price_per_shot": settings.google_price_per_shot,
+            "price_per_shot": price_per_shot(settings, "google"),
         },
         "ionq": {
             "api_key": settings.ionq_api_key.get_secret_value() if settings.ionq_api_key else "",
             "url": settings.ionq_url,
             "target": settings.ionq_target,
             "noise_model": settings.ionq_noise_model,
-            "price_per_shot": settings.ionq_price_per_shot,
+            "price_per_shot": price_per_shot(settings, "ionq"),
         },
     }
 

@@ -143,6 +143,17 @@ class MemoryKafka:
             if entry.committed
         ]
 
+    def committed_offsets(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """The partitions, each with the group's committed offset, as the client shows it."""
+        return [
+            TopicPartition(
+                each.topic,
+                each.partition,
+                self.offsets.get((each.topic, each.partition), OFFSET_INVALID),
+            )
+            for each in partitions
+        ]
+
     def end(self, id_: str, state: str) -> None:
         """End the open transaction of that id, if it has one."""
         if (transaction := self.transactions.pop(id_, None)) is not None:
@@ -466,18 +477,9 @@ class MemoryConsumer:
     ) -> list[TopicPartition]:
         """The committed offsets of the partitions."""
         del timeout
-
-        def look() -> list[TopicPartition]:
-            return [
-                TopicPartition(
-                    each.topic,
-                    each.partition,
-                    self._kafka.offsets.get((each.topic, each.partition), OFFSET_INVALID),
-                )
-                for each in partitions
-            ]
-
-        found: list[TopicPartition] = self._process.call("committed", look)
+        found: list[TopicPartition] = self._process.call(
+            "committed", lambda: self._kafka.committed_offsets(partitions)
+        )
         return found
 
     def seek(self, where: TopicPartition) -> None:

@@ -144,7 +144,7 @@ def _scopes(
     from enrichment.sample.budget import ALL, scopes
 
     if chosen is not None:
-        providers = dict.fromkeys((chosen.sampling.provider, *chosen.sampling.fallback))
+        providers = chosen.sampling.chain
         named = [scopes(chosen.name, provider)[2] for provider in providers]
         own = [name for name in named if name in limits]
         return [ALL, f"pipeline:{chosen.name}", *own]

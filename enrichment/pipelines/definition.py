@@ -151,6 +151,11 @@ class Sampling(Table, frozen=True):
     # The file beside the pipeline's that says what memberships have been worth; "" for none.
     probability: str = ""
 
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The chosen provider and its fallbacks, in order, each once."""
+        return tuple(dict.fromkeys((self.provider, *self.fallback)))
+
 
 class Budget(Table, frozen=True):
     """`[budget]`: what this pipeline may spend at providers that ask money, in their currency."""

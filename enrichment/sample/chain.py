@@ -52,6 +52,7 @@ class Chain:
         """`provider` opens a provider by name, the same one each time."""
         self.names = tuple(dict.fromkeys(names))
         self.provider = provider
+        self._places: dict[str, int] = {}
         self._standings: dict[str, _Standing] = {}
 
     @property
@@ -73,8 +74,10 @@ class Chain:
         return self.provider(name).describe()
 
     def places(self, name: str) -> int:
-        """How many requests it has room for at once."""
-        return self.described(name).jobs_max
+        """How many requests it has room for at once; every job that waits asks, at every turn."""
+        if name not in self._places:
+            self._places[name] = self.described(name).jobs_max
+        return self._places[name]
 
     def attaches(self, name: str) -> bool:
         """Whether a provider that is sent an id again starts nothing."""

@@ -62,12 +62,11 @@ class Transitions:
         unsent = (opened.submit or opened.due_ms is not None) and not opened.adopted
         opened.job, told = machine.step(before, event)
         shelf = self._shelves[opened.partition]
-        if opened.job.attempt != before.attempt:
-            if unsent:
-                opened.job = settled(opened.job, before.attempt, 0)
-            self._new_attempt(opened, event.at_ms)
-        elif unsent and opened.job.state in TERMINAL:
+        followed = opened.job.attempt != before.attempt
+        if unsent and (followed or opened.job.state in TERMINAL):
             opened.job = settled(opened.job, before.attempt, 0)
+        if followed:
+            self._new_attempt(opened, event.at_ms)
         extra: Mapping[str, Any] = said or {}
         for instruction in told:
             extra = self._do(opened, shelf, instruction) or extra

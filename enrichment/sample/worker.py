@@ -66,8 +66,7 @@ class Worker:
         self._pipeline = pipeline
         self._now_ms = now_ms
         self._shelves: dict[int, Shelf] = {}
-        names = (pipeline.sampling.provider, *pipeline.sampling.fallback)
-        self._chain = Chain(names, provider)
+        self._chain = Chain(pipeline.sampling.chain, provider)
         self._attempts = Attempts(
             pipeline, self._chain, budget, self._shelves, now_ms=now_ms, draw=draw
         )

@@ -229,22 +229,14 @@ class SimConsumer:
         """The committed offsets; while a transaction holds one back, that is waited for."""
         del timeout
 
-        def look() -> list[TopicPartition]:
-            return [
-                TopicPartition(
-                    each.topic,
-                    each.partition,
-                    self._broker.offsets.get((each.topic, each.partition), OFFSET_INVALID),
-                )
-                for each in partitions
-            ]
-
         while not all(self._broker.stable((each.topic, each.partition)) for each in partitions):
             before_ms = self.process.world.now_ms
             self.process.world.pause(100)
             if self.process.world.now_ms == before_ms:
                 break
-        found: list[TopicPartition] = self.process.call("committed", look)
+        found: list[TopicPartition] = self.process.call(
+            "committed", lambda: self._broker.committed_offsets(partitions)
+        )
         return found
 
     def commit(self, *, offsets: Sequence[TopicPartition], asynchronous: bool) -> None:
