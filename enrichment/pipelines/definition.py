@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from enrichment.pipelines.probability import RingProbability, Sampled
+from enrichment.pipelines.rollout import RolloutDefinition
 from enrichment.pipelines.table import Field, Name, Provenance, Table
 
 EXACT_MAX: Final = 16
@@ -288,6 +289,7 @@ class Pipeline(Table, frozen=True):
     problem: ProblemDefinition = ProblemDefinition()
     sampling: Sampling = Sampling()
     budget: Budget = Budget()
+    rollout: RolloutDefinition = RolloutDefinition()
     cases: Cases = Cases()
     features: Features = Features()
     replay: Replay = Replay()

@@ -9,10 +9,12 @@ from typing import Final
 import msgspec
 
 from enrichment.records.case import Case, CaseMember, CaseStatus, CaseVerdict, Evidence
-from enrichment.records.control import Control, Withdrawal
+from enrichment.records.change import Change, ChangeKind
+from enrichment.records.control import Compute, Control, Experiment, Rollout, Withdrawal
 from enrichment.records.dead_letter import DeadLetter, DeadLetterReason
 from enrichment.records.digest import Aggregates, Digest, Links, Tallies
 from enrichment.records.enriched import (
+    Assigned,
     Decision,
     Enriched,
     FeatureUsed,
@@ -21,6 +23,7 @@ from enrichment.records.enriched import (
     Path,
     Reason,
     Scores,
+    Stage,
     Verdict,
     VerdictName,
 )
@@ -36,6 +39,7 @@ from enrichment.records.review import Review
 # Record name -> type. The name is the file in schemas/ and the middle of `ce_type`.
 RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "case": Case,
+    "change": Change,
     "control": Control,
     "dead-letter": DeadLetter,
     "digest": Digest,
@@ -54,11 +58,15 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
 __all__ = [
     "RECORDS",
     "Aggregates",
+    "Assigned",
     "Case",
     "CaseMember",
     "CaseStatus",
     "CaseVerdict",
     "Cause",
+    "Change",
+    "ChangeKind",
+    "Compute",
     "Control",
     "DeadLetter",
     "DeadLetterReason",
@@ -67,6 +75,7 @@ __all__ = [
     "Digest",
     "Enriched",
     "Evidence",
+    "Experiment",
     "FeatureUpdate",
     "FeatureUsed",
     "HorizonSlice",
@@ -88,9 +97,11 @@ __all__ = [
     "Reason",
     "Replay",
     "Review",
+    "Rollout",
     "Scores",
     "Shared",
     "Source",
+    "Stage",
     "Tallies",
     "Verdict",
     "VerdictName",

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from enrichment.records.enriched import Path, Stage
+
 
 class Withdrawal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Features that must not be used any more: by job, by calibration, by time, or all of them.
@@ -27,6 +29,42 @@ class Withdrawal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     calibrated_ms: int = 0
 
 
+class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far one path is let in, and on what it was: in place of what the pipeline's file says."""
+
+    path: Path
+    stage: Stage
+    # Of the accounts, chosen by a stable hash; of a canary alone.
+    share: float = 0.0
+    # The evidence that the gate was asked with; "" where it was not asked.
+    evidence_id: str = ""
+    # Let in against the gate, or without asking it. What it serves says so.
+    override: bool = False
+
+
+class Compute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which provider computes, in place of the pipeline file's, and which one is spot-checked."""
+
+    # "" leaves the pipeline file's.
+    provider: str = ""
+    # One job in `check_every` is computed by this one, too, and held against the simulator: what
+    # comes of it is recorded and never used.
+    check_provider: str = ""
+    check_every: int = 0
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """What ties runs, jobs and evidence together: evidence is of events decided since it began.
+
+    With another pipeline file or score table it is another experiment.
+    """
+
+    experiment_id: str
+    started_ms: int
+    pipeline_version: str
+    score_version: str
+
+
 class Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One instruction to every process of a pipeline, with who gave it and why.
 
@@ -39,5 +77,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     issued_by: str
     reason: str
     withdrawal: Withdrawal | None = None
-    # The path that serves from now on, if this record sets it.
+    # The highest path that may serve, whatever the rollout says: `heuristic` is the kill switch.
     serve: str = ""
+    rollout: Rollout | None = None
+    compute: Compute | None = None
+    experiment: Experiment | None = None

@@ -25,6 +25,14 @@ class Path(Enum):
     QUANTUM = "quantum"
 
 
+class Stage(Enum):
+    """How far the rollout lets a path in."""
+
+    SHADOW = "shadow"  # computed and recorded, never used
+    CANARY = "canary"  # used for a share of accounts
+    LIVE = "live"
+
+
 class Level(Enum):
     """How much attention an event asks for."""
 
@@ -90,6 +98,26 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     quantum: float | None = None
 
 
+class Assigned(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What the rollout made of one event: which paths might serve it, and on whose word."""
+
+    # Those that were let in for the event's account, the first whose estimate is known serving; the
+    # heuristic serves where none is, and is not named.
+    paths: tuple[Path, ...] = ()
+    # Of the first of these paths; shadow where there is none.
+    stage: Stage = Stage.SHADOW
+    # `ControlState.revision`: what was in force.
+    revision: str = ""
+    experiment_id: str = ""
+    # One of these paths was let in against the gate.
+    override: bool = False
+    # One of the events that are never declined on a ring path's word, so that it becomes known what
+    # declined ones turn out to be.
+    untreated: bool = False
+    # Then: what the decision would have been, where it is another.
+    withheld: Decision | None = None
+
+
 class Enriched(msgspec.Struct, frozen=True, kw_only=True):
     """One event with its answer: enough to score it again from itself, byte for byte."""
 
@@ -109,3 +137,5 @@ class Enriched(msgspec.Struct, frozen=True, kw_only=True):
     pipeline_version: str
     score_version: str
     correlation_id: str = ""
+    # None where the pipeline's file alone says which path serves.
+    rollout: Assigned | None = None

@@ -69,6 +69,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     published: bool = False
     # One for each attempt that a provider may ask money for; simulators' are of nothing.
     charges: tuple[Charge, ...] = ()
+    # The job that this one is a spot check of: the same micro-batch, asked of another provider.
+    # What it finds is recorded and never published.
+    check_of: str = ""
 
 
 class DeviceRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,3 +165,8 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     order_id: str = ""
     # Why its features and cases were not published, though it has an answer.
     withheld: str = ""
+    experiment_id: str = ""
+    # See `Job.check_of`. Its `differences` are from the simulator's samples, as `simulator_...`.
+    check_of: str = ""
+    # What the attempts have cost so far, in millionths of the currency.
+    cost_micro: int = 0

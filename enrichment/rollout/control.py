@@ -15,10 +15,25 @@ from typing import Final
 
 import msgspec
 
-from enrichment.records import Control, FeatureUpdate, Path, Withdrawal
+from enrichment.records import (
+    Compute,
+    Control,
+    Experiment,
+    FeatureUpdate,
+    Path,
+    Rollout,
+    Stage,
+    Withdrawal,
+)
 
 EVERY: Final = "*"  # a control record's pipeline that stands for all of them
 RING: Final = "ring"
+
+# Names of control records that there is one of; a rollout's ends with its path.
+SERVE: Final = "serve"
+ROLLOUT: Final = "rollout."
+COMPUTE: Final = "compute"
+EXPERIMENT: Final = "experiment"
 
 # More than that is no list of bad jobs but a bad pipeline. It also bounds what a reader fetches
 # with every read: some 12 kB.
@@ -76,8 +91,12 @@ class ControlState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     revision: str = ""
     # None where nothing is withdrawn: then nothing need be asked for each value.
     withdrawals: Withdrawals | None = None
-    # The path that serves instead of the pipeline file's, or "".
+    # The highest path that may serve, or "": the kill switch.
     serve: str = ""
+    # Path -> how far it is let in, in place of what the pipeline's file says.
+    rollouts: dict[str, Rollout] = {}
+    compute: Compute | None = None
+    experiment: Experiment | None = None
 
 
 def control_key(pipeline: str, name: str) -> str:
@@ -100,8 +119,9 @@ def parsed(key: bytes | None, value: bytes) -> Control:
     if key != wanted.encode():
         raise MalformedControlError(f"the key should be {wanted!r}")
     gone, serve = control.withdrawal, control.serve
-    if gone is None and not serve:
-        raise MalformedControlError("it neither withdraws anything nor sets a path")
+    told = (gone, control.rollout, control.compute, control.experiment)
+    if not serve and all(each is None for each in told):
+        raise MalformedControlError("it instructs nobody to do anything")
     if gone is not None and not (
         gone.job_id
         or gone.calibration_id
@@ -112,7 +132,30 @@ def parsed(key: bytes | None, value: bytes) -> Control:
         raise MalformedControlError("its withdrawal names nothing")
     if serve and serve not in [path.value for path in Path]:
         raise MalformedControlError(f"there is no path {serve!r}")
+    _check_rollout(control)
     return control
+
+
+def _check_rollout(control: Control) -> None:
+    """Raise MalformedControlError where a rollout, a provider or an experiment makes no sense."""
+    rollout, compute = control.rollout, control.compute
+    if rollout is not None:
+        if rollout.path is Path.HEURISTIC:
+            raise MalformedControlError("the heuristic is always let in: it is what is left")
+        if control.name != f"{ROLLOUT}{rollout.path.value}":
+            raise MalformedControlError(f"its name should be {ROLLOUT}{rollout.path.value}")
+        if not 0 <= rollout.share <= 1 or (rollout.stage is Stage.CANARY) is not (
+            rollout.share > 0
+        ):
+            raise MalformedControlError("a canary, and nothing else, has a share in (0, 1]")
+    if compute is not None and (
+        compute.check_every < 0 or bool(compute.check_provider) is not bool(compute.check_every)
+    ):
+        raise MalformedControlError("a spot check has a provider, and is of one job in so many")
+    if compute is not None and not compute.provider and not compute.check_provider:
+        raise MalformedControlError("it names no provider")
+    if control.experiment is not None and not control.experiment.experiment_id:
+        raise MalformedControlError("its experiment has no id")
 
 
 class ControlFold:
@@ -194,14 +237,25 @@ def in_force(
         withdrawals: Withdrawals | None = Withdrawals(until_ms=FOREVER_MS)
     else:
         withdrawals = _together(gone) if gone else None
-    if withdrawals is None and not serve:
+    # A record of the pipeline itself comes later, and takes the place of one to all.
+    rollouts = {one.rollout.path.value: one.rollout for one in held if one.rollout is not None}
+    compute = next((one.compute for one in reversed(held) if one.compute is not None), None)
+    experiment = next((one.experiment for one in reversed(held) if one.experiment), None)
+    if withdrawals is None and not (serve or rollouts or compute or experiment):
         return ControlState(pipeline=pipeline)
-    told = msgspec.json.encode([withdrawals, serve])
+    rollouts = dict(sorted(rollouts.items()))
+    parts: list[object] = [withdrawals, serve]
+    if rollouts or compute or experiment:  # else as processes of before these fields say it
+        parts += [rollouts, compute, experiment]
+    told = msgspec.json.encode(parts)
     return ControlState(
         pipeline=pipeline,
         revision=blake2b(told, digest_size=8).hexdigest(),
         withdrawals=withdrawals,
         serve=serve,
+        rollouts=rollouts,
+        compute=compute,
+        experiment=experiment,
     )
 
 

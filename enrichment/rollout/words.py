@@ -7,7 +7,17 @@ from enrichment.records import Control
 
 def in_words(control: Control) -> str:
     """In words what a control record says."""
-    said = [f"{control.serve} serves"] if control.serve else []
+    said = [f"nothing above {control.serve} serves"] if control.serve else []
+    if (rollout := control.rollout) is not None:
+        share = f" for {rollout.share:.2%} of the accounts" if rollout.share else ""
+        against = ", against the gate" if rollout.override else ""
+        said.append(f"{rollout.path.value} is {rollout.stage.value}{share}{against}")
+    if (compute := control.compute) is not None:
+        said += [f"{compute.provider} computes"] if compute.provider else []
+        if compute.check_provider:
+            said.append(f"{compute.check_provider} checks one job in {compute.check_every}")
+    if control.experiment is not None:
+        said.append(f"experiment {control.experiment.experiment_id}")
     if (gone := control.withdrawal) is not None:
         until = f" computed by {time_in_words(gone.until_ms)}" if gone.until_ms > 0 else ""
         if gone.everything:

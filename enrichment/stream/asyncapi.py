@@ -9,6 +9,7 @@ from enrichment.stream.headers import CONTENT_TYPE, REPLAY_OF, SPECVERSION
 from enrichment.stream.manifests import TopicManifest
 from enrichment.stream.topics import (
     CASES,
+    CHANGES,
     CONTROL,
     DIGESTS,
     FEATURES,
@@ -40,6 +41,7 @@ RECORD_OF: Final = {
     FEATURES: ("feature-update", "pipeline|entity|id|group"),
     CASES: ("case", "pipeline|…: the case's id"),
     CONTROL: ("control", "pipeline|name"),
+    CHANGES: ("change", "the change's id"),
     REPLAYS: ("replay", "topic/partition/offset of the dead letter"),
 }
 TRACEPARENT: Final = {
@@ -97,6 +99,11 @@ def document(streams: Iterable[str], manifests: Iterable[TopicManifest], version
         "action": "send",
         "channel": {"$ref": f"#/channels/{ORDERS}"},
         "summary": f"`enrichment jobs retry | cancel | quarantine` send on {ORDERS}.",
+    }
+    operations[f"changes.send.{CHANGES}"] = {
+        "action": "send",
+        "channel": {"$ref": f"#/channels/{CHANGES}"},
+        "summary": f"Whatever changes how a pipeline runs says so on {CHANGES}.",
     }
     return {
         "asyncapi": "3.0.0",

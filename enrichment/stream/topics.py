@@ -12,6 +12,7 @@ ORDERS: Final = "sampling.orders"
 FEATURES: Final = "features.updates"
 CASES: Final = "rings.cases"
 CONTROL: Final = "enrichment.control"
+CHANGES: Final = "enrichment.changes"
 REPLAYS: Final = "enrichment.replays"
 HORIZONS: Final = "enrichment.horizons"
 

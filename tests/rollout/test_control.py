@@ -204,7 +204,7 @@ def test_a_pipelines_own_word_on_what_serves_counts_most() -> None:
         (b"payments|x", b"{}", "not a control record"),
         (b"payments|x", b" " * (VALUE_MAX + 1), "bytes"),
         (b"payments|x", record(JOB)[1], "the key should be 'payments|withdraw.job.j1'"),
-        (*record(control("x")), "neither"),
+        (*record(control("x")), "nobody"),
         (*record(control("x", job_id="")), "names nothing"),
         (*record(control("x", until_ms=-5)), "names nothing"),
         (*record(control("x", serve="oracle")), "no path 'oracle'"),

@@ -48,6 +48,7 @@ def test_every_topic_has_a_manifest(shipped: dict[str, TopicManifest]) -> None:
         topics.CASES,
         topics.CONTROL,
         topics.REPLAYS,
+        topics.CHANGES,
     }
     for name in names():
         of = topics.StreamTopics(name)
