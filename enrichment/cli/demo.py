@@ -47,7 +47,8 @@ def demo(
 
       enrichment demo --seconds 120 --rate 4000 --kill-stages
     """
-    from enrichment.lab.demo import Demo, DemoError, DemoOptions, write_report
+    from enrichment.lab.demo import Demo, DemoOptions, write_report
+    from enrichment.lab.local_run import LocalRunError
     from enrichment.lab.servers import ServerError
     from enrichment.telemetry.log import configure
     from enrichment.wiring import stop_on_signals
@@ -73,7 +74,7 @@ def demo(
     try:
         with _shown(run):
             figures = run.run(stop)
-    except (DemoError, ServerError) as error:
+    except (LocalRunError, ServerError) as error:
         fail(str(error), 130 if stop.is_set() else 1)
     write_report(figures, report)
     _print(figures, report)

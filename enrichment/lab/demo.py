@@ -1,7 +1,6 @@
 """The demo: everything for real on this machine for a minute, and an honest count at the end."""
 
 import json
-import os
 import secrets
 import subprocess
 import sys
@@ -14,9 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
+from enrichment.lab.local_run import (
+    Folders,
+    LocalRunError,
+    await_stages,
+    environment,
+    local_servers,
+)
 from enrichment.lab.metrics import average_precision
 from enrichment.lab.processes import StageProcesses
 from enrichment.lab.scenario import SimulationSettings
@@ -24,15 +28,9 @@ from enrichment.lab.servers import LocalServers
 from enrichment.lab.simulate import simulate
 from enrichment.lab.watch import Seen, Watcher
 from enrichment.pipelines import Pipeline, load
-from enrichment.stream.manifests import load_manifests
-from enrichment.stream.topic_admin import TopicAdmin
-from enrichment.stream.topic_plan import differences
 
 PIPELINE: Final = "payments"
 STAGES: Final = ("project", "sample", "window", "enrich")
-TOPICS_S: Final = 30.0  # a broker that has just come up answers slowly at first
-READY_S: Final = 90.0  # importing Cirq takes five seconds on a quiet machine
-DESCRIBE_S: Final = 1.0  # of groups that nobody has joined the broker says nothing for so long
 DRAIN_S: Final = 60.0  # what is under way at the stream's end must be over by then
 QUIET_S: Final = 2.0  # nothing new for so long: the last window has closed by the wall clock
 # A stage that was killed may bring events too late for their window: they are in none, for good.
@@ -40,10 +38,6 @@ LATE_QUIET_S: Final = 8.0
 LEAD_MS: Final = 3_000  # the publisher starts within this time
 MALFORMED: Final = 0.0005  # some records are no events, as in life
 PATHS: Final = ("served", "heuristic", "classical", "quantum")
-
-
-class DemoError(RuntimeError):
-    """The demo could not go on, said in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,57 +62,39 @@ class Demo:
         self.seen = Seen()
         self.killed: list[str] = []
         self.processes: StageProcesses | None = None
-        self._work = options.state_dir / f"demo-{time.time_ns()}"
+        self._folders = Folders(
+            state_dir=options.state_dir,
+            topics_dir=options.topics_dir,
+            work=options.state_dir / f"demo-{time.time_ns()}",
+        )
         # The score table is fixed before the seed is drawn.
         self.pipeline: Pipeline = load(PIPELINE)
         self.seed = secrets.randbelow(2**31) if options.seed is None else options.seed
 
     def run(self, stop: threading.Event) -> dict[str, Any]:
-        """The report. Raises DemoError, ServerError. Everything started here is ended here."""
+        """The report. Raises LocalRunError, ServerError. Everything started here is ended here."""
         started_s = time.monotonic()
-        with self._servers() as servers:
-            self._apply_topics(servers)
+        with local_servers(self._folders, self._say) as servers:
             client = {"bootstrap.servers": servers.bootstrap, "log_level": 2}
             watcher = Watcher(client, PIPELINE)
             self.seen = watcher.seen
             watcher.start()
             try:
                 with self._stages(servers) as processes:
-                    self.phase = "stages joining their groups"
-                    self._await_stages(client, processes, stop)
+                    groups = [f"enrichment.{stage}.{PIPELINE}" for stage in STAGES]
+                    await_stages(client, processes, groups, stop, self._say)
                     scenario = self._stream(servers, processes, stop)
                     self.phase = "draining"
                     self._drain(processes, watcher, stop)
             finally:
                 watcher.stop()
             if watcher.failure is not None:
-                raise DemoError(f"the count of the topics failed: {watcher.failure}")
+                raise LocalRunError(f"the count of the topics failed: {watcher.failure}")
             if stop.is_set():
-                raise DemoError("stopped before its end")
+                raise LocalRunError("stopped before its end")
             report = self._report(scenario)
         report["seconds"] = round(time.monotonic() - started_s, 1)
         return report
-
-    @contextmanager
-    def _servers(self) -> Iterator[LocalServers]:
-        """A Kafka and a Redis on free ports, whose data goes when the demo does."""
-        self.phase = "starting Kafka and Redis"
-        libs = self.options.state_dir / "kafka" / "libs"
-        servers = LocalServers.on_free_ports(self._work, libs_dir=libs)
-        try:
-            servers.up()
-            yield servers
-        finally:
-            servers.discard()
-
-    def _apply_topics(self, servers: LocalServers) -> None:
-        self.phase = "applying topics"
-        manifests = load_manifests(self.options.topics_dir)
-        admin = AdminClient({"bootstrap.servers": servers.bootstrap, "log_level": 2})
-        topics = TopicAdmin(admin, servers.bootstrap, TOPICS_S)
-        found = differences(manifests, topics.states(m.name for m in manifests))
-        topics.carry_out(found, {m.name: m for m in manifests}, lambda _: None)
-        topics.await_in_step(manifests)
 
     @contextmanager
     def _stages(self, servers: LocalServers) -> Iterator[StageProcesses]:
@@ -126,30 +102,13 @@ class Demo:
         self.phase = "starting stages"
         logs = self.options.state_dir / "demo-logs"
         with StageProcesses(
-            STAGES, PIPELINE, environment=_environment(servers), log_folder=logs
+            STAGES, PIPELINE, environment=environment(servers), log_folder=logs
         ) as processes:
             self.processes = processes
             yield processes
 
-    def _await_stages(
-        self, client: dict[str, Any], processes: StageProcesses, stop: threading.Event
-    ) -> None:
-        """Return when every stage's consumer group has its partitions."""
-        admin = AdminClient(client)
-        groups = [f"enrichment.{stage}.{PIPELINE}" for stage in STAGES]
-        give_up_s = time.monotonic() + READY_S
-        while not stop.is_set():
-            processes.tend()
-            described = admin.describe_consumer_groups(groups, request_timeout=DESCRIBE_S)
-            joining = [name for name, future in described.items() if not _assigned(future)]
-            if not joining:
-                return
-            stages = ", ".join(name.split(".")[1] for name in joining)
-            self.phase = f"stages joining their groups ({stages})"
-            if time.monotonic() > give_up_s:
-                logs = self.options.state_dir / "demo-logs"
-                raise DemoError(f"not ready after {READY_S:.0f} s: {stages}; see {logs}")
-            time.sleep(0.2)
+    def _say(self, phase: str) -> None:
+        self.phase = phase
 
     def _stream(
         self, servers: LocalServers, processes: StageProcesses, stop: threading.Event
@@ -173,7 +132,7 @@ class Demo:
         kills = self._kills() if options.kill_stages else []
         begun_s = time.monotonic()
         with subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            command, env=_environment(servers), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command, env=environment(servers), stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as publisher:
             while publisher.poll() is None:
                 processes.tend()
@@ -183,7 +142,7 @@ class Demo:
                     publisher.terminate()
             errors = publisher.stderr.read() if publisher.stderr else b""
             if publisher.returncode and not stop.is_set():
-                raise DemoError(f"the stream broke off: {errors.decode().strip()[-500:]}")
+                raise LocalRunError(f"the stream broke off: {errors.decode().strip()[-500:]}")
         return scenario
 
     def _kills(self) -> list[tuple[float, str]]:
@@ -261,25 +220,6 @@ class Demo:
             path: round(average_precision(np.array(label), column), 4)
             for path, column in zip(PATHS, columns, strict=True)
         }
-
-
-def _environment(servers: LocalServers) -> dict[str, str]:
-    """What tells our own processes where the servers are."""
-    return os.environ | {
-        "ENRICHMENT_KAFKA_BOOTSTRAP": servers.bootstrap,
-        "ENRICHMENT_REDIS_URL": servers.redis_url,
-    }
-
-
-def _assigned(future: Any) -> bool:
-    """Whether a consumer group has members, and all of them know their partitions."""
-    try:
-        group = future.result(timeout=5 * DESCRIBE_S)
-    except (KafkaException, TimeoutError):
-        return False  # a group that nobody has joined yet may not exist
-    return group.state.name == "STABLE" and any(
-        member.assignment and member.assignment.topic_partitions for member in group.members
-    )
 
 
 def _shares(counts: dict[str, int]) -> dict[str, float]:
