@@ -22,6 +22,10 @@ setup: .venv/.done ## The environment in .venv, from pinned and hashed requireme
 demo: setup prerequisites ## A minute of payments through everything, on servers of its own
 	$(BIN)/enrichment demo
 
+.PHONY: story
+story: setup prerequisites ## A path let in on evidence and taken out again, told by commands (some ten minutes; story/)
+	$(BIN)/enrichment story
+
 .PHONY: test
 test: setup peers prerequisites toxiproxy ## All tests, on servers of their own (TESTS="tests/lab -k ports" for some, "-n 0" for one process)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)

@@ -26,6 +26,7 @@ NOUNS: Final = (
     "fit",
     "score",
     "demo",
+    "story",
     "bench",
 )
 
