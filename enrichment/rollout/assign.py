@@ -10,10 +10,10 @@ nothing about another's. BLAKE2 and not CRC-32, by which the positions of ids of
 differ between two paths by one constant. Pure.
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
-
-import msgspec
 
 from enrichment.pipelines import Pipeline
 from enrichment.records import Assigned, Path, Rollout, Stage
@@ -24,6 +24,9 @@ RING_PATHS: Final = (Path.QUANTUM, Path.CLASSICAL)
 the heuristic, which is what is left."""
 RANKS: Final = {Path.HEURISTIC: 0, Path.CLASSICAL: 1, Path.QUANTUM: 2}
 POSITION_BYTES: Final = 8  # of a hash for each path: shares are kept to one in 2^64
+# Accounts of which the answer is remembered, some 10 MB: a stream comes back to the same ones, and
+# to hash an id takes longer than a microsecond.
+ACCOUNTS_MAX: Final = 65_536
 FULL: Final = 1 << 8 * POSITION_BYTES
 
 
@@ -68,54 +71,52 @@ def positions(pipeline: str, account: str) -> tuple[int, ...]:
 
 
 class Policy:
-    """What is in force for one pipeline, made ready to be asked for every event."""
+    """What is in force for one pipeline, made ready to be asked for every event.
+
+    Its answers are few, and given as their place in `choices`: bit `i` stands for RING_PATHS[i].
+    """
 
     def __init__(self, pipeline: Pipeline, state: ControlState) -> None:
         self._name = pipeline.name
-        self._state = state
-        self._always: set[Path] = set()
-        # Path's index -> positions below this are let in.
-        self._canaries: dict[int, int] = {}
-        self._rollouts = rollouts_of(pipeline, state)
-        for index, rollout in enumerate(self._rollouts):
+        self._always = 0
+        # (bit, index, accounts at positions below this are in the canary)
+        self._canaries: list[tuple[int, int, int]] = []
+        rollouts = rollouts_of(pipeline, state)
+        for index, rollout in enumerate(rollouts):
             if capped(state, rollout.path):
                 continue
             if rollout.stage is Stage.LIVE:
-                self._always.add(rollout.path)
+                self._always |= 1 << index
             elif rollout.stage is Stage.CANARY:
-                self._canaries[index] = int(rollout.share * FULL)
+                self._canaries.append((1 << index, index, int(rollout.share * FULL)))
+        self.choices = tuple(
+            _assigned([one for index, one in enumerate(rollouts) if choice >> index & 1], state)
+            for choice in range(1 << len(RING_PATHS))
+        )
         # Whether anything but the pipeline's file says who serves, or under which experiment.
         self.in_force = bool(state.serve or state.rollouts or state.experiment)
-        # What every account is assigned, where no path is a canary.
-        self.everybody: Assigned | None = None
-        self._by_paths: dict[tuple[Path, ...], Assigned] = {}
-        if not self._canaries:
-            self.everybody = self._assigned(tuple(p for p in RING_PATHS if p in self._always))
+        # What every account is given, where no path is a canary.
+        self.everybody = None if self._canaries else self._always
+        # Which of `choices` is an account's: the paths that may serve its events.
+        self.choice = lru_cache(maxsize=ACCOUNTS_MAX)(self._choice)
         definition = pipeline.rollout
         self._untreated_below = int(definition.untreated_share * FULL)
         self._untreated_minor = round(
             definition.untreated_amount_max * pipeline.stream.amount_scale
         )
 
-    def assigned(self, account: str) -> Assigned:
-        """The paths that may serve this account's events, and how far the first of them is let in.
-
-        Of equal answers there is one object.
-        """
-        if self.everybody is not None:
-            return self.everybody
-        where = positions(self._name, account)
-        paths = tuple(
-            path
-            for index, path in enumerate(RING_PATHS)
-            if path in self._always
-            or (index in self._canaries and where[index] < self._canaries[index])
-        )
-        return self._by_paths.get(paths) or self._assigned(paths)
+    def _choice(self, account: str) -> int:
+        found = self._always
+        if self._canaries:
+            where = positions(self._name, account)
+            for bit, index, below in self._canaries:
+                if where[index] < below:
+                    found |= bit
+        return found
 
     @property
     def leaves_untreated(self) -> bool:
-        """Whether there is any event that is untreated."""
+        """Whether any event is untreated."""
         return self._untreated_below > 0
 
     def untreated(self, event_id: str, amount_minor: int) -> bool:
@@ -129,20 +130,14 @@ class Policy:
         digest = blake2b(f"untreated|{self._name}|{event_id}".encode(), digest_size=POSITION_BYTES)
         return int.from_bytes(digest.digest()) < self._untreated_below
 
-    def _assigned(self, paths: tuple[Path, ...]) -> Assigned:
-        admitted = [rollout for rollout in self._rollouts if rollout.path in paths]
-        experiment = self._state.experiment
-        made = Assigned(
-            paths=paths,
-            stage=admitted[0].stage if admitted else Stage.SHADOW,
-            revision=self._state.revision,
-            experiment_id=experiment.experiment_id if experiment is not None else "",
-            override=any(rollout.override for rollout in admitted),
-        )
-        self._by_paths[paths] = made
-        return made
 
-
-def untreated_of(assigned: Assigned) -> Assigned:
-    """The same of an event that is untreated."""
-    return msgspec.structs.replace(assigned, untreated=True)
+def _assigned(admitted: Sequence[Rollout], state: ControlState) -> Assigned:
+    """What an event is assigned for which these paths are let in, the first of them serving."""
+    experiment = state.experiment
+    return Assigned(
+        paths=tuple(rollout.path for rollout in admitted),
+        stage=admitted[0].stage if admitted else Stage.SHADOW,
+        revision=state.revision,
+        experiment_id=experiment.experiment_id if experiment is not None else "",
+        override=any(rollout.override for rollout in admitted),
+    )
