@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Each of these modules has `register(group)`. A new verb is one file and one line.
 VERBS: Final = ("rollout_serving",)
+WIDTH: Final = 11  # of a path's name and what parts it from what is said
 
 
 def register(app: typer.Typer) -> None:
@@ -104,9 +105,6 @@ def _who(control: "Control | None") -> dict[str, Any]:
 
 def _print(told: dict[str, Any]) -> None:
     """The same for people."""
-    from rich.console import Console
-    from rich.table import Table
-
     from enrichment.rollout.words import time_in_words
 
     for cap in told["caps"]:
@@ -117,17 +115,9 @@ def _print(told: dict[str, Any]) -> None:
             f"{said}: since {since}, by {cap['issued_by']}: {cap['reason']}",
             fg=typer.colors.YELLOW,
         )
-    table = Table("path", "stage", "accounts", "serves", "since", "by", "reason")
     for row in told["paths"]:
-        against = ", against the gate" if row["override"] else ""
-        since = "the pipeline's file" if row["since_ms"] is None else time_in_words(row["since_ms"])
-        serves = "capped" if row["capped"] else "yes" if row["serves"] else "no"
-        table.add_row(
-            row["path"], row["stage"] + against, f"{row['share']:.2%}", serves, since, row["by"],
-            row["reason"],
-        )  # fmt: skip
-    table.add_row("heuristic", "live", "100.00%", "where no other does", "", "", "")
-    Console().print(table)
+        _print_path(row)
+    typer.echo(f"{'heuristic':<{WIDTH}}serves where no other does")
     if told["untreated_share"]:
         typer.echo(
             f"untreated: {told['untreated_share']:.2%} of the events, up to "
@@ -141,3 +131,23 @@ def _print(told: dict[str, Any]) -> None:
         typer.echo(f"experiment {found['experiment_id']}, since {since}")
     for key, said in told["malformed"].items():
         typer.secho(f"skipped by every process: {key}: {said}", err=True, fg=typer.colors.YELLOW)
+
+
+def _print_path(row: dict[str, Any]) -> None:
+    """One path, and on whose word; not in a table, for reasons are sentences."""
+    from enrichment.rollout.words import time_in_words
+
+    said = row["stage"]
+    if said == "canary":
+        said += f" for {row['share']:.2%} of the accounts"
+    if row["override"]:
+        said += ", against the gate"
+    if row["stage"] != "shadow":
+        said += "; kept from serving by the cap" if row["capped"] else "; serves"
+    typer.echo(f"{row['path']:<{WIDTH}}{said}")
+    if row["since_ms"] is None:
+        typer.echo(f"{'':<{WIDTH}}as the pipeline's file says")
+    else:
+        since = time_in_words(row["since_ms"])
+        evidence = f", on evidence {row['evidence_id']}" if row["evidence_id"] else ""
+        typer.echo(f"{'':<{WIDTH}}since {since}, by {row['by']}{evidence}: {row['reason']}")

@@ -136,7 +136,7 @@ def test_a_canary_serves_its_share_of_the_accounts() -> None:
 
 
 def test_an_untreated_event_is_not_declined_on_a_ring_paths_word() -> None:
-    """Its score, level and reasons stay the path's; the decision is the heuristic's, which is said."""
+    """Score, level and reasons stay the path's; the decision is the heuristic's, which is said."""
     treated = answer(Told().enricher(declining()))
     assert (treated.path, treated.decision) == (Path.QUANTUM, Decision.DECLINE)
     outputs = Told().enricher(all_untreated(declining())).process(records(payment()))
