@@ -19,8 +19,9 @@ from enrichment.cli.who import By, login
 if TYPE_CHECKING:
     from enrichment.pipelines import Pipeline
     from enrichment.records import Control, Path, Rollout
-    from enrichment.rollout.instruct import Standing
+    from enrichment.rollout.instruct import Written
     from enrichment.settings import Settings
+    from enrichment.stream.framing import Framing
 
 PATHS: Final = ("quantum", "classical")
 STAGES: Final = ("shadow", "canary")
@@ -84,7 +85,10 @@ def demote(  # noqa: PLR0913, PLR0917  # one for each option
     [now] = [one for one in rollouts_of(definition, state) if one.path is wanted]
     lower = _lower(definition, now, to, share)
     control = _control(definition.name, f"{ROLLOUT}{wanted.value}", reason, by, rollout=lower)
-    _write(settings, control, found, as_json=as_json)
+    written = _put(settings, control, framing_or_fail(settings))
+    replaced = found.controls.get(written.key)
+    seen = mirrored(settings, definition.name, (found.controls | {written.key: control}).values())
+    tell("written", control, written, seen, replaced=replaced, as_json=as_json)
 
 
 def kill(
@@ -115,25 +119,40 @@ def kill(
       enrichment rollout kill -p '*' --reason "incident 42" --by "on call"
     """
     from enrichment.rollout.control import CAPS, EVERY, SERVE, control_key, in_force
+    from enrichment.stream.framing import BARE
 
     settings = settings_of(context)
     cap = CAPS[CAPS.index(_path(path).value) - 1]
     _say_why(reason)
     if pipeline != EVERY:
         pipeline = pipeline_or_fail(pipeline, settings).name
+    control = _control(pipeline, SERVE, reason, by, serve=cap)
+    standing = None
+    if cap != CAPS[0]:
+        standing = standing_or_fail(settings).controls.get(control_key(pipeline, SERVE))
+        _refuse_weaker(cap, standing)
+    # The strictest is written before anything is read, and needs no schema registry: to read what
+    # stands takes a second, half of what is promised.
+    written = _put(settings, control, BARE)
+    typer.secho(f"written as {written.key}; looking who follows it", err=True)
     found = standing_or_fail(settings)
-    standing = found.controls.get(control_key(pipeline, SERVE))
+    seen = mirrored(settings, pipeline, found.controls.values())
+    tell("written", control, written, seen, replaced=standing, as_json=as_json)
+    lowest = in_force(pipeline, found.controls.values()).serve
+    if lowest != cap:
+        typer.secho(f"another cap is lower: nothing above {lowest} serves", err=True)
+
+
+def _refuse_weaker(cap: str, standing: "Control | None") -> None:
+    """End the command where it would let more serve than what stands."""
+    from enrichment.rollout.control import CAPS
+
     if standing is not None and CAPS.index(standing.serve) < CAPS.index(cap):
         fail(
             f"{standing.serve} is in force already, by {standing.issued_by}: {standing.reason}; "
             f"{cap} would let more serve: `enrichment rollout restore` first",
             EXIT_MISUSE,
         )
-    control = _control(pipeline, SERVE, reason, by, serve=cap)
-    _write(settings, control, found, as_json=as_json)
-    lowest = in_force(pipeline, [*found.controls.values(), control]).serve
-    if lowest != cap:
-        typer.secho(f"another cap is lower: nothing above {lowest} serves", err=True)
 
 
 def restore(
@@ -240,16 +259,10 @@ def _control(pipeline: str, name: str, reason: str, by: str, **said: Any) -> "Co
     )
 
 
-def _write(settings: "Settings", control: "Control", found: "Standing", *, as_json: bool) -> None:
-    """Put it in force, and tell where it is."""
+def _put(settings: "Settings", control: "Control", framing: "Framing") -> "Written":
+    """Put it in force."""
     from enrichment.rollout import instruct
-    from enrichment.rollout.control import control_key
 
-    framing = framing_or_fail(settings)
-    written = on_kafka(
+    return on_kafka(
         settings, lambda kafka, count: instruct.instruct(kafka, control, count, framing)
     )
-    replaced = found.controls.get(control_key(control.pipeline, control.name))
-    standing = found.controls | {written.key: control}
-    seen = mirrored(settings, control.pipeline, standing.values())
-    tell("written", control, written, seen, replaced=replaced, as_json=as_json)

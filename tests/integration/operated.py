@@ -75,7 +75,7 @@ class Operated:
             noun, verb, "-p", self.stream.name, *arguments, "--json", settings=self._settings
         )
         assert result.exit_code == 0, result.output
-        return json.loads(result.output)
+        return json.loads(result.stdout)
 
 
 class Load(threading.Thread):
