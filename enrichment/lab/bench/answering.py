@@ -93,9 +93,10 @@ class Answering:
             time.sleep(min(NAP_S, left_s))
 
     @contextlib.contextmanager
-    def enricher(self, delivery: Delivery) -> Iterator[subprocess.Popen[bytes]]:
-        """`enrichment enrich`, from the end of what was published before."""
-        command, environment = enrich_command(), enrich_environment(self.servers, delivery)
+    def enricher(self, delivery: Delivery, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+        """`enrichment enrich`, from the end of what was published before; with settings of ours."""
+        command = enrich_command()
+        environment = enrich_environment(self.servers, delivery) | environment
         log = self._log("enrich")
         with observe.process(command, environment, log) as running:
             self._running, self._said = running, log
