@@ -37,7 +37,11 @@ def bench(  # noqa: PLR0913, PLR0917  # one for each option
         typer.Option("--quick", help="One small run each: tries the benchmark, measures little."),
     ] = False,
     pairs: Annotated[
-        int, typer.Option(help="isolation: pairs of windows for each case, in ABBA order.", min=1)
+        int,
+        typer.Option(
+            help="isolation: pairs of windows for each case, in ABBA order; kill: pulls a rate.",
+            min=1,
+        ),
     ] = 10,
     cases: Annotated[
         list[str] | None,

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from enrichment.enrich.score import View
+from enrichment.enrich.route import Route
+from enrichment.enrich.score import Scored, View
 from enrichment.records import Decision, Level, Origin, Path, Reason, Scores
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """The record `Enriched` without its features, some of its parts already written.
+    """The record `Enriched` without features and rollout, some of its parts already written.
 
     The fields are its own: what is written here is read as one. Made for every event, by position,
     which takes a third of the time that names do (measured).
@@ -32,16 +33,22 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     correlation_id: str
 
 
-def with_features(answer: bytes, views: Sequence[View]) -> bytes:
-    """The answer, written, with the features of the event's entities: copied once, by far the most.
+def completed(answer: bytes, scored: Scored, route: Route, views: Sequence[View]) -> bytes:
+    """The answer, written, with what the rollout made of it and its entities' features.
 
-    `features` is thus the record's last field as it is written; its order means nothing.
+    Both are copied as they were written once; the features are by far the most. `features` is thus
+    the record's last field as it is written, `rollout` the one before; their order means nothing.
     """
-    parts = [answer[:-1], b',"features":[']
+    parts = [
+        answer[:-1],
+        route.withheld if scored.withheld else route.written,
+        b',"features":[',
+    ]
+    first = len(parts)
     for view in views:
         if view.written:
             parts += (view.written, b",")
-    if len(parts) > 2:
+    if len(parts) > first:
         parts.pop()
     parts.append(b"]}")
     return b"".join(parts)

@@ -7,13 +7,14 @@ from typing import Final
 
 import msgspec
 
-from enrichment.enrich.answer import Answer, with_features
+from enrichment.enrich.answer import Answer, completed
 from enrichment.enrich.decode import Decoder, Invalid
 from enrichment.enrich.digest import DigestBuilder
 from enrichment.enrich.events import Event, Events
 from enrichment.enrich.features import FeaturePlan
 from enrichment.enrich.known import KnownFeatures
 from enrichment.enrich.lookup import Lookup
+from enrichment.enrich.route import Router
 from enrichment.enrich.score import Joint, Scored, Scorer
 from enrichment.pipelines import Pipeline
 from enrichment.records import (
@@ -94,10 +95,12 @@ class Enricher:
         self._now_ms = now_ms
         self._pseudonym = pseudonym if pipeline.stream.sensitive else None
         nothing = ControlState(pipeline=pipeline.name)
+        self._control = control or (lambda: nothing)
+        self._router = Router(pipeline)
         self._decoder = Decoder(pipeline, pseudonym)
         self._scorer = Scorer(pipeline)
         self._known = KnownFeatures(
-            FeaturePlan(pipeline), self._scorer, lookup, now_ms, control or (lambda: nothing)
+            FeaturePlan(pipeline), self._scorer, lookup, now_ms, self._control
         )
         self._digests = DigestBuilder(pipeline)
         self._encode = msgspec.json.Encoder().encode
@@ -155,6 +158,8 @@ class Enricher:
         scorer = self._scorer
         own = scorer.of_events(events.numbers, len(events))
         joints = scorer.joints(views, events.numbers)
+        # As late as can be: what was said while the cache was read counts for this batch.
+        routes = self._router.routes(events, self._control())
         too_large: set[int] = set()
         pipeline, version = self._pipeline.name, self._pipeline.version
         score_version = self._pipeline.score.version
@@ -162,7 +167,8 @@ class Enricher:
             records, events.ids, events.occurred_at_ms, events.payloads, joints, views, strict=True
         )
         for index, (record, id_, at_ms, payload, joint, mine) in enumerate(columns):
-            scored = scorer.scored(*own[index], joint)
+            route = routes[index]
+            scored = scorer.scored(*own[index], joint, route)
             headers, correlation_id = self._headers("enriched", id_, at_ms, record)
             answer = self._encode(
                 Answer(
@@ -183,7 +189,7 @@ class Enricher:
                     correlation_id,
                 )
             )
-            value = with_features(answer, mine)
+            value = completed(answer, scored, route, mine)
             if len(value) > OUTPUT_BYTES_MAX:
                 detail = f"{len(value)} bytes once enriched, the limit is {OUTPUT_BYTES_MAX}"
                 why = Invalid(DeadLetterReason.TOO_LARGE, detail)

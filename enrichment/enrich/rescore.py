@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from enrichment.enrich.answer import Answer, with_features
+from enrichment.enrich.answer import Answer, completed
 from enrichment.enrich.decode import number_fields
+from enrichment.enrich.route import route
 from enrichment.enrich.score import Scorer
 from enrichment.pipelines import Pipeline
 from enrichment.records import Enriched
@@ -14,7 +15,9 @@ from enrichment.records import Enriched
 def rescored(pipeline: Pipeline) -> Callable[[bytes], bytes]:
     """A function from an enriched record of this pipeline to what the hot path would write again.
 
-    It raises msgspec.DecodeError on what is no enriched record of this pipeline.
+    Which paths were let in, and whether the event was untreated, is taken from the record: it was
+    an instruction at that time. It raises msgspec.DecodeError on what is no enriched record of this
+    pipeline.
     """
     scorer = Scorer(pipeline)
     names = number_fields(pipeline)
@@ -37,7 +40,9 @@ def rescored(pipeline: Pipeline) -> Callable[[bytes], bytes]:
         ]
         [(base, reasons)] = scorer.of_events(numbers, 1)
         [joint] = scorer.joints([views], numbers)
-        scored = scorer.scored(base, reasons, joint)
+        told = record.rollout
+        way = scorer.route if told is None else route(told.paths, told)
+        scored = scorer.scored(base, reasons, joint, way)
         answer = encode(
             Answer(
                 record.event_id,
@@ -57,6 +62,6 @@ def rescored(pipeline: Pipeline) -> Callable[[bytes], bytes]:
                 record.correlation_id,
             )
         )
-        return with_features(answer, views)
+        return completed(answer, scored, way, views)
 
     return again

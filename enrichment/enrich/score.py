@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from enrichment.enrich.route import Route, route_of_file
 from enrichment.enrich.terms import (
     CLASSICAL,
     HEURISTIC,
@@ -45,12 +46,6 @@ from enrichment.records import (
 
 REASONS_MAX: Final = 5  # what an analyst reads before looking at the features themselves
 LOG_ODDS_MAX: Final = 35.0  # beyond it a double cannot tell the score from 0 or 100
-# The order in which a path serves where those before are not known.
-ORDER: Final = {
-    "quantum": (QUANTUM, CLASSICAL, HEURISTIC),
-    "classical": (CLASSICAL, HEURISTIC),
-    "heuristic": (HEURISTIC,),
-}
 # What a view knows, as bits: some value of a term without ring, an estimate of either path.
 KNOWN, KNOWS_CLASSICAL, KNOWS_QUANTUM = 1, 2, 4
 # Parts, and joints of parts, that are kept: some 40 MB of them, which only a stream comes to whose
@@ -128,6 +123,9 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
     level: Level
     decision: Decision
     reasons: list[Reason]
+    # The served path would have declined, and the event is untreated: `decision` is then the
+    # heuristic's; score, level and reasons stay the served path's.
+    withheld: bool = False
 
 
 class Scorer:
@@ -136,7 +134,8 @@ class Scorer:
     def __init__(self, pipeline: Pipeline) -> None:
         score = pipeline.score
         self._bias = score.bias
-        self._order = ORDER[score.serve]
+        # Where nobody says another.
+        self.route = route_of_file(pipeline)
         self._levels = score.levels
         self._outcomes = {
             level: (level, Decision(getattr(score.decisions, level.value))) for level in Level
@@ -267,12 +266,15 @@ class Scorer:
                     reasons[index].append(_ranked(name, part))
         return list(zip(bases, reasons, strict=True))
 
-    def scored(self, base: float, reasons: list[Ranked], joint: Joint) -> Scored:
+    def scored(
+        self, base: float, reasons: list[Ranked], joint: Joint, route: Route | None = None
+    ) -> Scored:
         """The score of an event, of its own sum and reasons and of what its entities add.
 
         A path is known where at least one of its estimates is; the others of its terms then stand
-        at their priors.
+        at their priors. The first of the route's paths that is known serves.
         """
+        route = route or self.route
         served = heuristic = _score(base + joint.heuristic)
         classical = quantum = None
         path = HEURISTIC
@@ -281,7 +283,7 @@ class Scorer:
                 classical = _score(base + joint.classical)
             if joint.quantum is not None:
                 quantum = _score(base + joint.quantum)
-            for candidate in self._order:
+            for candidate in route.order:
                 found = (heuristic, classical, quantum)[candidate]
                 if found is not None:
                     path, served = candidate, found
@@ -290,12 +292,17 @@ class Scorer:
         if reasons:
             ranked = sorted(reasons + ranked)
         level, decision = self._level(served, joint.assessed)
+        withheld = False
+        if route.untreated and decision is Decision.DECLINE and path != HEURISTIC:
+            _, decision = self._level(heuristic, joint.assessed)
+            withheld = decision is not Decision.DECLINE
         return Scored(
             PATHS[path],
             Scores(served=served, heuristic=heuristic, classical=classical, quantum=quantum),
             level,
             decision,
             [reason for _, _, reason in ranked[:REASONS_MAX]],
+            withheld,
         )
 
     def joints(
@@ -333,7 +340,7 @@ class Scorer:
             reasons=(first, second, third),
         )
 
-    def score(self, numbers: Numbers, features: Features) -> Scored:
+    def score(self, numbers: Numbers, features: Features, route: Route | None = None) -> Scored:
         """The score of one event with these numbers and usable features, by (role, group)."""
         columns = {name: [number] for name, number in numbers.items()}
         [(base, reasons)] = self.of_events(columns, 1)
@@ -342,7 +349,7 @@ class Scorer:
             for role in self.roles
         ]
         [joint] = self.joints([views], columns)
-        return self.scored(base, reasons, joint)
+        return self.scored(base, reasons, joint, route)
 
     def _level(self, score: float, assessed: bool) -> tuple[Level, Decision]:
         if not assessed:

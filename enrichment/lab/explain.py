@@ -6,8 +6,10 @@ from typing import Any, Final
 
 import msgspec
 
+from enrichment.enrich.route import route
 from enrichment.enrich.score import LOG_ODDS_MAX, Scorer
-from enrichment.lab.terms import LESSER, Observed, Part, known_paths, numbers_of, part
+from enrichment.enrich.terms import PATHS
+from enrichment.lab.terms import Observed, Part, known_paths, numbers_of, part
 from enrichment.pipelines import Pipeline
 from enrichment.records import Enriched
 
@@ -58,11 +60,14 @@ class Explanation:
 def explain(pipeline: Pipeline, value: bytes) -> Explanation:
     """The score of an enriched record by this pipeline's table. Raises ExplanationError.
 
-    Scores, level and decision are the hot path's own scorer's; the parts must add up to them.
+    Scores, level and decision are the hot path's own scorer's; the parts must add up to them. Which
+    paths might serve is the record's own word.
     """
     record, observed = _decoded(pipeline, value)
     numbers, features = numbers_of(pipeline, observed.event), observed.by_role()
-    scored = Scorer(pipeline).score(numbers, features)
+    scorer = Scorer(pipeline)
+    way = scorer.route if record.rollout is None else route(record.rollout.paths, record.rollout)
+    scored = scorer.score(numbers, features, way)
     bias = pipeline.score.bias
     paths = {}
     for path in known_paths(features):
@@ -77,7 +82,7 @@ def explain(pipeline: Pipeline, value: bytes) -> Explanation:
         parts.sort(key=lambda each: (-abs(each.contribution), each.term.name))
         paths[path] = PathShown(score=score, log_odds=log_odds, parts=tuple(parts))
     served = scored.path.value
-    if served != next(path for path in LESSER[pipeline.score.serve] if path in paths):
+    if served != next(path for path in (PATHS[n].value for n in way.order) if path in paths):
         raise ExplanationError(f"the scorer serves by {served}, and the parts do not: a bug")
     return Explanation(
         event_id=record.event_id,

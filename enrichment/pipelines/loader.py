@@ -220,6 +220,7 @@ def _contradictions(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     """What the types allow and the meaning does not: (key, what is wrong)."""
     yield from _wrong_links(pipeline)
     yield from _wrong_references(pipeline)
+    yield from _wrong_rollout(pipeline)
     window, features, levels = pipeline.window, pipeline.features, pipeline.score.levels
     if window.size_ms % window.pane_ms:
         yield "window.pane_ms", f"wanted a divisor of size_ms ({window.size_ms})"
@@ -244,6 +245,14 @@ def _contradictions(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     needed |= {ref.removeprefix("event.") for ref in references if ref.startswith("event.")}
     if clash := set(stream.sensitive) & needed:
         yield "stream.sensitive", f"'{clash.pop()}' is needed as it stands"
+
+
+def _wrong_rollout(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
+    """A share of untreated events that nothing could be in."""
+    rollout = pipeline.rollout
+    if pipeline.stream.amount and rollout.untreated_share and not rollout.untreated_amount_max:
+        said = f"wanted above 0 where untreated_share is {rollout.untreated_share:g}"
+        yield "rollout.untreated_amount_max", f"{said}: no event would be small enough"
 
 
 def _wrong_links(pipeline: Pipeline) -> Iterator[tuple[str, str]]:

@@ -73,7 +73,8 @@ class RolloutDefinition(Table, frozen=True):
     # Of the events, chosen by a stable hash: never declined on a ring path's word, so that it
     # becomes known what declined ones turn out to be. 0: none, and declined events teach nothing.
     untreated_share: Share = 0.0
-    # In the stream's own unit: a larger event is always treated. This bounds what it may cost.
+    # In the stream's own unit: a larger event is always treated. This bounds what it may cost, and
+    # has to be said where there is a share; a stream without amounts has nothing that it bounds.
     untreated_amount_max: Annotated[float, Meta(ge=0)] = 0.0
     # What one review costs a team, in the bill's currency: part of the cost per caught fraud.
     review_cost: Annotated[float, Meta(ge=0)] = 0.0

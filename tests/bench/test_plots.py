@@ -14,7 +14,7 @@ from enrichment.lab.bench.systems import SYSTEMS
 def report(name: str) -> Report:
     """A report with the rows that its plot reads."""
     rows = [*together(), *on_devices(), *uplifted()]  # each plot takes the rows of its own metrics
-    rows += {"sampling": sampled, "noise": noisy}.get(name, lambda: iter(()))()
+    rows += {"sampling": sampled, "noise": noisy, "kill": pulled}.get(name, lambda: iter(()))()
     if name == "hot-path":
         for system in SYSTEMS:
             rates = [system.per_s, system.per_s * 1.1, system.per_s * 0.9]
@@ -65,6 +65,13 @@ def on_devices() -> Iterator[Row]:
         values = [share * drift for drift in (0.9, 1.0, 1.1)]
         for size in (6, 8):
             yield Row.of(f"device n={size} p=2", system, "ratio", values, "ratio")
+
+
+def pulled() -> Iterator[Row]:
+    """The rows of `kill` that are drawn."""
+    for metric, ms in (("from_command", 900.0), ("from_record", 60.0)):
+        values = [ms * drift for drift in (0.9, 1.0, 1.2)]
+        yield Row.of("5,000 events/s", "kill switch", metric, values, "ms")
 
 
 def sampled() -> Iterator[Row]:

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from enrichment.lab.explain import ROUNDING, ExplanationError, explain
 from enrichment.lab.terms import known_paths, part
 from enrichment.pipelines import Pipeline, load
 from enrichment.pipelines.loader import parse
-from enrichment.records import FeatureUsed
+from enrichment.records import Assigned, Enriched, FeatureUsed, Path
 from tests.lab.recordings import PAYMENTS, enriched, used
 
 CARDS, TRUST = load("cards"), load("trust")
@@ -131,6 +132,16 @@ def test_an_explanation_shows_the_largest_part_first() -> None:
     assert (first.value, first.contribution) == (0.5, 2.5)
     assert second.contribution == pytest.approx(1.4 * 0.9)
     assert all(each.at_prior for each in others if each.term.name.startswith("account"))
+
+
+def test_an_explanation_follows_the_records_rollout() -> None:
+    """The path that was let in serves, whatever the pipeline's file says today."""
+    features = [used("device", "ring", quantum={"membership": 0.9}, classical={"membership": 0.1})]
+    record = msgspec.json.decode(enriched(EVENT, features), type=Enriched)
+    for paths in ((), (Path.CLASSICAL,), (Path.QUANTUM, Path.CLASSICAL)):
+        told = msgspec.structs.replace(record, rollout=Assigned(paths=paths, revision="r"))
+        shown = explain(PAYMENTS, msgspec.json.encode(told))
+        assert shown.path == (paths[0].value if paths else "heuristic")
 
 
 def test_a_record_of_another_table_is_told_apart() -> None:

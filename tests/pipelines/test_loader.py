@@ -115,6 +115,11 @@ def test_an_unknown_pipeline_is_guessed(tmp_path: Path) -> None:
         ('"payments.score.toml"', '"../x.score.toml"', "score.table: wanted the name of a file"),
         ('"payments.score.toml"', "7", "score.table: wanted the name of a file beside this one"),
         ('table = "payments.score.toml"\n', "", "score.version: is missing"),
+        (
+            "[window]",
+            "[rollout]\nuntreated_share = 0.01\n[window]",
+            "rollout.untreated_amount_max: wanted above 0 where untreated_share is 0.01",
+        ),
         ("[stream]", 'version = "1"\n[stream]', "version: is the file's hash"),
         ("[stream]", "[stream", "not TOML"),
     ],

@@ -37,8 +37,12 @@ DRAIN_S: Final = 60.0
 class Answering:
     """Servers that are up, their cache filled, and the processes that are run on them."""
 
-    def __init__(self, servers: LocalServers, options: BenchOptions) -> None:
+    def __init__(
+        self, servers: LocalServers, options: BenchOptions, *, all_in_rings: bool = False
+    ) -> None:
+        """`all_in_rings`: every event has ring features, not only those of planted groups."""
         self.servers = servers
+        self._all_in_rings = all_in_rings
         self.topics = StreamTopics(STREAM)
         self.group = Group(
             AdminClient({"bootstrap.servers": servers.bootstrap, "log_level": 0}),
@@ -46,7 +50,7 @@ class Answering:
         )
         self.group.forget()
         self._options = options
-        self._outputs = Outputs(servers.bootstrap)
+        self.outputs = Outputs(servers.bootstrap)
         self._payments = servers.state_dir / "payments.jsonl"
         self._beaten_s = 0.0
         self._count = 0
@@ -60,7 +64,7 @@ class Answering:
     def fill(self) -> None:
         """Every entity's features in the cache, computed just now."""
         cache = ground.Cache.open(self.servers.redis_url, self._options)
-        cache.fill(self._entities, self._settings, ground.now_ms())
+        cache.fill(self._entities, self._settings, ground.now_ms(), all_in_rings=self._all_in_rings)
         cache.client.close()
         # Beats must not wait for a Redis that is made to hang.
         self._cache = ground.Cache(
@@ -89,9 +93,10 @@ class Answering:
             time.sleep(min(NAP_S, left_s))
 
     @contextlib.contextmanager
-    def enricher(self, delivery: Delivery) -> Iterator[subprocess.Popen[bytes]]:
-        """`enrichment enrich`, from the end of what was published before."""
-        command, environment = enrich_command(), enrich_environment(self.servers, delivery)
+    def enricher(self, delivery: Delivery, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+        """`enrichment enrich`, from the end of what was published before; with settings of ours."""
+        command = enrich_command()
+        environment = enrich_environment(self.servers, delivery) | environment
         log = self._log("enrich")
         with observe.process(command, environment, log) as running:
             self._running, self._said = running, log
@@ -150,7 +155,7 @@ class Answering:
 
     def drain(self) -> None:
         """Wait until everything that was published has been answered and committed."""
-        wanted = sum(end.offset for end in self._outputs.ends(self.topics.events))
+        wanted = sum(end.offset for end in self.outputs.ends(self.topics.events))
         give_up_s = time.monotonic() + DRAIN_S
         while self.group.committed() < wanted:
             self.check()
@@ -160,7 +165,7 @@ class Answering:
 
     def delete_outputs(self) -> None:
         """Nothing is left of what was answered so far."""
-        self._outputs.delete(self.topics.enriched)
+        self.outputs.delete(self.topics.enriched)
 
     def path(self, name: str) -> Path:
         """A new file's path."""

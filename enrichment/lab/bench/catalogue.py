@@ -22,9 +22,9 @@ class BenchOptions:
     runs: int
     # Small enough for a test of the benchmark itself; its figures say little.
     quick: bool
-    # Of `isolation`: pairs of windows with and without each case. Of it, `window` and `sampling`:
-    # which cases; none: all.
+    # Of `isolation`: pairs of windows with and without each case; of `kill`: pulls at each rate.
     pairs: int
+    # Of `isolation`, `window` and `sampling`: which cases; none: all.
     cases: tuple[str, ...]
     state_dir: Path
     topics_dir: Path
@@ -63,6 +63,11 @@ BENCHMARKS: Final = {
         "The hot path's p99 with the sampler saturated, hung or crashing, and Redis hung or dead, "
         "beside its p99 without.",
         "enrichment.lab.bench.isolation",
+    ),
+    "kill": Benchmark(
+        "How long other paths than the heuristic go on serving once the kill switch is pulled, "
+        "under two loads.",
+        "enrichment.lab.bench.kill",
     ),
     "memory": Benchmark(
         "Resident memory of one enricher from its first events to millions.",

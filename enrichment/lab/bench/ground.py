@@ -183,9 +183,18 @@ class Cache:
         count = next(m.partitions for m in manifests(options) if m.name == FEATURES)
         return cls(redis.Redis.from_url(url), count)
 
-    def fill(self, entities: Entities, settings: SimulationSettings, now_ms: int) -> None:
-        """Features of every entity."""
+    def fill(
+        self,
+        entities: Entities,
+        settings: SimulationSettings,
+        now_ms: int,
+        *,
+        all_in_rings: bool = False,
+    ) -> None:
+        """Features of every entity; with `all_in_rings` rings of each, too."""
         planted = groups(settings)
+        if all_in_rings:
+            planted = {entity: _hash(entity[1]) for entity in entities.known}
         values: dict[str, bytes] = {}
         for kind, id_ in entities.known:
             values |= features(kind, id_, planted.get((kind, id_), ""), now_ms)

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,6 +62,14 @@ class Outputs:
         verdicts: Counter[VerdictName] = Counter()
         total = 0
         decode = msgspec.json.Decoder(_Answer).decode
+        for value in self.values(before):
+            total += 1
+            if answers and total % LOOKED_AT == 0:
+                verdicts[decode(value).verdict.name] += 1
+        return Seen(total, verdicts[VerdictName.FRESH] / max(1, verdicts.total()))
+
+    def values(self, before: list[TopicPartition]) -> Iterator[bytes]:
+        """What a committed reader finds behind `before`, up to the end."""
         reader = self._reader()
         try:
             reader.assign(before)
@@ -71,15 +80,12 @@ class Outputs:
                     if message.error() is not None:  # the end of a partition is said as an error
                         left.discard(message.partition())
                         continue
-                    total += 1
-                    if answers and total % LOOKED_AT == 0:
-                        value: Any = message.value()
-                        verdicts[decode(value).verdict.name] += 1
+                    value: Any = message.value()
+                    yield value
                 if time.monotonic() > give_up_s:
                     raise BenchError(f"an output topic was not read within {READ_S:.0f} s")
         finally:
             reader.close()
-        return Seen(total, verdicts[VerdictName.FRESH] / max(1, verdicts.total()))
 
     def delete(self, topic: str) -> None:
         """Nothing is left of the topic: disks are finite, and runs are many."""

@@ -108,6 +108,14 @@ def _isolation(report: Report, figure: Any) -> None:
     right.legend(fontsize=8, **BELOW)
 
 
+def _kill(report: Report, figure: Any) -> None:
+    axes = figure.subplots()
+    figure.suptitle("From pulling the kill switch to the last event that it did not stop, ms")
+    named = {"from_command": "from the command's start", "from_record": "from its record"}
+    rows = [row for row in report.rows if row.metric in named]
+    _bars(axes, rows, lambda row: f"{row.case},\n{named[row.metric]}", "{:,.0f}")
+
+
 def _memory(report: Report, figure: Any) -> None:
     axes = figure.subplots()
     axes.set_title("Resident memory of one enricher")
@@ -290,6 +298,7 @@ PLOTS: Final[dict[str, Callable[[Report, Any], None]]] = {
     "hot-path": _hot_path,
     "latency": _latency,
     "isolation": _isolation,
+    "kill": _kill,
     "memory": _memory,
     "window": _window,
     "reencode": _reencode,

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from enrichment.enrich.answer import Answer, with_features
+from enrichment.enrich.answer import Answer, completed
 from enrichment.enrich.decode import Decoder, Invalid
 from enrichment.enrich.events import Event
 from enrichment.enrich.features import GRAPH, Cache, FeaturePlan, Known
@@ -102,7 +102,7 @@ class SameWork:
                 "",
             )
         )
-        value = with_features(answer, views)
+        value = completed(answer, scored, self._scorer.route, views)
         return value, cloud_event("enriched", self._source, event.id, event.occurred_at_ms)
 
     def _view(self, role: str, event: Event, found: Found, cache: Cache, at_ms: int) -> View:
