@@ -22,6 +22,8 @@ NOUNS: Final = (
     "cases",
     "dead_letters",
     "control",
+    "changes",
+    "experiment",
     "reviews",
     "fit",
     "score",

@@ -162,8 +162,12 @@ def lift(  # noqa: PLR0913, PLR0917  # one for each option
         hint = f"; the nearest is {near[0]}" if near else ": `enrichment control list`"
         fail(f"nothing is in force under {key}{hint}", EXIT_MISUSE)
     who = by or login()
+    framing = _framing(settings)
     written = _kafka(
-        settings, lambda kafka, count: instruct.lift(kafka, key, count, by=who, reason=reason)
+        settings,
+        lambda kafka, count: instruct.lift(
+            kafka, key, count, by=who, reason=reason, framing=framing
+        ),
     )
     mirrored = _mirrored(settings, pipeline, list(found.controls.values()))
     _tell("lifted", control, written, mirrored, as_json=as_json)
@@ -247,6 +251,7 @@ def _kafka(settings: "Settings", call: Callable[[dict[str, Any], int], T]) -> T:
     from confluent_kafka import KafkaException
 
     from enrichment.rollout.control import MalformedControlError
+    from enrichment.rollout.instruct import UnrecordedError
     from enrichment.stream.topics import CONTROL
     from enrichment.wiring import ConfigurationError, kafka_config, partition_count
 
@@ -256,7 +261,7 @@ def _kafka(settings: "Settings", call: Callable[[dict[str, Any], int], T]) -> T:
         fail(str(error), EXIT_MISUSE)
     except KafkaException as error:
         fail(f"Kafka at {settings.kafka_bootstrap} does not answer: {error.args[0].str()}")
-    except MalformedControlError as error:
+    except (MalformedControlError, UnrecordedError) as error:
         fail(str(error), EXIT_MISUSE)
     except TimeoutError as error:
         fail(f"{CONTROL} cannot be read to its end: {error}")
@@ -326,6 +331,8 @@ def _tell(
                 "partition": written.partition,
                 "offset": written.offset,
             },
+            "change_id": written.change_id,
+            "unrecorded": written.unrecorded,
             "mirrored": mirrored,
         }
         typer.echo(json.dumps(told, indent=2))
@@ -336,6 +343,10 @@ def _tell(
     if replaced is not None:
         typer.echo(f"in place of: {in_words(replaced)}, by {replaced.issued_by}: {replaced.reason}")
     typer.echo(f"written to {CONTROL}[{written.partition}] at {written.offset}, as {written.key}")
+    if written.change_id:
+        typer.echo(f"on record as change {written.change_id}")
+    else:
+        typer.secho(f"not on record: {written.unrecorded}", err=True, fg=typer.colors.YELLOW)
     typer.echo("in force within 2 s in every process that follows the topic")
     if mirrored is None:
         typer.echo("for readers of the feature cache: with each pipeline's projector")

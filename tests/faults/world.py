@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from enrichment.lab.servers import LocalServers
 from enrichment.pipelines import Pipeline, load
-from enrichment.stream.topics import CONTROL, StreamTopics
+from enrichment.stream.topics import CHANGES, CONTROL, StreamTopics
 from tests.faults.chronicle import Chronicle
 from tests.faults.fault import Terms
 from tests.faults.invariants import Accepted, Answers, History
@@ -106,7 +106,7 @@ def create_topics(bootstrap: str, topics: Mapping[str, str]) -> None:
     wanted = [
         NewTopic(
             topic,
-            1 if topic == CONTROL else PARTITIONS,
+            1 if topic in {CONTROL, CHANGES} else PARTITIONS,
             1,
             config={"cleanup.policy": policy, "max.message.bytes": "4194304"},
         )

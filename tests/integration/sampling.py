@@ -20,6 +20,7 @@ from enrichment.sample.machine import TERMINAL
 from enrichment.stream.to_end import read_to_end
 from enrichment.stream.topics import (
     CASES,
+    CHANGES,
     FEATURES,
     JOB_EVENTS,
     JOBS,
@@ -40,6 +41,7 @@ TOPICS = {
     ORDERS: "delete",
     FEATURES: "compact",
     CASES: "compact",
+    CHANGES: "delete",
 }
 PIPELINE_TOML = """
 [stream]
