@@ -23,7 +23,7 @@ from enrichment.stream.evidence import evidence
 from enrichment.stream.headers import PROGRESS, REPLAY_OF, header
 from enrichment.stream.replay import Fate, ReplayConfig, Replayer, ReplayError
 from enrichment.stream.to_end import read_to_end
-from enrichment.stream.topics import REPLAYS, StreamTopics
+from enrichment.stream.topics import CHANGES, CONTROL, REPLAYS, StreamTopics
 from tests.cli.commands import runner_of
 from tests.integration.stages import Stream, eventually
 
@@ -52,7 +52,8 @@ class Desk:
         for table in PAYMENTS.parent.glob("*.score.toml"):
             shutil.copy(table, folder)
         admin = AdminClient(self.kafka)
-        counts = {self.topics.events: PARTITIONS, self.topics.dead_letters: PARTITIONS, REPLAYS: 1}
+        counts = {self.topics.events: PARTITIONS, self.topics.dead_letters: PARTITIONS}
+        counts |= {REPLAYS: 1, CONTROL: 1, CHANGES: 1}
         there = admin.list_topics(timeout=20).topics
         wanted = [NewTopic(name, count, 1) for name, count in counts.items() if name not in there]
         for future in admin.create_topics(wanted).values() if wanted else ():
