@@ -16,8 +16,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from enrichment.cli import dead_letters
 from enrichment.lab.servers import LocalServers
-from enrichment.records import DeadLetter, DeadLetterReason, Replay
+from enrichment.records import ChangeKind, DeadLetter, DeadLetterReason, Replay
 from enrichment.settings import Settings
+from enrichment.stream.changes import recorded
 from enrichment.stream.dead_letters import Letter, Records
 from enrichment.stream.evidence import evidence
 from enrichment.stream.headers import PROGRESS, REPLAY_OF, header
@@ -157,6 +158,19 @@ def test_a_letter_is_replayed_once(desk: Desk, kept: bool) -> None:
     ]
     assert record.dead_letter == f"{desk.topics.dead_letters}/{name}"
     assert record.replayed_by
+
+
+def test_a_replay_is_one_change_on_record(desk: Desk) -> None:
+    """However many letters, with why and what was asked for; one that publishes nothing is none."""
+    for number in range(3):
+        desk.letter(desk.event(b"%d" % number))
+    asked = ("replay", "--reason", "not_json", "--why", "the sender is repaired", "--by", "kim")
+    for _ in range(2):
+        assert desk.run(*asked).exit_code == 0
+    [change] = [one for one in recorded(desk.kafka).changes if one.pipeline == desk.name]
+    assert (change.kind, change.changed_by) == (ChangeKind.REPLAY, "kim")
+    assert change.reason == "the sender is repaired"
+    assert json.loads(change.after) == {"reasons": ["not_json"], "since_ms": 0, "limit": 1000}
 
 
 def test_a_replay_that_fails_again_is_a_new_letter(desk: Desk) -> None:
