@@ -1,5 +1,6 @@
 """What is withdrawn is told to readers that know Redis alone, with every read."""
 
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -147,4 +148,6 @@ def test_older_and_newer_readers_understand_each_other() -> None:
         serve="classical",
     )
     assert msgspec.json.encode(former) == msgspec.json.encode(plain)
+    told = msgspec.json.encode([plain.withdrawals, plain.serve])  # as an older one makes it
+    assert plain.revision == blake2b(told, digest_size=8).hexdigest()
     assert MirroredWithdrawals().of(msgspec.json.encode(now)) == now.withdrawals

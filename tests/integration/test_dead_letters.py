@@ -160,8 +160,9 @@ def test_a_letter_is_replayed_once(desk: Desk, kept: bool) -> None:
     assert record.replayed_by
 
 
-def test_a_replay_is_one_change_on_record(desk: Desk) -> None:
-    """However many letters, with why and what was asked for; one that publishes nothing is none."""
+def test_a_replay_is_one_change_on_record(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many transactions, with why and what was asked for; without any there is none."""
+    monkeypatch.setattr("enrichment.stream.replay.CHUNK_LETTERS", 2)
     for number in range(3):
         desk.letter(desk.event(b"%d" % number))
     asked = ("replay", "--reason", "not_json", "--why", "the sender is repaired", "--by", "kim")
