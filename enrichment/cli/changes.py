@@ -102,12 +102,10 @@ def diff(  # noqa: PLR0913, PLR0917  # one for each option
     context: typer.Context,
     one: Annotated[
         str,
-        typer.Argument(
-            metavar="[CHANGE | FROM]", help="A change's id, or as much of it as is unique."
-        ),
+        typer.Argument(metavar="CHANGE|FROM", help="A change's id, or as much of it as is unique."),
     ] = "",
     other: Annotated[
-        str, typer.Argument(metavar="[TO]", help="Beside FROM: a change's id, or a time.")
+        str, typer.Argument(metavar="TO", help="Beside FROM: a change's id, or a time.")
     ] = "",
     pipeline: Pipeline = "",
     since: Since = "",
@@ -243,18 +241,19 @@ def _no_kind(name: str, known: list[str]) -> NoReturn:
 def _print(changes: "Sequence[Change]") -> None:
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    from enrichment.rollout.words import change_in_words, time_in_words
+    from enrichment.rollout.words import change_in_words
 
     if not changes:
         typer.echo("no changes")
         return
-    table = Table("change", "at", "pipeline", "kind", "what", "by", "why")
+    # An id is shown whole, to be copied; it tells the time, too.
+    whole = Column("change (UTC)", no_wrap=True, min_width=len(changes[0].change_id))
+    table = Table(whole, "pipeline", "kind", "what", "by", "why")
     for one in changes:
         cells = (
             one.change_id,
-            time_in_words(one.changed_at_ms),
             one.pipeline,
             one.kind.value,
             change_in_words(one),

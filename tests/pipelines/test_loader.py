@@ -67,6 +67,15 @@ def test_the_version_is_the_files_hash(folder: Path) -> None:
     assert parse(PAYMENTS.encode(), "payments.toml", folder).version != one.version
 
 
+def test_what_was_read_is_kept_as_it_stands(folder: Path) -> None:
+    """Each file under its own name, for the record of changes."""
+    pipeline = load("payments", folder)
+    assert pipeline.files == {
+        name: (folder / name).read_text(encoding="utf-8")
+        for name in ("payments.toml", "payments.score.toml")
+    }
+
+
 def test_a_file_of_ones_own_goes_first(folder: Path) -> None:
     """By its name in the folder, or by its path."""
     own = PAYMENTS.replace("size_ms = 2_000", "size_ms = 4_000")
@@ -116,6 +125,7 @@ def test_an_unknown_pipeline_is_guessed(tmp_path: Path) -> None:
         ('"payments.score.toml"', "7", "score.table: wanted the name of a file beside this one"),
         ('table = "payments.score.toml"\n', "", "score.version: is missing"),
         ("[stream]", 'version = "1"\n[stream]', "version: is the file's hash"),
+        ("[stream]", "files = {}\n[stream]", "files: are what was read"),
         ("[stream]", "[stream", "not TOML"),
     ],
 )
