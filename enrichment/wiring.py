@@ -471,10 +471,14 @@ def calibration_watch(
     kafka, count = kafka_config(settings, "calibrations"), partition_count(settings, topics.CONTROL)
     framing = framing_of(settings, pipeline, topics.CONTROL)
 
-    def write(control: "Control") -> None:
-        written = instruct.instruct(kafka, control, count, framing)
+    def write(control: "Control", former: "Control | None") -> bool:
+        try:
+            written = instruct.instruct(kafka, control, count, framing, in_place_of=former)
+        except instruct.OvertakenError:
+            return False
         if written.unrecorded:
             logger().warning("a change is not on record", key=written.key, why=written.unrecorded)
+        return True
 
     return CalibrationWatch(
         pipeline.name,

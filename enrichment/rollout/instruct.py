@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import EllipsisType
 from typing import Any, Final
 
 import msgspec
@@ -32,6 +33,10 @@ TRIES_MAX: Final = 8
 """Two that begin at once end each other; a dozen of them are through after a few (tested)."""
 
 AGAIN_S: Final = 0.5  # at most, before the next try: a write takes a tenth of a second
+
+
+class OvertakenError(RuntimeError):
+    """Something else stands by now than what the instruction was meant to take the place of."""
 
 
 class UnrecordedError(RuntimeError):
@@ -79,12 +84,19 @@ def standing(kafka: Mapping[str, Any], partitions: int) -> Standing:
 
 
 def instruct(
-    kafka: Mapping[str, Any], control: Control, partitions: int, framing: Framing = BARE
+    kafka: Mapping[str, Any],
+    control: Control,
+    partitions: int,
+    framing: Framing = BARE,
+    *,
+    in_place_of: Control | EllipsisType | None = ...,
 ) -> Written:
     """Put an instruction in force, and its change on record.
 
-    Raises KafkaException where it is not known to be written, and UnrecordedError where its change
-    cannot be recorded and it lets something in.
+    `in_place_of` is what must stand under its key until then, None for nothing; by default it takes
+    the place of anything. Raises KafkaException where it is not known to be written, OvertakenError
+    where something else stands, and UnrecordedError where its change cannot be recorded and it lets
+    something in.
     """
     key = control_key(control.pipeline, control.name)
     value = msgspec.json.encode(control)
@@ -100,6 +112,7 @@ def instruct(
         at_ms=at_ms,
         by=control.issued_by,
         reason=control.reason,
+        in_place_of=in_place_of,
     )
     return _write(kafka, told, partitions, framing)
 
@@ -140,6 +153,7 @@ class _Told:
     at_ms: int
     by: str
     reason: str
+    in_place_of: Control | EllipsisType | None = ...
 
 
 def _write(kafka: Mapping[str, Any], told: _Told, partitions: int, framing: Framing) -> Written:
@@ -153,6 +167,8 @@ def _write(kafka: Mapping[str, Any], told: _Told, partitions: int, framing: Fram
             found = standing(kafka, partitions)
             if written is not None and found.controls.get(told.key) == told.control:
                 return written  # the commit of before had gone through
+            if told.in_place_of is not ... and found.controls.get(told.key) != told.in_place_of:
+                raise OvertakenError(f"something else stands under {told.key} by now")
             written, outcome = _try(
                 writer, told, found, partition_for(told.key, partitions), framing
             )

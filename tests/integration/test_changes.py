@@ -163,6 +163,21 @@ def test_writers_at_once_come_one_after_the_other(ground: Ground) -> None:
     ground.lift("serve")
 
 
+def test_what_is_meant_for_what_stood_takes_no_other_place(ground: Ground) -> None:
+    """Who decided by what they read is told that something else stands, and changes nothing."""
+    first, other, late = (
+        ground.control("serve", serve=serve) for serve in ("classical", "heuristic", "quantum")
+    )
+    instruct.instruct(ground.kafka, first, 1, in_place_of=None)
+    instruct.instruct(ground.kafka, other, 1, in_place_of=first)
+    for former in (first, None):
+        with pytest.raises(instruct.OvertakenError):
+            instruct.instruct(ground.kafka, late, 1, in_place_of=former)
+    assert instruct.standing(ground.kafka, 1).controls[f"{ground.name}|serve"] == other
+    assert len(ground.changes()) == 2
+    ground.lift("serve")
+
+
 def test_without_the_topic_of_changes_only_less_is_let_in(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,11 +69,8 @@ def test_the_version_is_the_files_hash(folder: Path) -> None:
 
 def test_what_was_read_is_kept_as_it_stands(folder: Path) -> None:
     """Each file under its own name, for the record of changes."""
-    pipeline = load("payments", folder)
-    assert pipeline.files == {
-        name: (folder / name).read_text(encoding="utf-8")
-        for name in ("payments.toml", "payments.score.toml")
-    }
+    pipeline = parse(PAYMENTS.encode(), "somewhere/payments.toml", folder)
+    assert pipeline.files == {"payments.toml": PAYMENTS, "payments.score.toml": TABLE}
 
 
 def test_a_file_of_ones_own_goes_first(folder: Path) -> None:
