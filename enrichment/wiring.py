@@ -4,6 +4,7 @@ import contextlib
 import gc
 import hashlib
 import hmac
+import json
 import random
 import signal
 import threading
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from enrichment.feature.reads import TrackedReads
     from enrichment.provider.contract import Provider
     from enrichment.provider.pool import Pool
+    from enrichment.records import Control
     from enrichment.rollout.control import ControlState
     from enrichment.sample.budget import Allowance
     from enrichment.sample.counter import RedisCounter
@@ -172,6 +174,11 @@ def framing_of(settings: Settings, pipeline: Pipeline | None, *written: str) -> 
     pipelines = {} if pipeline is None else {pipeline.name: pipeline}
     try:
         with registry:
+            if topics.CONTROL in written:
+                # Whoever instructs leaves a change; without its schema `instruct` says so, and lets
+                # through what takes something out of use.
+                with contextlib.suppress(RegistryError):
+                    return registry.resolve((*written, topics.CHANGES), pipelines)
             return registry.resolve(written, pipelines)
     except RegistryError as error:
         raise ConfigurationError(str(error)) from error
@@ -254,7 +261,11 @@ def run_enrich(settings: Settings, pipeline: Pipeline) -> None:
     pseudonym = _pseudonym(settings) if pipeline.stream.sensitive else None
     partitions = partition_count(settings, topics.FEATURES)
     reads = open_reads(settings)
-    with contextlib.closing(reads), follow_control(settings, pipeline, stop) as control:
+    with (
+        contextlib.closing(reads),
+        follow_control(settings, pipeline, stop) as control,
+        noticing(settings, pipeline, "enrich"),
+    ):
         try:
             reads.connect(CACHE_S)  # so that no event waits for it
         except redis.RedisError as error:
@@ -268,6 +279,51 @@ def run_enrich(settings: Settings, pipeline: Pipeline) -> None:
             Loop(enricher, config, now_ms, framing=framing, tidy=collect_young).run(stop)
         except LostInstanceError as error:
             raise StageEndedError(str(error)) from error
+
+
+def noticing(
+    settings: Settings, pipeline: Pipeline, stage: str
+) -> "contextlib.AbstractContextManager[object]":
+    """What records that files or settings have changed since a stage last started with them.
+
+    Files by the hot path, which answers by them, and budgets by the sampler, which spends them.
+    """
+    from enrichment.pipelines.loader import TABLE_SUFFIX
+    from enrichment.records import ChangeKind
+    from enrichment.rollout.notice import Content, Finder, Noticing
+
+    def kind(file: str) -> ChangeKind:
+        return ChangeKind.SCORE_TABLE if file.endswith(TABLE_SUFFIX) else ChangeKind.PIPELINE
+
+    contents = (
+        [Content(kind=ChangeKind.BUDGET, subject="budget", text=budget_text(settings, pipeline))]
+        if stage == "sample"
+        else [
+            Content(kind=kind(file), subject=file, text=text)
+            for file, text in pipeline.files.items()
+        ]
+    )
+    try:
+        framing = framing_of(settings, pipeline, topics.CHANGES)
+    except ConfigurationError as error:
+        # A stage runs without it: nobody is served by one that does not start.
+        logger().warning("changes of files and settings are not recorded", error=str(error))
+        return contextlib.nullcontext()
+    finder = Finder(pipeline=pipeline.name, stage=stage, contents=contents)
+    return Noticing(kafka_config(settings, "changes"), finder, framing, now_ms=now_ms)
+
+
+def budget_text(settings: Settings, pipeline: Pipeline) -> str:
+    """All that says what may be spent, and what a shot is taken to cost, as JSON."""
+    return json.dumps(
+        {
+            "pipeline_day": pipeline.budget.day,
+            "day": settings.budget_day,
+            "providers": settings.budget_providers,
+            "price_per_shot": {name: price_per_shot(settings, name) for name in ("google", "ionq")},
+        },
+        sort_keys=True,
+    )
 
 
 def collect_young() -> None:
@@ -388,7 +444,10 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
                 framing=framing_of(settings, pipeline, *counts),
             )
             gc.freeze()  # what was loaded lives as long as the process
-            with calibration_watch(settings, pipeline, provider):
+            with (
+                calibration_watch(settings, pipeline, provider),
+                noticing(settings, pipeline, "sample"),
+            ):
                 stage.run(ledger, worker, to, stop.is_set)
     finally:
         pool.close()
@@ -411,11 +470,21 @@ def calibration_watch(
         return contextlib.nullcontext()
     kafka, count = kafka_config(settings, "calibrations"), partition_count(settings, topics.CONTROL)
     framing = framing_of(settings, pipeline, topics.CONTROL)
+
+    def write(control: "Control", former: "Control | None") -> bool:
+        try:
+            written = instruct.instruct(kafka, control, count, framing, in_place_of=former)
+        except instruct.OvertakenError:
+            return False
+        if written.unrecorded:
+            logger().warning("a change is not on record", key=written.key, why=written.unrecorded)
+        return True
+
     return CalibrationWatch(
         pipeline.name,
         devices,
         lambda: instruct.standing(kafka, count).controls,
-        lambda control: instruct.instruct(kafka, control, count, framing),
+        write,
         now_ms=now_ms,
     )
 

@@ -23,6 +23,8 @@ NOUNS: Final = (
     "dead_letters",
     "control",
     "rollout",
+    "changes",
+    "experiment",
     "reviews",
     "fit",
     "score",

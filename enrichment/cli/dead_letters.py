@@ -1,6 +1,5 @@
 """`enrichment dead-letters list | show | replay`: what could not be enriched, and another try."""
 
-import getpass
 import heapq
 import json
 import re
@@ -10,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from enrichment.cli.app import JsonOption, PipelineOption, fail, pipeline_or_fail, settings_of
+from enrichment.cli.changes_read import Recorder
 from enrichment.cli.dead_letters_shown import (
     light,
     plain,
@@ -23,6 +23,7 @@ from enrichment.cli.dead_letters_shown import (
     print_table,
     row,
 )
+from enrichment.cli.who import By, login
 
 if TYPE_CHECKING:
     from enrichment.pipelines import Pipeline
@@ -166,6 +167,8 @@ def replay(  # noqa: PLR0913, PLR0917  # one for each option
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be replayed, and publish nothing.")
     ] = False,
+    why: Annotated[str, typer.Option("--why", help="Why, for the record of changes.")] = "",
+    by: By = "",
     as_json: JsonOption = False,
 ) -> None:
     """Publish the records behind dead letters again: same partition, key, value and headers.
@@ -173,7 +176,7 @@ def replay(  # noqa: PLR0913, PLR0917  # one for each option
     Each letter is replayed once: record and mark are one transaction, and a second replay does
     nothing, whoever asks for it. A record that fails again is a new dead letter, which names the
     first and can be replayed in its turn. Only one replay of a stream runs at a time: a new one
-    ends the one before.
+    ends the one before. That it was done is on record: `enrichment changes list --kind replay`.
 
     Exit codes: 0 done, 1 on an error, 2 on wrong usage, 3 when a letter's record was gone, or
     its headers cannot be read.
@@ -200,7 +203,11 @@ def replay(  # noqa: PLR0913, PLR0917  # one for each option
 
     with _told(settings):
         asked = _Asked(names=letters or [], chosen=chosen, limit=limit)
-        _replay(settings, definition, asked, told, dry_run=dry_run)
+        if dry_run:
+            _foretell(settings, definition, asked, told)
+        else:
+            recorder = Recorder(settings, by=by.strip() or login(), reason=why.strip())
+            _replay(settings, definition, asked, told, recorder)
     print_fates(fates, dry_run=dry_run, as_json=as_json)
 
 
@@ -212,41 +219,71 @@ class _Asked:
     chosen: "Chosen"
     limit: int
 
+    def as_json(self) -> str:
+        """What was asked for, for the record of changes."""
+        asked = {"letters": self.names} if self.names else self._filter()
+        return json.dumps(asked | {"limit": self.limit})
+
+    def _filter(self) -> dict[str, Any]:
+        reasons = sorted(each.value for each in self.chosen.reasons)
+        return {"reasons": reasons, "since_ms": self.chosen.since_ms}
+
+
+def _foretell(
+    settings: "Settings",
+    pipeline: "Pipeline",
+    asked: _Asked,
+    told: "Callable[[Letter, Fate], None]",
+) -> None:
+    """Tell what would become of what is asked for."""
+    from enrichment.stream.dead_letters import Records
+    from enrichment.stream.replay import judge
+    from enrichment.stream.topics import REPLAYS
+    from enrichment.wiring import kafka_config, partition_count
+
+    partition_count(settings, REPLAYS)  # a clear word where it does not exist
+    records = Records(kafka_config(settings, "dead-letters"))
+    try:
+        done = _done(settings)
+        for letter in _asked_for(settings, pipeline, records, asked):
+            told(letter, judge(letter, done, records)[0])
+    finally:
+        records.close()
+
 
 def _replay(
     settings: "Settings",
     pipeline: "Pipeline",
     asked: _Asked,
     told: "Callable[[Letter, Fate], None]",
-    *,
-    dry_run: bool,
+    recorder: Recorder,
 ) -> None:
-    """Replay what is asked for, or tell what would become of it."""
+    """Replay what is asked for."""
+    from enrichment.records import ChangeKind
     from enrichment.stream.dead_letters import Records
-    from enrichment.stream.replay import ReplayConfig, Replayer, judge
-    from enrichment.stream.topics import REPLAYS, StreamTopics
+    from enrichment.stream.replay import ReplayConfig, Replayer
+    from enrichment.stream.topics import CHANGES, REPLAYS, StreamTopics
     from enrichment.wiring import framing_of, kafka_config, now_ms, partition_count
 
     kafka = kafka_config(settings, "dead-letters")
-    partition_count(settings, REPLAYS)  # a clear word where it does not exist
+    for topic in (REPLAYS, CHANGES):
+        partition_count(settings, topic)  # a clear word where it does not exist
+    change = recorder.change(
+        ChangeKind.REPLAY, pipeline.name, "dead-letters", after=asked.as_json()
+    )
+    config = ReplayConfig(
+        kafka=kafka,
+        stream=pipeline.name,
+        events=StreamTopics(pipeline.name).events,
+        by=change.changed_by,
+        framing=framing_of(settings, pipeline, REPLAYS, CHANGES),
+        change=change,
+    )
     records = Records(kafka)
     try:
-        letters = _asked_for(settings, pipeline, records, asked)
-        if dry_run:
-            done = _done(settings)
-            for letter in letters:
-                told(letter, judge(letter, done, records)[0])
-            return
-        config = ReplayConfig(
-            kafka=kafka,
-            stream=pipeline.name,
-            events=StreamTopics(pipeline.name).events,
-            by=getpass.getuser(),
-            framing=framing_of(settings, pipeline, REPLAYS),
-        )
         replayer = Replayer.open(config, records, now_ms)
         try:
-            replayer.replay(letters, told)
+            replayer.replay(_asked_for(settings, pipeline, records, asked), told)
         finally:
             replayer.close()
     finally:

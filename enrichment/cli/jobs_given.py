@@ -4,16 +4,17 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import typer
 
 from enrichment.cli.app import fail
+from enrichment.cli.changes_read import framing_or_fail
 from enrichment.cli.progress import progress
 
 if TYPE_CHECKING:
-    from enrichment.records import JobEvent, JobOrder, OrderKind
+    from enrichment.records import Change, JobEvent, JobOrder, OrderKind
     from enrichment.settings import Settings
     from enrichment.stream.framing import Framing
     from enrichment.stream.job_orders import Answers
@@ -44,6 +45,8 @@ class Plan:
     left_out: dict[str, str]
     # Beyond the limit.
     more: int
+    # Job id -> how it stood when it was looked at, as JSON.
+    stood: dict[str, str] = field(default_factory=dict)
 
     def end_without(self) -> NoReturn:
         """End the command: there is nothing to order."""
@@ -115,18 +118,20 @@ def give(settings: "Settings", plan: Plan, wait_s: float) -> list[Given]:
     from enrichment.cli.jobs_read import partitions_of
     from enrichment.stream.job_orders import Answers, publish
     from enrichment.stream.reviews import UnwrittenError
-    from enrichment.stream.topics import JOB_EVENTS, ORDERS
+    from enrichment.stream.topics import CHANGES, JOB_EVENTS, ORDERS
     from enrichment.wiring import kafka_config
 
     partitions_of(settings, ORDERS)  # says how to create it where it is not there
+    partitions_of(settings, CHANGES)
     client = kafka_config(settings, "jobs")
-    framing = _framing(settings)
+    framing = framing_or_fail(settings, ORDERS, CHANGES)
+    changes = _changes_of(settings, plan)
     try:
         if wait_s <= 0:
-            publish(client, plan.orders, framing)
+            publish(client, plan.orders, framing, changes.values())
             return [Given(order=order, answer=None) for _, order in plan.orders]
         with Answers(client, partitions_of(settings, JOB_EVENTS)) as answers:
-            return _in_chunks(client, framing, answers, plan.orders, wait_s)
+            return _in_chunks(client, framing, answers, plan.orders, changes, wait_s)
     except UnwrittenError as error:
         fail(str(error))
     except KafkaException as error:
@@ -138,8 +143,10 @@ def _in_chunks(
     framing: "Framing",
     answers: "Answers",
     orders: Sequence[Placed],
+    changes: dict[str, "Change"],
     wait_s: float,
 ) -> list[Given]:
+    """Give them; of an order that is put off and given again the first is the change."""
     from enrichment.stream.job_orders import publish
 
     left = list(orders)
@@ -148,7 +155,8 @@ def _in_chunks(
     with progress("orders", len(orders)) as show:
         while left:
             chunk, left = left[:CHUNK], left[CHUNK:]
-            publish(client, chunk, framing)
+            new = [changes.pop(order.job_id, None) for _, order in chunk]
+            publish(client, chunk, framing, [one for one in new if one is not None])
             patience_s = max(0.0, give_up_s - time.monotonic())
             heard = answers.heard([order.order_id for _, order in chunk], patience_s)
             told = [
@@ -165,6 +173,28 @@ def _in_chunks(
                 time.sleep(AGAIN_S)
             show(len(given))
     return given
+
+
+def _changes_of(settings: "Settings", plan: Plan) -> dict[str, "Change"]:
+    """The changes that the orders are, by job."""
+    import msgspec
+
+    from enrichment.cli.changes_read import Recorder
+    from enrichment.records import ChangeKind
+
+    first = plan.orders[0][1]
+    recorder = Recorder(settings, by=first.issued_by, reason=first.reason)
+    return {
+        order.job_id: recorder.change(
+            ChangeKind.ORDER,
+            order.pipeline,
+            order.job_id,
+            before=plan.stood.get(order.job_id, ""),
+            # The micro-batch that a retry brings is on its own topic.
+            after=msgspec.json.encode(msgspec.structs.replace(order, micro_batch=None)).decode(),
+        )
+        for _, order in plan.orders
+    }
 
 
 def _later(order: "JobOrder") -> "JobOrder":
@@ -232,14 +262,3 @@ def _print_lines(plan: Plan, given: list[Given], wait_s: float) -> None:
         typer.echo(f"not {job_id}: {why}")
     if plan.more:
         typer.echo(f"{plan.more} beyond the limit are left for later: --limit")
-
-
-def _framing(settings: "Settings") -> "Framing":
-    """What stands before the record where there is a schema registry."""
-    from enrichment.stream.topics import ORDERS
-    from enrichment.wiring import ConfigurationError, framing_of
-
-    try:
-        return framing_of(settings, None, ORDERS)
-    except ConfigurationError as error:
-        fail(str(error), EXIT_MISUSE)

@@ -1,5 +1,6 @@
 """`enrichment jobs retry | cancel | quarantine`: orders that the jobs' workers carry out."""
 
+import json
 import time
 import uuid
 from dataclasses import dataclass
@@ -153,6 +154,7 @@ def _order(
         orders=orders,
         left_out={job_id: why for job_id, why in misfits.items() if why},
         more=more,
+        stood={job.job_id: _stood(job) for _, job in fit},
     )
     if manner.dry_run:
         plan.print(as_json=manner.as_json)
@@ -201,6 +203,13 @@ def _misfit(kind: "OrderKind", job: "Job", quarantined: bool) -> str:
     if kind is OrderKind.QUARANTINE and job.state is JobState.FAILED:
         return "it is quarantined already" if job.quarantined else ""
     return f"it is {job.state.value}" if job.state in TERMINAL else ""
+
+
+def _stood(job: "Job") -> str:
+    """How the job stands, as far as orders concern it, as JSON."""
+    return json.dumps(
+        {"state": job.state.value, "attempt": job.attempt, "quarantined": job.quarantined}
+    )
 
 
 def _new(

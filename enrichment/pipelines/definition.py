@@ -298,6 +298,8 @@ class Pipeline(Table, frozen=True):
     probability: RingProbability | None = None
     # Hash of the file and of the score table beside it, set by the loader.
     version: str = ""
+    # Name -> text of those files, for the record of changes; set by the loader.
+    files: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -80,6 +80,8 @@ def parse(content: bytes, file: str, folder: Traversable | None = None) -> Pipel
     tables = _toml(content, file)
     if "version" in tables:
         raise PipelineError(f"{file}: version: is the file's hash, and not written by hand")
+    if "files" in tables:
+        raise PipelineError(f"{file}: files: are what was read, and not written by hand")
     if "probability" in tables:
         raise PipelineError(f"{file}: probability: stands in a file of its own: see [sampling]")
     table = _beside(tables, file, folder, TABLE_SUFFIX)
@@ -106,7 +108,11 @@ def parse(content: bytes, file: str, folder: Traversable | None = None) -> Pipel
         probability = parse_probability(*known)
         _refuse_strange(pipeline, probability, known[1])
     version = digest.hexdigest()[:16]
-    return msgspec.structs.replace(pipeline, version=version, probability=probability)
+    files = {
+        Path(name).name: read.decode()
+        for read, name in ((content, file), *(each for each in (table, known) if each is not None))
+    }
+    return msgspec.structs.replace(pipeline, version=version, probability=probability, files=files)
 
 
 def parse_table(content: bytes, file: str) -> ScoreTable:

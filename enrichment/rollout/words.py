@@ -1,8 +1,23 @@
-"""Control records in words, and the times that people give them. Pure."""
+"""Control records and changes in words, and the times that people give them. Pure."""
 
 from datetime import UTC, datetime
+from typing import Final
 
-from enrichment.records import Control
+import msgspec
+
+from enrichment.records import Change, ChangeKind, Control
+from enrichment.rollout.changes import unified
+
+CONTROLS: Final = frozenset(
+    {
+        ChangeKind.ROLLOUT,
+        ChangeKind.SERVE,
+        ChangeKind.COMPUTE,
+        ChangeKind.EXPERIMENT,
+        ChangeKind.WITHDRAWAL,
+    }
+)
+"""Kinds whose before and after are control records."""
 
 
 def in_words(control: Control) -> str:
@@ -55,3 +70,34 @@ def time_of(said: str, now_ms: int) -> int:
     if at.tzinfo is None:
         raise ValueError(f"in which zone is {said}? In UTC: {said}Z")
     return int(at.timestamp() * 1000)
+
+
+def change_in_words(change: Change) -> str:
+    """In words what a change did."""
+    if not change.after:
+        return f"{change.subject} ended"
+    if change.kind in CONTROLS:
+        try:
+            return in_words(msgspec.json.decode(change.after, type=Control))
+        except msgspec.DecodeError:
+            return change.subject  # another version's; `changes diff` shows it as it is
+    if change.kind is ChangeKind.ORDER:
+        return f"{_member(change.after, 'order')} {change.subject}"
+    if change.kind is ChangeKind.REPLAY:
+        return "dead letters published again"
+    if change.kind is ChangeKind.EVIDENCE:
+        return change.subject
+    if not change.before:
+        return f"{change.subject}, as first recorded"
+    lines = unified(change.subject, change.before, change.after)[2:]
+    more, less = (sum(line.startswith(sign) for line in lines) for sign in "+-")
+    return f"{change.subject}: {more} lines more, {less} less"
+
+
+def _member(text: str, name: str) -> str:
+    """A member of a JSON object as text; "" where there is no such thing."""
+    try:
+        found = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return ""
+    return str(found.get(name, "")) if isinstance(found, dict) else ""

@@ -27,8 +27,10 @@ STOP_S: Final = 1.0
 Read = Callable[[], Mapping[str, Control]]
 """What stands on the control topic, by key. Raises KafkaException or TimeoutError."""
 
-Write = Callable[[Control], object]
-"""Puts a record there. Raises KafkaException."""
+Write = Callable[[Control, Control | None], bool]
+"""Puts a record there in the place of another; False where that does not stand any more. Raises
+KafkaException.
+"""
 
 
 class CalibrationWatch:
@@ -79,7 +81,8 @@ class CalibrationWatch:
             standing = self._read().get(key)
             record = change(self._pipeline, known, standing, now_ms)
             if record is not None:
-                self._write(record)
+                if not self._write(record, standing):
+                    continue  # another worker was faster, and may know better: the next round
                 logger().warning(
                     "a device was calibrated: features of before are withdrawn",
                     backend=known.backend,

@@ -25,9 +25,12 @@ from enrichment.stream.topics import (
 BINDING: Final = "0.5.0"
 # Stage -> internal topics that it receives from and sends to; its stream's own topics are below.
 INTERNAL: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
-    "enrich": ([CONTROL], [DIGESTS]),
+    "enrich": ([CONTROL], [DIGESTS, CHANGES]),
     "window": ([DIGESTS, MICRO_BATCHES, HORIZONS, CONTROL], [MICRO_BATCHES, FEATURES, HORIZONS]),
-    "sample": ([MICRO_BATCHES, JOBS, ORDERS, CONTROL], [JOBS, JOB_EVENTS, FEATURES, CASES]),
+    "sample": (
+        [MICRO_BATCHES, JOBS, ORDERS, CONTROL],
+        [JOBS, JOB_EVENTS, FEATURES, CASES, CHANGES],
+    ),
     "project": ([FEATURES, CONTROL], []),
 }
 # Internal topic -> the record that travels on it, and what its key is.

@@ -7,8 +7,10 @@ from typing import Any, Final, Self
 import msgspec
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
+from enrichment.records import Change
 from enrichment.records.job import JobEvent
 from enrichment.records.order import JobOrder
+from enrichment.stream.changes import message_of
 from enrichment.stream.errors import is_fatal
 from enrichment.stream.framing import BARE, Framing, unframed
 from enrichment.stream.headers import cloud_event
@@ -21,12 +23,17 @@ POLL_S: Final = 0.1
 
 
 def publish(
-    client: Mapping[str, Any], orders: Iterable[tuple[int, JobOrder]], framing: Framing = BARE
+    client: Mapping[str, Any],
+    orders: Iterable[tuple[int, JobOrder]],
+    framing: Framing = BARE,
+    changes: Iterable[Change] = (),
 ) -> None:
-    """Produce orders, each into its job's partition, and wait until Kafka has them.
+    """Produce changes and orders, each into its job's partition, and wait until Kafka has them.
 
     Raises UnwrittenError where it does not confirm all of them: some may be written.
     """
+    # In no transaction: a worker that takes a partition over reads its orders to their end, and
+    # would wait for one that whoever was killed has left open. An order is a record of its own.
     failed: list[str] = []
 
     def delivered(error: object, _: Any) -> None:
@@ -36,6 +43,10 @@ def publish(
     producer = Producer(
         {**client, "enable.idempotence": True, "message.max.bytes": MESSAGE_BYTES_MAX}
     )
+    for one in (message_of(change, framing) for change in changes):
+        producer.produce(
+            one.topic, one.value, one.key, one.partition, delivered, headers=one.headers
+        )
     for partition, order in orders:
         bare = cloud_event("job-order", "/enrichment/jobs", order.order_id, order.issued_at_ms)
         value, headers = framing.framed(ORDERS, msgspec.json.encode(order), bare)

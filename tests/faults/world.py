@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from enrichment.lab.servers import LocalServers
 from enrichment.pipelines import Pipeline, load
-from enrichment.stream.topics import CONTROL, StreamTopics
+from enrichment.stream.topics import StreamTopics
 from tests.faults.chronicle import Chronicle
 from tests.faults.fault import Terms
 from tests.faults.invariants import Accepted, Answers, History
@@ -27,7 +27,7 @@ from tests.faults.processes import Process, VendorProcess, start
 from tests.faults.source import Source
 from tests.faults.vendor import Manner
 from tests.faults.vendor_client import book_of
-from tests.integration.sampling import PARTITIONS, PIPELINE_TOML, TOPICS
+from tests.integration.sampling import PARTITIONS, PIPELINE_TOML, SINGLE, TOPICS
 from tests.servers import running_servers
 
 KEY: Final = "a-key-that-nobody-else-may-see"  # the one that IonQ's fake knows
@@ -91,7 +91,7 @@ def open_ground(folder: Path) -> Iterator[Ground]:
 @contextmanager
 def ground_of(servers: LocalServers, folder: Path) -> Iterator[Ground]:
     """Somebody else's servers, with our topics on them, and a vendor."""
-    create_topics(servers.bootstrap, {**TOPICS, CONTROL: "compact"})
+    create_topics(servers.bootstrap, TOPICS)
     ground = Ground(servers=servers, vendor=VendorProcess().start(), folder=folder)
     try:
         yield ground
@@ -106,7 +106,7 @@ def create_topics(bootstrap: str, topics: Mapping[str, str]) -> None:
     wanted = [
         NewTopic(
             topic,
-            1 if topic == CONTROL else PARTITIONS,
+            1 if topic in SINGLE else PARTITIONS,
             1,
             config={"cleanup.policy": policy, "max.message.bytes": "4194304"},
         )

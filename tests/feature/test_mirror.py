@@ -1,5 +1,6 @@
 """What is withdrawn is told to readers that know Redis alone, with every read."""
 
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -9,8 +10,16 @@ import redis
 from enrichment.feature.mirror import MirroredWithdrawals, mirrored_after_s
 from enrichment.feature.reader import FeatureReader
 from enrichment.feature.store import Layout
-from enrichment.records import Verdict, VerdictName
-from enrichment.rollout.control import in_force
+from enrichment.records import (
+    Compute,
+    Experiment,
+    Path,
+    Rollout,
+    Stage,
+    Verdict,
+    VerdictName,
+)
+from enrichment.rollout.control import Withdrawals, in_force
 from tests.feature.cached import NOW_MS, MemoryCache, heartbeat, ring, update
 from tests.rollout.controls import control
 
@@ -98,3 +107,47 @@ def test_on_a_cluster_it_lies_beside_the_marks() -> None:
     cluster = Layout("payments", cluster=True)
     assert Layout("payments").control() == "features:payments:control"
     assert cluster.control().partition("}")[0] == cluster.partitions().partition("}")[0]
+
+
+class Former(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was mirrored before rollouts were: the reader of an older version knows only this."""
+
+    pipeline: str
+    revision: str = ""
+    withdrawals: Withdrawals | None = None
+    serve: str = ""
+
+
+def test_older_and_newer_readers_understand_each_other() -> None:
+    """An older one passes over what it does not know; a newer one misses nothing that is needed."""
+    canary = Rollout(path=Path.QUANTUM, stage=Stage.CANARY, share=0.1)
+    experiment = Experiment(
+        experiment_id="x1", started_ms=1, pipeline_version="p", score_version="s"
+    )
+    now = in_force(
+        "payments",
+        [
+            JOB,
+            control("serve", serve="classical"),
+            control("rollout.quantum", rollout=canary),
+            control("compute", compute=Compute(provider="exact")),
+            control("experiment", experiment=experiment),
+        ],
+    )
+    read = msgspec.json.decode(msgspec.json.encode(now), type=Former)
+    assert (read.withdrawals, read.serve, read.revision) == (
+        now.withdrawals,
+        "classical",
+        now.revision,
+    )
+    plain = in_force("payments", [JOB, control("serve", serve="classical")])
+    former = Former(
+        pipeline="payments",
+        revision=plain.revision,
+        withdrawals=plain.withdrawals,
+        serve="classical",
+    )
+    assert msgspec.json.encode(former) == msgspec.json.encode(plain)
+    told = msgspec.json.encode([plain.withdrawals, plain.serve])  # as an older one makes it
+    assert plain.revision == blake2b(told, digest_size=8).hexdigest()
+    assert MirroredWithdrawals().of(msgspec.json.encode(now)) == now.withdrawals

@@ -20,6 +20,8 @@ from enrichment.sample.machine import TERMINAL
 from enrichment.stream.to_end import read_to_end
 from enrichment.stream.topics import (
     CASES,
+    CHANGES,
+    CONTROL,
     FEATURES,
     JOB_EVENTS,
     JOBS,
@@ -40,7 +42,10 @@ TOPICS = {
     ORDERS: "delete",
     FEATURES: "compact",
     CASES: "compact",
+    CONTROL: "compact",
+    CHANGES: "delete",
 }
+SINGLE = frozenset({CONTROL, CHANGES})  # of one partition: there is one order for everybody
 PIPELINE_TOML = """
 [stream]
 name = "{name}"
@@ -197,7 +202,7 @@ def open_stage(servers: LocalServers, folder: Path) -> Iterator[Stage]:
     missing = [
         NewTopic(
             topic,
-            PARTITIONS,
+            1 if topic in SINGLE else PARTITIONS,
             1,
             config={"cleanup.policy": policy, "max.message.bytes": "4194304"},
         )

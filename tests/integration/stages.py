@@ -17,9 +17,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from enrichment.pipelines import Pipeline, load
 from enrichment.records import DeadLetter, Digest, Enriched
 from enrichment.stream.manifests import load_manifests
-from enrichment.stream.topics import CONTROL, DIGESTS, FEATURES, StreamTopics
+from enrichment.stream.topics import CHANGES, CONTROL, DIGESTS, FEATURES, StreamTopics
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+SHARED: Final = (DIGESTS, FEATURES, CONTROL, CHANGES)  # what every stage needs
 PATIENCE_S: Final = 60.0  # a start takes two seconds on a quiet machine
 
 
@@ -97,7 +98,7 @@ class Stream:
         for manifest in load_manifests(ROOT / "topics"):
             stream, _, rest = manifest.name.partition(".")
             name = f"{self.name}.{rest}" if stream == like else manifest.name
-            if name in {DIGESTS, FEATURES, CONTROL} | {f"{self.name}.{rest}"} and name not in there:
+            if name in {*SHARED, f"{self.name}.{rest}"} and name not in there:
                 missing.append(NewTopic(name, manifest.partitions, 1, config=dict(manifest.config)))
         for future in admin.create_topics(missing).values() if missing else ():
             future.result(30)

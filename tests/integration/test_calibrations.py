@@ -11,7 +11,7 @@ from enrichment.lab.servers import LocalServers
 from enrichment.pipelines import load
 from enrichment.provider.contract import Description
 from enrichment.provider.pool import Pool
-from enrichment.records import FeatureUpdate
+from enrichment.records import Control, FeatureUpdate
 from enrichment.rollout import instruct
 from enrichment.rollout.control import ControlFold, ControlState
 from enrichment.sample.calibration_watch import CalibrationWatch
@@ -40,13 +40,20 @@ def test_every_process_hears_of_a_change_once(
     kafka = {"bootstrap.servers": servers.bootstrap}
     device = Device()
 
+    def write(control: Control, former: Control | None) -> bool:
+        try:
+            instruct.instruct(kafka, control, 1, in_place_of=former)
+        except instruct.OvertakenError:
+            return False
+        return True
+
     def hand() -> CalibrationWatch:
         describe: list[Callable[[], Description]] = [device.describe]
         return CalibrationWatch(
             stream.name,
             describe,
             lambda: instruct.standing(kafka, 1).controls,
-            lambda control: instruct.instruct(kafka, control, 1),
+            write,
             now_ms=now_ms,
         )
 

@@ -16,14 +16,15 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from enrichment.cli import dead_letters
 from enrichment.lab.servers import LocalServers
-from enrichment.records import DeadLetter, DeadLetterReason, Replay
+from enrichment.records import ChangeKind, DeadLetter, DeadLetterReason, Replay
 from enrichment.settings import Settings
+from enrichment.stream.changes import recorded
 from enrichment.stream.dead_letters import Letter, Records
 from enrichment.stream.evidence import evidence
 from enrichment.stream.headers import PROGRESS, REPLAY_OF, header
 from enrichment.stream.replay import Fate, ReplayConfig, Replayer, ReplayError
 from enrichment.stream.to_end import read_to_end
-from enrichment.stream.topics import REPLAYS, StreamTopics
+from enrichment.stream.topics import CHANGES, CONTROL, REPLAYS, StreamTopics
 from tests.cli.commands import runner_of
 from tests.integration.stages import Stream, eventually
 
@@ -52,7 +53,8 @@ class Desk:
         for table in PAYMENTS.parent.glob("*.score.toml"):
             shutil.copy(table, folder)
         admin = AdminClient(self.kafka)
-        counts = {self.topics.events: PARTITIONS, self.topics.dead_letters: PARTITIONS, REPLAYS: 1}
+        counts = {self.topics.events: PARTITIONS, self.topics.dead_letters: PARTITIONS}
+        counts |= {REPLAYS: 1, CONTROL: 1, CHANGES: 1}
         there = admin.list_topics(timeout=20).topics
         wanted = [NewTopic(name, count, 1) for name, count in counts.items() if name not in there]
         for future in admin.create_topics(wanted).values() if wanted else ():
@@ -156,6 +158,20 @@ def test_a_letter_is_replayed_once(desk: Desk, kept: bool) -> None:
     ]
     assert record.dead_letter == f"{desk.topics.dead_letters}/{name}"
     assert record.replayed_by
+
+
+def test_a_replay_is_one_change_on_record(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many transactions, with why and what was asked for; without any there is none."""
+    monkeypatch.setattr("enrichment.stream.replay.CHUNK_LETTERS", 2)
+    for number in range(3):
+        desk.letter(desk.event(b"%d" % number))
+    asked = ("replay", "--reason", "not_json", "--why", "the sender is repaired", "--by", "kim")
+    for _ in range(2):
+        assert desk.run(*asked).exit_code == 0
+    [change] = [one for one in recorded(desk.kafka).changes if one.pipeline == desk.name]
+    assert (change.kind, change.changed_by) == (ChangeKind.REPLAY, "kim")
+    assert change.reason == "the sender is repaired"
+    assert json.loads(change.after) == {"reasons": ["not_json"], "since_ms": 0, "limit": 1000}
 
 
 def test_a_replay_that_fails_again_is_a_new_letter(desk: Desk) -> None:

@@ -15,9 +15,10 @@ from typer.testing import Result
 
 from enrichment.cli import jobs as jobs_cli
 from enrichment.lab.servers import LocalServers
-from enrichment.records import FeatureUpdate, JobOrder, JobState
+from enrichment.records import Change, ChangeKind, FeatureUpdate, JobOrder, JobState
 from enrichment.sample.quarantine import ADOPTIONS_MAX
 from enrichment.settings import Settings
+from enrichment.stream.changes import recorded
 from enrichment.stream.topics import FEATURES, ORDERS
 from tests.cli.commands import runner_of
 from tests.integration.sampling import Stage, open_stage, until
@@ -26,6 +27,7 @@ from tests.sample.streams import batch, problem
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
 
+SAMPLE = "enrichment sample"  # what the stage notices when it starts
 REFUSED = Fault(status=403, text="no access")
 
 KILLED_AT = """
@@ -87,6 +89,12 @@ def states(stage: Stage) -> set[JobState]:
     return {job.state for job in stage.jobs().values()}
 
 
+def changes(stage: Stage) -> list[Change]:
+    """What is on record of the pipeline."""
+    found = recorded({"bootstrap.servers": stage.bootstrap}).changes
+    return [one for one in found if one.pipeline == stage.pipeline and one.changed_by != SAMPLE]
+
+
 def features(stage: Stage) -> list[FeatureUpdate]:
     """Every feature update that is committed."""
     return [
@@ -108,6 +116,10 @@ def test_a_job_in_flight_at_a_vendor_is_cancelled_there(stage: Stage, vendor: Io
     assert done.stdout == f"cancel: {job_id} is failed\n"
     job = stage.jobs()[job_id]
     assert (job.state, job.detail) == (JobState.FAILED, "cancel by kim: test data")
+    [change] = changes(stage)
+    assert (change.kind, change.subject, change.changed_by) == (ChangeKind.ORDER, job_id, "kim")
+    assert json.loads(change.before)["state"] in {"submitted", "executing"}
+    assert json.loads(change.after)["order"] == "cancel"
     until(lambda: [one.ended for one in vendor.jobs.values()].count("canceled") == 1)
 
     by_filter = ("cancel", "-p", stage.pipeline, "--provider", "ionq", "--reason", "vendor hangs")
@@ -116,6 +128,7 @@ def test_a_job_in_flight_at_a_vendor_is_cancelled_there(stage: Stage, vendor: Io
     assert run(stage, *by_filter, "--json").exit_code == 2  # nobody is there to say yes
     given = told(stage, *by_filter, "--yes")
     assert given["counts"] == {"done": len(stage.sent) - 1}
+    assert len(changes(stage)) == len(stage.sent)
     until(vendor.all_cancelled)
     assert states(stage) == {JobState.FAILED}
     again = run(stage, "cancel", job_id, "--reason", "again")

@@ -67,6 +67,12 @@ def test_the_version_is_the_files_hash(folder: Path) -> None:
     assert parse(PAYMENTS.encode(), "payments.toml", folder).version != one.version
 
 
+def test_what_was_read_is_kept_as_it_stands(folder: Path) -> None:
+    """Each file under its own name, for the record of changes."""
+    pipeline = parse(PAYMENTS.encode(), "somewhere/payments.toml", folder)
+    assert pipeline.files == {"payments.toml": PAYMENTS, "payments.score.toml": TABLE}
+
+
 def test_a_file_of_ones_own_goes_first(folder: Path) -> None:
     """By its name in the folder, or by its path."""
     own = PAYMENTS.replace("size_ms = 2_000", "size_ms = 4_000")
@@ -121,6 +127,7 @@ def test_an_unknown_pipeline_is_guessed(tmp_path: Path) -> None:
             "rollout.untreated_amount_max: wanted above 0 where untreated_share is 0.01",
         ),
         ("[stream]", 'version = "1"\n[stream]', "version: is the file's hash"),
+        ("[stream]", "files = {}\n[stream]", "files: are what was read"),
         ("[stream]", "[stream", "not TOML"),
     ],
 )

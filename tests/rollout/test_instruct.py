@@ -12,7 +12,7 @@ from enrichment.rollout.instruct import instruct, lift, standing
 from enrichment.stream.follow import Follower
 from enrichment.stream.framing import FRAMED_CONTENT_TYPE, Framing
 from enrichment.stream.headers import header
-from enrichment.stream.topics import CONTROL
+from enrichment.stream.topics import CHANGES, CONTROL
 from tests.integration.stages import Stream, eventually
 from tests.rollout.controls import control
 
@@ -28,8 +28,8 @@ def test_what_is_written_is_followed_and_read_back(servers: LocalServers, tmp_pa
     framed = control("withdraw.job.j2", pipeline=stream.name, job_id="j2")
     with Follower(kafka, CONTROL, lambda: ControlFold(stream.name)) as follower:
         first = instruct(kafka, bare, 1)
-        second = instruct(kafka, framed, 1, Framing({CONTROL: 7}))
-        assert second.offset == first.offset + 1
+        second = instruct(kafka, framed, 1, Framing({CONTROL: 7, CHANGES: 8}))
+        assert second.offset == first.offset + 2  # the transaction's end takes one
         wanted = ControlFold(stream.name)
         wanted.take(
             [

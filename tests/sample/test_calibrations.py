@@ -38,6 +38,8 @@ class Topic:
     written: list[Control] = field(default_factory=list)
     reads: int = 0
     away: bool = False
+    # What another worker does between this one's reading and its writing.
+    faster: Callable[[], object] = lambda: None
 
     def read(self) -> Mapping[str, Control]:
         """What stands."""
@@ -46,10 +48,15 @@ class Topic:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         return dict(self.standing)
 
-    def write(self, control: Control) -> None:
-        """Put it there."""
+    def write(self, control: Control, former: Control | None) -> bool:
+        """Put it there, if the former still stands."""
+        self.faster()
+        key = record(control)[0].decode()
+        if self.standing.get(key) != former:
+            return False
         self.written.append(control)
-        self.standing[record(control)[0].decode()] = control
+        self.standing[key] = control
+        return True
 
     def state(self) -> ControlState:
         """What every process makes of it, without a complaint."""
@@ -77,6 +84,29 @@ def watch(topic: Topic, clock: Clock, *devices: Device) -> CalibrationWatch:
     """A worker's hand."""
     describe: list[Callable[[], Description]] = [device.describe for device in devices]
     return CalibrationWatch("payments", describe, topic.read, topic.write, now_ms=clock)
+
+
+def test_a_worker_that_is_overtaken_writes_nothing_old() -> None:
+    """What another said in between stands, and is looked at again in the next round."""
+    topic, clock, device, other = Topic(), Clock(), Device(), Device()
+    slow, fast = watch(topic, clock, device), watch(topic, clock, other)
+    device.calibrate("c1", 1)
+    slow.check()
+    device.calibrate("c2", 2)
+    other.calibrate("c3", 3)
+
+    def overtake() -> None:
+        topic.faster = lambda: None
+        fast.check()
+
+    topic.faster = overtake
+    slow.check()
+    assert [current_of(one) for one in topic.written] == ["c1", "c3"]
+    slow.check()
+    assert [current_of(one) for one in topic.written] == ["c1", "c3"]
+    clock.now_ms += SETTLE_MS  # its device still says so: it may be that one that is right
+    slow.check()
+    assert [current_of(one) for one in topic.written] == ["c1", "c3", "c2"]
 
 
 def test_a_change_withdraws_all_other_calibrations() -> None:
