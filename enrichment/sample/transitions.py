@@ -50,7 +50,7 @@ class Transitions:
 
     def deadline_of(self, job: Job) -> int:
         """The job's own deadline, or for a fallback one from now on."""
-        if self._chain.is_fallback(job.provider):
+        if self._chain.is_fallback(job):
             return max(job.deadline_ms, self._now_ms()) + FALLBACK_MS
         return job.deadline_ms
 
@@ -119,11 +119,13 @@ class Transitions:
         opened.job = self._terms.applied(job, left_ms=left_ms, now_ms=now_ms)
 
     def _publish(self, opened: OpenJob, shelf: Shelf) -> Mapping[str, Any]:
-        """Put features and cases of a job that has its answer into the outbox."""
+        """Put features and cases of a job that has its answer into the outbox; a check has none."""
         assert opened.answer is not None  # noqa: S101  # only _finish says that it is the turn
         made = publication(
             self._pipeline, opened.job, opened.batch, opened.answer, now_ms=self._now_ms()
         )
+        if opened.job.check_of:
+            return made.event
         if shelf.outdated(opened.job):
             return {**made.event, "withheld": WITHHELD}
         shelf.outbox.features.extend(made.features)

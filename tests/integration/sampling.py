@@ -20,6 +20,7 @@ from enrichment.sample.machine import TERMINAL
 from enrichment.stream.to_end import read_to_end
 from enrichment.stream.topics import (
     CASES,
+    CONTROL,
     FEATURES,
     JOB_EVENTS,
     JOBS,
@@ -40,6 +41,7 @@ TOPICS = {
     ORDERS: "delete",
     FEATURES: "compact",
     CASES: "compact",
+    CONTROL: "compact",
 }
 PIPELINE_TOML = """
 [stream]
@@ -197,7 +199,7 @@ def open_stage(servers: LocalServers, folder: Path) -> Iterator[Stage]:
     missing = [
         NewTopic(
             topic,
-            PARTITIONS,
+            1 if topic == CONTROL else PARTITIONS,
             1,
             config={"cleanup.policy": policy, "max.message.bytes": "4194304"},
         )

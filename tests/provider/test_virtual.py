@@ -38,7 +38,7 @@ def test_run_is_native_noisy_and_recorded(name: str) -> None:
     assert run.two_qubit_gates == gates_max(SIZE, LAYERS, virtual.gate)
     assert run.processor == name
     assert len(set(run.qubits)) == SIZE
-    assert run.calibration_id == PROCESSORS[name].calibration_id
+    assert run.calibration_id == PROCESSORS[name].calibration_id()
     graph = virtual.grid.metadata.nx_graph
     assert {frozenset(pair) for pair in virtual.errors.pairs} == {
         frozenset(pair) for pair in graph.edges
