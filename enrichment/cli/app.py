@@ -22,6 +22,7 @@ NOUNS: Final = (
     "cases",
     "dead_letters",
     "control",
+    "rollout",
     "reviews",
     "fit",
     "score",

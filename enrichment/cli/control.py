@@ -2,25 +2,26 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from enrichment.cli.app import JsonOption, fail, pipeline_or_fail, settings_of
+from enrichment.cli.instructing import (
+    framing_or_fail,
+    mirrored,
+    on_kafka,
+    plain,
+    standing_or_fail,
+    tell,
+)
 from enrichment.cli.who import By, login
 
 if TYPE_CHECKING:
-    from enrichment.records import Control, Withdrawal
-    from enrichment.rollout.instruct import Standing, Written
-    from enrichment.settings import Settings
-    from enrichment.stream.framing import Framing
-
-T = TypeVar("T")
+    from enrichment.records import Withdrawal
 
 EXIT_MISUSE: Final = 2
 SKEW_MS: Final = 1_000  # for all pipelines: what a pipeline's file says where it says nothing
-MIRRORED_S: Final = 3.0  # the promise is two seconds; a projector that is not there never answers
 
 Pipeline = Annotated[
     str,
@@ -92,7 +93,7 @@ def withdraw(  # noqa: PLR0913, PLR0917  # one for each option
         definition = pipeline_or_fail(pipeline, settings)
         pipeline, skew_ms = definition.name, definition.features.skew_ms
     name, withdrawal = _named(job, calibration, until, everything, skew_ms)
-    found = _standing(settings)
+    found = standing_or_fail(settings)
     key = control_key(pipeline, name)
     replaced = found.controls.pop(key, None)
     standing = [one for one in found.controls.values() if one.pipeline in (pipeline, EVERY)]
@@ -111,12 +112,12 @@ def withdraw(  # noqa: PLR0913, PLR0917  # one for each option
         reason=reason.strip(),
         withdrawal=withdrawal,
     )
-    framing = _framing(settings)
-    written = _kafka(
+    framing = framing_or_fail(settings)
+    written = on_kafka(
         settings, lambda kafka, count: instruct.instruct(kafka, control, count, framing)
     )
-    mirrored = _mirrored(settings, pipeline, [*found.controls.values(), control])
-    _tell("withdrawn", control, written, mirrored, replaced=replaced, as_json=as_json)
+    seen = mirrored(settings, pipeline, [*found.controls.values(), control])
+    tell("withdrawn", control, written, seen, replaced=replaced, as_json=as_json)
 
 
 def lift(  # noqa: PLR0913, PLR0917  # one for each option
@@ -154,7 +155,7 @@ def lift(  # noqa: PLR0913, PLR0917  # one for each option
     settings = settings_of(context)
     if not name:
         name = _name(job, calibration, until=until, everything=everything)
-    found = _standing(settings)
+    found = standing_or_fail(settings)
     key = control_key(pipeline, name)
     control = found.controls.pop(key, None)
     if control is None and key not in found.malformed:
@@ -162,11 +163,11 @@ def lift(  # noqa: PLR0913, PLR0917  # one for each option
         hint = f"; the nearest is {near[0]}" if near else ": `enrichment control list`"
         fail(f"nothing is in force under {key}{hint}", EXIT_MISUSE)
     who = by or login()
-    written = _kafka(
+    written = on_kafka(
         settings, lambda kafka, count: instruct.lift(kafka, key, count, by=who, reason=reason)
     )
-    mirrored = _mirrored(settings, pipeline, list(found.controls.values()))
-    _tell("lifted", control, written, mirrored, as_json=as_json)
+    seen = mirrored(settings, pipeline, list(found.controls.values()))
+    tell("lifted", control, written, seen, as_json=as_json)
 
 
 def list_(
@@ -186,7 +187,7 @@ def list_(
     from enrichment.rollout.control import EVERY
     from enrichment.rollout.words import in_words, time_in_words
 
-    found = _standing(settings_of(context))
+    found = standing_or_fail(settings_of(context))
     chosen = [
         one
         for one in found.controls.values()
@@ -194,7 +195,7 @@ def list_(
     ]
     chosen.sort(key=lambda one: (one.issued_at_ms, one.name), reverse=True)
     if as_json:
-        shown = [_plain(one) for one in chosen]
+        shown = [plain(one) for one in chosen]
         typer.echo(json.dumps({"controls": shown, "malformed": found.malformed}, indent=2))
         return
     table = Table("pipeline", "name", "what", "since", "by", "reason")
@@ -240,117 +241,3 @@ def _named(
     return name, Withdrawal(
         job_id=job, calibration_id=calibration, until_ms=until_ms, everything=everything
     )
-
-
-def _kafka(settings: "Settings", call: Callable[[dict[str, Any], int], T]) -> T:
-    """What the call gives for our client's settings and the topic's partition count, or the end."""
-    from confluent_kafka import KafkaException
-
-    from enrichment.rollout.control import MalformedControlError
-    from enrichment.stream.topics import CONTROL
-    from enrichment.wiring import ConfigurationError, kafka_config, partition_count
-
-    try:
-        return call(kafka_config(settings, "control"), partition_count(settings, CONTROL))
-    except ConfigurationError as error:
-        fail(str(error), EXIT_MISUSE)
-    except KafkaException as error:
-        fail(f"Kafka at {settings.kafka_bootstrap} does not answer: {error.args[0].str()}")
-    except MalformedControlError as error:
-        fail(str(error), EXIT_MISUSE)
-    except TimeoutError as error:
-        fail(f"{CONTROL} cannot be read to its end: {error}")
-
-
-def _framing(settings: "Settings") -> "Framing":
-    """What stands before the record where there is a schema registry."""
-    from enrichment.stream.topics import CONTROL
-    from enrichment.wiring import ConfigurationError, framing_of
-
-    try:
-        return framing_of(settings, None, CONTROL)
-    except ConfigurationError as error:
-        fail(str(error), EXIT_MISUSE)
-
-
-def _standing(settings: "Settings") -> "Standing":
-    from enrichment.rollout import instruct
-
-    return _kafka(settings, instruct.standing)
-
-
-def _mirrored(
-    settings: "Settings", pipeline: str, controls: "Iterable[Control]"
-) -> dict[str, float | None] | None:
-    """Seconds until the feature cache said so too; None for all pipelines, which are not asked."""
-    from enrichment.feature.connection import is_cluster
-    from enrichment.feature.mirror import mirrored_after_s
-    from enrichment.feature.store import Layout
-    from enrichment.rollout.control import EVERY, in_force
-    from enrichment.wiring import open_redis
-
-    if pipeline == EVERY:
-        return None
-    cache = open_redis(settings, 1.0)
-    key = Layout(pipeline, cluster=is_cluster(cache)).control()
-    wanted = in_force(pipeline, controls)
-    try:
-        after_s = mirrored_after_s(lambda: cache.get(key), wanted, MIRRORED_S)
-    finally:
-        cache.close()
-    return {"after_s": None if after_s is None else round(after_s, 3)}
-
-
-def _tell(
-    what: str,
-    control: "Control | None",
-    written: "Written",
-    mirrored: dict[str, float | None] | None,
-    *,
-    replaced: "Control | None" = None,
-    as_json: bool,
-) -> None:
-    """What was written, where it stands, and where it is in force."""
-    from enrichment.rollout.words import in_words
-    from enrichment.stream.topics import CONTROL
-
-    pipeline = written.key.partition("|")[0]
-    if as_json:
-        told = {
-            "done": what,
-            "control": None if control is None else _plain(control),
-            "replaced": None if replaced is None else _plain(replaced),
-            "written": {
-                "topic": CONTROL,
-                "key": written.key,
-                "partition": written.partition,
-                "offset": written.offset,
-            },
-            "mirrored": mirrored,
-        }
-        typer.echo(json.dumps(told, indent=2))
-        return
-    if control is not None:
-        typer.echo(f"{what}: {in_words(control)}, of pipeline {pipeline}")
-        typer.echo(f"by {control.issued_by}: {control.reason}")
-    if replaced is not None:
-        typer.echo(f"in place of: {in_words(replaced)}, by {replaced.issued_by}: {replaced.reason}")
-    typer.echo(f"written to {CONTROL}[{written.partition}] at {written.offset}, as {written.key}")
-    typer.echo("in force within 2 s in every process that follows the topic")
-    if mirrored is None:
-        typer.echo("for readers of the feature cache: with each pipeline's projector")
-    elif mirrored["after_s"] is None:
-        typer.secho(
-            f"for readers of the feature cache: not yet after {MIRRORED_S:.0f} s; is "
-            f"`enrichment project --pipeline {pipeline}` running?",
-            fg=typer.colors.YELLOW,
-        )
-    else:
-        typer.echo(f"for readers of the feature cache: after {mirrored['after_s']:.2f} s")
-
-
-def _plain(control: "Control") -> dict[str, Any]:
-    import msgspec
-
-    plain: dict[str, Any] = msgspec.to_builtins(control)
-    return plain

@@ -35,6 +35,9 @@ ROLLOUT: Final = "rollout."
 COMPUTE: Final = "compute"
 EXPERIMENT: Final = "experiment"
 
+CAPS: Final = tuple(path.value for path in Path)
+"""What `serve` may say, from the kill switch to no cap at all."""
+
 # More than that is no list of bad jobs but a bad pipeline. It also bounds what a reader fetches
 # with every read: some 12 kB.
 WITHDRAWALS_MAX: Final = 256
@@ -130,7 +133,7 @@ def parsed(key: bytes | None, value: bytes) -> Control:
         or (gone.backend and gone.current_calibration_id)
     ):
         raise MalformedControlError("its withdrawal names nothing")
-    if serve and serve not in [path.value for path in Path]:
+    if serve and serve not in CAPS:
         raise MalformedControlError(f"there is no path {serve!r}")
     _check_rollout(control)
     return control
@@ -226,13 +229,10 @@ def in_force(
 
     Too many withdrawals withdraw everything: it is safer than to forget one, and cannot be missed.
     """
-    held = sorted(
-        (one for one in controls if one.pipeline in (pipeline, EVERY)),
-        # A pipeline's own word counts more than one to all, and the newer more than the older.
-        key=lambda one: (one.pipeline != EVERY, one.issued_at_ms, one.name),
-    )
+    held = by_weight(pipeline, controls)
     gone = [one.withdrawal for one in held if one.withdrawal is not None]
-    serve = next((one.serve for one in reversed(held) if one.serve), "")
+    # Of several caps the lowest: a kill switch for all pipelines is not undone by a weaker one.
+    serve = min((one.serve for one in held if one.serve), key=CAPS.index, default="")
     if all_of_it or len(gone) > WITHDRAWALS_MAX:
         withdrawals: Withdrawals | None = Withdrawals(until_ms=FOREVER_MS)
     else:
@@ -256,6 +256,17 @@ def in_force(
         rollouts=rollouts,
         compute=compute,
         experiment=experiment,
+    )
+
+
+def by_weight(pipeline: str, controls: Iterable[Control]) -> list[Control]:
+    """Those that concern the pipeline, the one that counts most last.
+
+    A pipeline's own word counts more than one to all, and the newer more than the older.
+    """
+    return sorted(
+        (one for one in controls if one.pipeline in (pipeline, EVERY)),
+        key=lambda one: (one.pipeline != EVERY, one.issued_at_ms, one.name),
     )
 
 

@@ -52,7 +52,7 @@ def operator(
 ) -> Callable[..., Result]:
     """The command on the shared servers, for a pipeline that only this test knows."""
     # No projector runs here that it could wait for.
-    monkeypatch.setattr("enrichment.cli.control.MIRRORED_S", 0.2)
+    monkeypatch.setattr("enrichment.cli.instructing.MIRRORED_S", 0.2)
     stream = Stream(
         tmp_path, like="payments", bootstrap=servers.bootstrap, redis_url=servers.redis_url
     )

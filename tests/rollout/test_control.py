@@ -185,14 +185,14 @@ def test_the_same_state_is_the_same_object() -> None:
     assert len(revisions) == 1
 
 
-def test_a_pipelines_own_word_on_what_serves_counts_most() -> None:
-    """Then the newer one; nothing said leaves the pipeline's file as it is."""
-    everywhere = control("serve", pipeline="*", serve="heuristic", issued_at_ms=ISSUED_MS + 9)
-    own = control("serve", serve="classical")
-    assert folded(record(own), record(everywhere)).serve == "classical"
-    newer = control("serve.b", serve="quantum", issued_at_ms=ISSUED_MS + 1)
-    assert folded(record(newer), record(own), record(everywhere)).serve == "quantum"
-    assert folded(record(everywhere)).serve == "heuristic"
+def test_of_several_caps_the_lowest_counts() -> None:
+    """A weaker one of the pipeline's own, or a newer one, does not undo a kill switch for all."""
+    everywhere = control("serve", pipeline="*", serve="heuristic")
+    own = control("serve", serve="classical", issued_at_ms=ISSUED_MS + 9)
+    assert folded(record(own), record(everywhere)).serve == "heuristic"
+    newer = control("serve.b", serve="quantum", issued_at_ms=ISSUED_MS + 10)
+    assert folded(record(newer), record(own)).serve == "classical"
+    assert folded(record(newer)).serve == "quantum"
     assert folded(record(JOB)).serve == ""
 
 

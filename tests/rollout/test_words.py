@@ -21,7 +21,10 @@ AT = "2026-11-25T03:00:00.000Z"
         (control("x", until_ms=AT_MS), f"features computed by {AT}"),
         (control("x", everything=True), "all features"),
         (control("x", serve="classical"), "nothing above classical serves"),
-        (control("x", serve="classical", everything=True), "nothing above classical serves, all features"),
+        (
+            control("x", serve="classical", everything=True),
+            "nothing above classical serves, all features",
+        ),
     ],
 )
 def test_a_record_is_said_in_words(given: Control, said: str) -> None:
