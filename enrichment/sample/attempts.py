@@ -9,13 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from enrichment.pipelines import Pipeline
 from enrichment.provider.contract import Failure, FailureKind, Result, Running
 from enrichment.records.job import Job, JobState
 from enrichment.sample import events
 from enrichment.sample.budget import Budget, micro_up
 from enrichment.sample.chain import Chain
-from enrichment.sample.choice import CHECK_MS
+from enrichment.sample.choice import CHECK_MS, Choice
 from enrichment.sample.estimate import answers_of
 from enrichment.sample.fault import fault_of
 from enrichment.sample.flight import Flight
@@ -34,7 +33,7 @@ class Attempts:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        choice: Choice,
         chain: Chain,
         budget: Budget,
         shelves: Mapping[int, Shelf],
@@ -46,9 +45,10 @@ class Attempts:
         self._chain = chain
         self._now_ms = now_ms
         self._draw = draw
+        pipeline = choice.pipeline
         self._terms = Terms(pipeline, chain, budget)
         self._sending = Sending(pipeline, chain, self._terms)
-        self._transitions = Transitions(pipeline, chain, self._terms, shelves, now_ms)
+        self._transitions = Transitions(choice, chain, self._terms, shelves, now_ms)
         self._longest_ms = pipeline.sampling.deadline_ms + FALLBACK_MS
 
     def claimed(self, job: Job) -> Job:

@@ -31,7 +31,7 @@ class Choice:
         self, pipeline: Pipeline, chain: Chain, control: Callable[[], ControlState]
     ) -> None:
         """`control` says what is in force now; `chain` opens providers."""
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._chain = chain
         self._control = control
         self._heard: Compute | None = None
@@ -39,21 +39,26 @@ class Choice:
         self._objections: dict[str, str] = {}
 
     @property
+    def state(self) -> ControlState:
+        """What is in force now."""
+        return self._control()
+
+    @property
     def experiment_id(self) -> str:
         """The experiment that new jobs belong to, or ""."""
-        experiment = self._control().experiment
+        experiment = self.state.experiment
         return "" if experiment is None else experiment.experiment_id
 
     def provider(self) -> str:
         """The provider that new jobs are begun with."""
-        chosen, compute = self._pipeline.sampling.provider, self._control().compute
+        chosen, compute = self.pipeline.sampling.provider, self.state.compute
         if compute is None or compute.provider in ("", chosen):
             return chosen
         return compute.provider if self._usable(compute, compute.provider) else chosen
 
     def checked_by(self, micro_batch_id: str) -> str:
         """The provider that checks that micro-batch's job, or ""."""
-        compute = self._control().compute
+        compute = self.state.compute
         if compute is None or not compute.check_provider:
             return ""
         if not is_checked(micro_batch_id, compute.check_every):
@@ -62,7 +67,7 @@ class Choice:
 
     def deadline_ms(self, *, check: bool) -> int:
         """How long a new job, or a new check, may take."""
-        deadline_ms = self._pipeline.sampling.deadline_ms
+        deadline_ms = self.pipeline.sampling.deadline_ms
         return max(deadline_ms, CHECK_MS) if check else deadline_ms
 
     def objection(self, name: str) -> str:
@@ -71,7 +76,7 @@ class Choice:
         if why:
             return why
         price = self._chain.described(name).price_per_shot
-        if price and not self._pipeline.budget.day:
+        if price and not self.pipeline.budget.day:
             return (
                 f"{name} costs {price} a shot and the pipeline may spend nothing: say in its file, "
                 "under [budget], what it may spend in a `day`"
@@ -88,7 +93,7 @@ class Choice:
                 logger().warning(
                     "enrichment.control names a provider that cannot be asked here; what the "
                     "pipeline's file says stays",
-                    pipeline=self._pipeline.name,
+                    pipeline=self.pipeline.name,
                     provider=name,
                     objection=why,
                 )

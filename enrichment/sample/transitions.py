@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from enrichment.pipelines import Pipeline
 from enrichment.records.job import Job
 from enrichment.sample import events, machine
 from enrichment.sample.chain import Chain
+from enrichment.sample.choice import Choice
 from enrichment.sample.instructions import (
     AbandonAttempt,
     CancelAbandoned,
@@ -35,14 +35,14 @@ class Transitions:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        choice: Choice,
         chain: Chain,
         terms: Terms,
         shelves: Mapping[int, Shelf],
         now_ms: Callable[[], int],
     ) -> None:
         """Write to the outboxes of `shelves`, which are the worker's, by partition."""
-        self._pipeline = pipeline
+        self._choice = choice
         self._chain = chain
         self._terms = terms
         self._shelves = shelves
@@ -121,9 +121,8 @@ class Transitions:
     def _publish(self, opened: OpenJob, shelf: Shelf) -> Mapping[str, Any]:
         """Put features and cases of a job that has its answer into the outbox; a check has none."""
         assert opened.answer is not None  # noqa: S101  # only _finish says that it is the turn
-        made = publication(
-            self._pipeline, opened.job, opened.batch, opened.answer, now_ms=self._now_ms()
-        )
+        pipeline, now_ms = self._choice.pipeline, self._now_ms()
+        made = publication(pipeline, opened.job, opened.batch, opened.answer, now_ms=now_ms)
         if opened.job.check_of:
             return made.event
         if shelf.outdated(opened.job):

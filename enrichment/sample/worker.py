@@ -78,7 +78,7 @@ class Worker:
         nothing = ControlState(pipeline=pipeline.name)
         self._choice = Choice(pipeline, self._chain, control or (lambda: nothing))
         self._attempts = Attempts(
-            pipeline, self._chain, budget, self._shelves, now_ms=now_ms, draw=draw
+            self._choice, self._chain, budget, self._shelves, now_ms=now_ms, draw=draw
         )
         self._forgot_ms = 0
         self._orders = Orders(self._choice, self._attempts, now_ms=now_ms, full=lambda: self.full)

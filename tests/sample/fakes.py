@@ -19,7 +19,16 @@ from enrichment.provider.contract import (
 )
 from enrichment.provider.jobs import Done
 from enrichment.provider.local import solve, work_of
-from enrichment.records import Case, Compute, FeatureUpdate, Job, JobEvent, JobOrder, MicroBatch, Outcome
+from enrichment.records import (
+    Case,
+    Compute,
+    FeatureUpdate,
+    Job,
+    JobEvent,
+    JobOrder,
+    MicroBatch,
+    Outcome,
+)
 from enrichment.rollout.control import ControlState
 from enrichment.sample.budget import Budget, NoMoney
 from enrichment.sample.ledger import Arrival, LedgerState
@@ -252,7 +261,7 @@ class Bench:
     draws: Callable[[], float] = lambda: 0.5
     budget: Budget = field(default_factory=NoMoney)
     # What `enrichment.control` has in force.
-    control: ControlState = ControlState(pipeline="payments")
+    control: ControlState = field(default_factory=lambda: ControlState(pipeline="payments"))
     worker: Worker = field(init=False)
 
     def __post_init__(self) -> None:

@@ -268,9 +268,7 @@ def test_jobs_and_their_events_bear_the_experiment_that_they_began_in() -> None:
     bench = bench_with_checks()
 
     def experiment(name: str) -> None:
-        told = Experiment(
-            experiment_id=name, started_ms=0, pipeline_version="v", score_version="s"
-        )
+        told = Experiment(experiment_id=name, started_ms=0, pipeline_version="v", score_version="s")
         bench.control = msgspec.structs.replace(bench.control, experiment=told)
 
     experiment("e1")

@@ -1,4 +1,4 @@
-"""What `enrichment.control` says of providers in a simulated world, and when it says something else.
+"""What `enrichment.control` says of providers in a simulated world, and from when on.
 
 Drawn apart from all else, so that the rest of a seed's world is what it is without it.
 """

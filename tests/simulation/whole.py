@@ -74,7 +74,7 @@ MIDNIGHT_MS: Final = 6_400_000
 
 PEACE_MS: Final = 120_000 + CHECK_MS
 """Longer than a session, a transaction, a deadline and every fallback of a chain, one after the
-other, and then once more, and than a spot check: what has not come to its end by then never will."""
+other, and then once more, and a spot check: what has not come to its end by then never will."""
 
 LOOK_STEPS: Final = 20
 """How often it is looked whether all has come to its end: a look costs more than a step."""
