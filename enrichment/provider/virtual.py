@@ -92,13 +92,16 @@ class Virtual(Local):
 
     def __init__(self, pool: Pool, now_ms: Callable[[], int], noise_scale: float) -> None:
         processor = PROCESSORS[PROCESSOR]
+        # Whoever changes the noise makes another device of it now: what was computed before, under
+        # less of it, is then withdrawn at once (`enrichment.sample.calibrations`).
+        made_ms = processor.calibration_time_ms if noise_scale == 1.0 else now_ms()
         super().__init__(
             "virtual",
             pool,
             now_ms,
             variables_max=VARIABLES_MAX,
             gate_set=processor.gates,
-            calibration=(processor.calibration_id(noise_scale), processor.calibration_time_ms),
+            calibration=(processor.calibration_id(noise_scale), made_ms),
         )
         self._options = {"noise_scale": noise_scale}
 

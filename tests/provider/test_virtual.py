@@ -155,6 +155,11 @@ def test_the_providers_scale_is_in_its_description_and_in_every_draw() -> None:
     described = provider.describe()
     assert described.calibration_id.endswith("x8")
     assert described.conditions["noise_scale"] == "8"
+    # It was made so now, and a change is followed at once; without one it is the package's.
+    assert described.calibration_time_ms == now_ms()
+    plain = open_provider("virtual", Here(workers=1), now_ms=now_ms).describe()
+    assert plain.calibration_time_ms == PROCESSORS[PROCESSOR].calibration_time_ms
+    assert plain.calibration_id == PROCESSORS[PROCESSOR].calibration_id()
     wanted = request_of("a", models=(model_of(3, 1),), seeds=(1,), shots=20, twins=("simulator",))
     result = result_of(provider, wanted)
     assert result.calibration_id == described.calibration_id
