@@ -93,6 +93,13 @@ class Settings(BaseSettings):
     ionq_price_per_shot: float = Field(
         default=0.0, ge=0.0, description="What a shot is taken to cost, in the bill's currency"
     )
+    virtual_noise_scale: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=100.0,
+        description="Lab only: so many times its noise has the `virtual` provider's device, which "
+        "is thereby another device, under another calibration id",
+    )
     budget_day: float | None = Field(
         default=None,
         ge=0.0,

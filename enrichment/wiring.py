@@ -30,11 +30,12 @@ from enrichment.telemetry.log import logger
 
 if TYPE_CHECKING:
     from enrichment.feature.reads import TrackedReads
-    from enrichment.provider.contract import Provider
+    from enrichment.provider.contract import Description, Provider
     from enrichment.provider.pool import Pool
     from enrichment.records import Control
     from enrichment.rollout.control import ControlState
     from enrichment.sample.budget import Allowance
+    from enrichment.sample.calibration_watch import CalibrationWatch
     from enrichment.sample.counter import RedisCounter
     from enrichment.sample.teller import Teller
     from enrichment.stream.follow import Follower
@@ -405,29 +406,21 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
     try:
         if not await_kafka(settings, stop):
             return
-        counts = {
-            topic: partition_count(settings, topic)
-            for topic in (
-                topics.MICRO_BATCHES,
-                topics.JOBS,
-                topics.CASES,
-                topics.FEATURES,
-                topics.JOB_EVENTS,
-            )
-        }
-        outcomes = topics.StreamTopics(pipeline.name).outcomes
-        travelled = (topics.MICRO_BATCHES, topics.JOBS, topics.CASES)
-        heard = (outcomes, topics.ORDERS)
-        if len({counts[each] for each in travelled} | _counts(settings, heard)) > 1:
-            raise ConfigurationError(
-                f"{', '.join((*travelled, *heard))} must have equally many partitions: "
-                "`enrichment topics diff`"
-            )
+        counts = _sampling_counts(settings, pipeline)
         with (
-            opened_providers(settings, pipeline, pool, spare) as provider,
+            follow_control(settings, pipeline, stop) as control,
+            opened_providers(settings, pipeline, pool, spare) as opened,
             contextlib.closing(open_budget(settings, pipeline)) as budget,
         ):
-            worker = Worker(pipeline, provider, budget, now_ms=now_ms, draw=random.random)
+            provider, devices = noting_devices(opened, pipeline)
+            worker = Worker(
+                pipeline,
+                provider,
+                budget,
+                now_ms=now_ms,
+                draw=random.random,
+                control=lambda: control.state,
+            )
             while pool.in_flight and not stop.wait(0.02):
                 pass  # a job that waits for imports spends its deadline on them
             ledger = Ledger(
@@ -454,14 +447,55 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
         spare.close()
 
 
-def calibration_watch(
-    settings: Settings, pipeline: Pipeline, provider: Callable[[str], "Provider"]
-) -> "contextlib.AbstractContextManager[object]":
-    """What says on `enrichment.control` when a device of the pipeline's chain is calibrated.
+def _sampling_counts(settings: Settings, pipeline: Pipeline) -> dict[str, int]:
+    """How many partitions the topics have that the sample stage writes, and reads as its own.
 
-    Raises ConfigurationError where there is such a device and no such topic.
+    Raises ConfigurationError where those that a shard's records travel through are not equal.
     """
+    written = (topics.JOBS, topics.CASES, topics.FEATURES, topics.JOB_EVENTS)
+    counts = {each: partition_count(settings, each) for each in (topics.MICRO_BATCHES, *written)}
+    travelled = (topics.MICRO_BATCHES, topics.JOBS, topics.CASES)
+    heard = (topics.StreamTopics(pipeline.name).outcomes, topics.ORDERS)
+    if len({counts[each] for each in travelled} | _counts(settings, heard)) > 1:
+        raise ConfigurationError(
+            f"{', '.join((*travelled, *heard))} must have equally many partitions: "
+            "`enrichment topics diff`"
+        )
+    return counts
+
+
+Describe = Callable[[], "Description"]
+
+
+def noting_devices(
+    opened: Callable[[str], "Provider"], pipeline: Pipeline
+) -> "tuple[Callable[[str], Provider], list[Describe]]":
+    """The same providers, and those with a calibration: of the chain, and any opened later."""
     from enrichment.provider import CALIBRATED
+
+    noted: set[str] = set()
+    devices: list[Describe] = []
+
+    def provider(name: str) -> "Provider":
+        made = opened(name)
+        if name in CALIBRATED and name not in noted:
+            noted.add(name)
+            devices.append(made.describe)
+        return made
+
+    for name in pipeline.sampling.chain:
+        if name in CALIBRATED:
+            provider(name)
+    return provider, devices
+
+
+def calibration_watch(
+    settings: Settings, pipeline: Pipeline, devices: "list[Describe]"
+) -> "CalibrationWatch":
+    """What says on `enrichment.control` when one of the devices is calibrated; there may be more.
+
+    No broker is asked while there is none.
+    """
     from enrichment.rollout import instruct
     from enrichment.sample.calibration_watch import CalibrationWatch
 
@@ -541,13 +575,52 @@ def open_budget(settings: Settings, pipeline: Pipeline) -> "Teller":
 def opened_providers(
     settings: Settings, pipeline: Pipeline, pool: "Pool", spare: "Pool"
 ) -> Iterator[Callable[[str], "Provider"]]:
-    """Each provider by name, opened once: the chosen one over `pool`, fallbacks over `spare`.
+    """Each provider by name, opened once: the file's over `pool`, its fallbacks over `spare`.
 
-    At the end all are closed: where nobody else could fetch a job, it is cancelled then.
+    One that only `enrichment.control` names has a process of its own: a spot check of half a minute
+    must hold up neither jobs nor their fallbacks.
+
+    At the end all are closed: where nobody else could fetch a job, it is cancelled then. Raises
+    ValueError, of `provider(name)`, for one that is unknown or not configured.
     """
     from enrichment.provider import is_device, open_provider
 
-    options = {
+    options = provider_options(settings)
+
+    with contextlib.ExitStack() as stack:
+
+        @cache
+        def provider(name: str) -> "Provider":
+            place = _place(name, pipeline, pool, spare)
+            opened = open_provider(name, place, now_ms=now_ms, options=options.get(name))
+            if place not in (pool, spare):
+                stack.callback(place.close)
+                place.start()
+            if settings.kept_answers_s and is_device(name, options.get(name, {})):
+                opened = keep_answers(settings, opened, place, stack)
+            stack.callback(opened.close)
+            return opened
+
+        yield provider
+
+
+def _place(name: str, pipeline: Pipeline, pool: "Pool", spare: "Pool") -> "Pool":
+    """The processes that a provider's work is done in; new ones are not started yet."""
+    from functools import partial
+
+    from enrichment.provider.local import warm_up
+    from enrichment.provider.pool import Pool
+
+    if name == pipeline.sampling.provider:
+        return pool
+    if pool is spare or name in pipeline.sampling.chain:
+        return spare
+    return Pool(workers=1, warm_up=partial(warm_up, name))
+
+
+def provider_options(settings: Settings) -> dict[str, dict[str, Any]]:
+    """What the settings say of providers, by name; most need nothing."""
+    return {
         "google": {
             "project_id": settings.google_project,
             "processor_id": settings.google_processor,
@@ -562,21 +635,8 @@ def opened_providers(
             "noise_model": settings.ionq_noise_model,
             "price_per_shot": price_per_shot(settings, "ionq"),
         },
+        "virtual": {"noise_scale": settings.virtual_noise_scale},
     }
-
-    with contextlib.ExitStack() as stack:
-
-        @cache
-        def provider(name: str) -> "Provider":
-            chosen = name == pipeline.sampling.provider
-            place = pool if chosen else spare
-            opened = open_provider(name, place, now_ms=now_ms, options=options.get(name))
-            if settings.kept_answers_s and is_device(name, options.get(name, {})):
-                opened = keep_answers(settings, opened, place, stack)
-            stack.callback(opened.close)
-            return opened
-
-        yield provider
 
 
 def keep_answers(

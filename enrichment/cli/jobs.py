@@ -58,6 +58,8 @@ def list_(
       enrichment jobs list --older 5m
 
       enrichment jobs list --failing --since 1d
+
+      enrichment jobs list --checks --provider virtual
     """
     from enrichment.cli.jobs_read import ledger, plain
 
@@ -84,7 +86,10 @@ def list_(
 
 def show(
     context: typer.Context,
-    job_id: Annotated[str, typer.Argument(help="The job's id, which is its micro-batch's.")],
+    job_id: Annotated[
+        str,
+        typer.Argument(help="The job's id: its micro-batch's, and for its check `|check` added."),
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Show one job: its entry in the ledger, and every transition it went through.
@@ -94,10 +99,14 @@ def show(
     Example:
       enrichment jobs show 'payments|eu|1700000000000|0'
     """
-    from enrichment.cli.jobs_read import history, job_and_partition, orders, plain
+    from enrichment.cli.jobs_read import history, no_such_job, orders, placed, plain
+    from enrichment.sample.estimate import check_name
 
     settings = settings_of(context)
-    job, partition = job_and_partition(settings, job_id)
+    known = placed(settings)
+    if job_id not in known:
+        no_such_job(job_id, known)
+    partition, job = known[job_id]
     # Before the history, so that what was heard meanwhile is no order that nobody has heard.
     given = orders(settings, job_id, partition)
     events = history(settings, job_id, partition)
@@ -129,6 +138,9 @@ def show(
             f"{_time(order.issued_at_ms)}: {order.reason}",
             fg=typer.colors.YELLOW,
         )
+    check = check_name(job_id)
+    if check in known:
+        typer.echo(f"\nspot-checked by {known[check][1].provider}: enrichment jobs show '{check}'")
     if any(event.seeds for event in events):
         typer.echo(f"\nfrom micro-batch to features: enrichment jobs explain '{job_id}'")
 
@@ -169,7 +181,15 @@ def _print_jobs(jobs: "list[Job]") -> None:
         took = f"{job.updated_ms - job.created_ms} ms"
         table.add_row(
             job.job_id,
-            f"{job.state.value}, quarantined" if job.quarantined else job.state.value,
+            ", ".join(
+                word
+                for word, said in (
+                    (job.state.value, True),
+                    ("quarantined", job.quarantined),
+                    ("check", job.check_of),
+                )
+                if said
+            ),
             str(job.attempt),
             job.provider,
             str(job.problems),

@@ -123,7 +123,7 @@ def _drawn_again(recorded: "Recorded", pipeline: "Pipeline") -> "Again | str":
     added up in the same order.
     """
     from enrichment.provider import open_pool, open_provider
-    from enrichment.sample.again import compared, refusal, requests_again
+    from enrichment.sample.again import compared, options_of, refusal, requests_again
     from enrichment.wiring import now_ms
 
     why_not = refusal(recorded)
@@ -132,7 +132,8 @@ def _drawn_again(recorded: "Recorded", pipeline: "Pipeline") -> "Again | str":
     requests = requests_again(recorded, pipeline, now_ms() + int(DRAW_S * 1000))
     pool = open_pool(workers=1, provider=recorded.job.provider)
     try:
-        provider = open_provider(recorded.job.provider, pool, now_ms=now_ms)
+        options = options_of(recorded)
+        provider = open_provider(recorded.job.provider, pool, now_ms=now_ms, options=options)
         result = _polled(provider, requests)
         if isinstance(result, str):
             return result

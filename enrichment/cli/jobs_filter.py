@@ -56,6 +56,14 @@ class Filter:
     detail: Annotated[
         str | None, typer.Option("--detail", help="Only jobs whose detail has this text in it.")
     ] = None
+    checks: Annotated[
+        bool,
+        typer.Option(
+            "--checks",
+            help="Only spot checks: jobs done again by another provider, to be compared. `retry` "
+            "takes none without it, unless it is named.",
+        ),
+    ] = False
     like: Annotated[
         str | None,
         typer.Option(
@@ -93,6 +101,7 @@ class Filter:
             and (until_ms is None or job.created_ms < until_ms)
             and (older_ms is None or (job.state not in TERMINAL and job.created_ms < older_ms))
             and job.attempt >= (self.attempts_min or 0)
+            and (job.check_of or not self.checks)
             and (self.detail or "") in job.detail
             and (shape is None or shape_of(job.detail) == shape)
         ]

@@ -186,6 +186,9 @@ def _meant(
         fits = wanted.chosen(job for _, job in known.values())
         if kind is OrderKind.RETRY and not wanted.state:
             fits = [job for job in fits if job.state is JobState.FAILED]
+        # A failed check is a finding, and another try at a device may be billed.
+        if kind is OrderKind.RETRY and not wanted.checks:
+            fits = [job for job in fits if not job.check_of]
         chosen = [known[job.job_id] for job in fits if not _misfit(kind, job, True)]
     return sorted(chosen, key=lambda each: (version_of(each[1].micro_batch_id), each[1].job_id))
 

@@ -87,15 +87,18 @@ def micro_batches(
         micro_batch_id: str
         content_hash: str
 
-    wanted = {(job.micro_batch_id, job.content_hash): job.job_id for _, job in jobs}
+    # A job and its spot check are of the same micro-batch.
+    wanted: dict[tuple[str, str], list[str]] = {}
+    for _, job in jobs:
+        wanted.setdefault((job.micro_batch_id, job.content_hash), []).append(job.job_id)
     named, decode = _decoder(Named), _decoder(MicroBatch)
     found: dict[str, MicroBatch] = {}
     for record in _scanned(settings, MICRO_BATCHES, sorted({number for number, _ in jobs})):
         value = unframed(record.value() or b"")
         name = named(value)  # skips the problems, and is many times faster
-        job_id = wanted.get((name.micro_batch_id, name.content_hash))
-        if job_id is not None:
-            found[job_id] = decode(value)
+        job_ids = wanted.get((name.micro_batch_id, name.content_hash))
+        if job_ids is not None:
+            found |= dict.fromkeys(job_ids, decode(value))
     return found
 
 

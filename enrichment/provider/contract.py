@@ -34,8 +34,9 @@ SHOTS_MAX: Final = 10_000
 COEFFICIENT_MAX: Final = 1e6
 """A coefficient in energy units; quantised to 2^-30 it still fits a 64-bit integer."""
 
-TWINS: Final = ("classical", "exact", "annealing", "random")
-"""What may be asked for beside the samples: `classical` is exact up to CLASSICAL_EXACT_MAX."""
+TWINS: Final = ("classical", "exact", "annealing", "random", "simulator")
+"""What may be asked for beside the samples: `classical` is exact up to CLASSICAL_EXACT_MAX,
+`simulator` the request's own circuit without noise."""
 
 CLASSICAL_EXACT_MAX: Final = 16
 """Up to here the classical twin is the exact solution, above it simulated annealing."""
@@ -281,8 +282,9 @@ def _model_fault(request: SampleRequest, variables_max: int) -> str:
         size = model.num_variables
         if not 1 <= size <= variables_max:
             return f"model {position}: variables must be 1 to {variables_max}: {size}"
-        if "exact" in request.twins and size > VARIABLES_MAX:
-            return f"model {position}: the exact twin takes at most {VARIABLES_MAX}: {size}"
+        for twin in ("exact", "simulator"):
+            if twin in request.twins and size > VARIABLES_MAX:
+                return f"model {position}: the {twin} twin takes at most {VARIABLES_MAX}: {size}"
         vectors = model.to_numpy_vectors()
         values: NDArray[np.float64] = np.concatenate(
             (vectors.linear_biases, vectors.quadratic.biases, [float(vectors.offset)])

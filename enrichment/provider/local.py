@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import import_module
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -38,6 +39,9 @@ HEAVY: Final = ("virtual",)
 """What a child loads only where it is the pipeline's provider: cirq-google takes five seconds, a
 half second's noise model follows, and a job that waits for them would spend its deadline."""
 
+SIMULATOR: Final = "qsim"
+"""What a device's samples are checked against: the same circuit, seed and shots without noise."""
+
 SETTINGS: Final[Mapping[str, Mapping[str, str]]] = {"qsim": direct.SETTINGS}
 """By sampler: what its samples depend on beside the class of machine, and can be set in code."""
 
@@ -62,6 +66,8 @@ class Work:
     twins: tuple[str, ...]
     until_s: float
     calibration_id: str = ""
+    # What the sampler's `draw` is told beside the problem, by name; twins are told nothing.
+    options: Mapping[str, float] = field(default_factory=dict)
 
 
 class Local(Jobs):
@@ -89,6 +95,8 @@ class Local(Jobs):
         self._pool = pool
         self._gate_set = gate_set
         self._calibration = calibration
+        # See `Work`. They are conditions of what is sampled.
+        self._options: Mapping[str, float] = {}
 
     def describe(self) -> Description:
         """Return what this provider is; its queue is the pool's, at the pace of the last tasks."""
@@ -102,14 +110,18 @@ class Local(Jobs):
             price_per_shot=0.0,
             idempotent_submission=True,
             sdk_versions=versions_of(*SDKS),
-            conditions={"machine": direct.machine_class(), **SETTINGS.get(self.name, {})},
+            conditions={
+                "machine": direct.machine_class(),
+                **SETTINGS.get(self.name, {}),
+                **{name: f"{value:g}" for name, value in self._options.items()},
+            },
             jobs_max=min(self.jobs_max, self._pool.in_flight_max),
         )
 
     def _begin(self, request: SampleRequest, until_s: float) -> "Future[Done | Failure] | Failure":
         """Hand the job to a child."""
         work = work_of(request, self.name, until_s, calibration_id=self._calibration[0])
-        return self._pool.submit(solve, work)
+        return self._pool.submit(solve, replace(work, options=self._options))
 
     def _failure_of(self, error: BaseException) -> Failure:
         """Return what an exception that came from a child means."""
@@ -150,7 +162,7 @@ def solve(work: Work) -> Done | Failure:
             return Failure(kind=FailureKind.CANCELLED, detail=detail)
         try:
             if work.sampler:
-                sets.append(_sample(work.sampler, problem))
+                sets.append(_sample(work.sampler, problem, work.options))
             for name in work.twins:
                 twins[name].append(_sample(_twin(name, problem.model), problem))
         except Exception as error:  # noqa: BLE001  # a failure is a value here, by the table
@@ -186,10 +198,12 @@ def _twin(name: str, model: Ising) -> str:
     """Return the sampler behind a twin's name."""
     if name == "classical":
         return "exact" if model.size <= CLASSICAL_EXACT_MAX else "annealing"
-    return name
+    return SIMULATOR if name == "simulator" else name
 
 
-def _sample(name: str, problem: Problem) -> SampleSet:
+def _sample(
+    name: str, problem: Problem, options: Mapping[str, float] = MappingProxyType({})
+) -> SampleSet:
     """Return one sampler's checked answer to one problem."""
-    drawn: Drawn = import_module(PROVIDERS[name]).draw(problem)
+    drawn: Drawn = import_module(PROVIDERS[name]).draw(problem, **options)
     return sample_set(problem, name, drawn)

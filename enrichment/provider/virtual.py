@@ -38,10 +38,10 @@ class Processor:
     gates: tuple[str, str]
     calibration_time_ms: int
 
-    @property
-    def calibration_id(self) -> str:
-        """The id of the one calibration there is."""
-        return f"{self.name}@{self.calibration_time_ms}"
+    def calibration_id(self, noise_scale: float = 1.0) -> str:
+        """The id of the one calibration there is; the same device with other noise is another."""
+        scaled = "" if noise_scale == 1.0 else f"x{noise_scale:g}"
+        return f"{self.name}@{self.calibration_time_ms}{scaled}"
 
 
 PROCESSORS: Final[Mapping[str, Processor]] = {
@@ -61,10 +61,13 @@ PROCESSOR: Final = "willow_pink"
 """The latest one, with 105 qubits."""
 
 
-def draw(problem: Problem) -> Drawn:
-    """Return noisy samples of the problem's circuit on the line that calibration favours."""
+def draw(problem: Problem, *, noise_scale: float = 1.0) -> Drawn:
+    """Return noisy samples of the problem's circuit on the line that calibration favours.
+
+    `noise_scale` is how many times the device's own noise it has, as in `VirtualDevice`.
+    """
     gammas, betas = ising_scaled_angles(problem.model, problem.layers)
-    bits, run = device().run(
+    bits, run = device(noise_scale=noise_scale).run(
         problem.model, (gammas, betas), problem.shots, generator(problem, "virtual")
     )
     return Drawn(
@@ -77,21 +80,32 @@ def draw(problem: Problem) -> Drawn:
 
 
 @cache
-def device(name: str = PROCESSOR) -> "VirtualDevice":
-    """Return a processor's device with its noise, built once a process."""
+def device(name: str = PROCESSOR, *, noise_scale: float = 1.0) -> "VirtualDevice":
+    """Return a processor's device with so many times its noise, built once a process."""
     from enrichment.provider.virtual_device import VirtualDevice
 
-    return VirtualDevice(PROCESSORS[name])
+    return VirtualDevice(PROCESSORS[name], noise_scale)
 
 
-def open_provider(pool: Pool, now_ms: Callable[[], int]) -> Local:
-    """Return the provider, its circuits run in `pool`."""
-    processor = PROCESSORS[PROCESSOR]
-    return Local(
-        "virtual",
-        pool,
-        now_ms,
-        variables_max=VARIABLES_MAX,
-        gate_set=processor.gates,
-        calibration=(processor.calibration_id, processor.calibration_time_ms),
-    )
+class Virtual(Local):
+    """The provider: a local one whose children are told how much noise there is to be."""
+
+    def __init__(self, pool: Pool, now_ms: Callable[[], int], noise_scale: float) -> None:
+        processor = PROCESSORS[PROCESSOR]
+        # Whoever changes the noise makes another device of it now: what was computed before, under
+        # less of it, is then withdrawn at once (`enrichment.sample.calibrations`).
+        made_ms = processor.calibration_time_ms if noise_scale == 1.0 else now_ms()
+        super().__init__(
+            "virtual",
+            pool,
+            now_ms,
+            variables_max=VARIABLES_MAX,
+            gate_set=processor.gates,
+            calibration=(processor.calibration_id(noise_scale), made_ms),
+        )
+        self._options = {"noise_scale": noise_scale}
+
+
+def open_provider(pool: Pool, now_ms: Callable[[], int], noise_scale: float = 1.0) -> Virtual:
+    """Return the provider, its circuits run in `pool`, with so many times the device's noise."""
+    return Virtual(pool, now_ms, noise_scale)

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Final
 import cirq
 import numpy as np
 import qsimcirq
-from cirq_google.devices.google_noise_properties import NoiseModelFromGoogleNoiseProperties
+from cirq_google.devices.google_noise_properties import (
+    GoogleNoiseProperties,
+    NoiseModelFromGoogleNoiseProperties,
+)
 from cirq_google.engine import virtual_engine_factory
 
 from enrichment.circuit.angles import Angles
@@ -38,12 +41,27 @@ FUSE: Final = 2
 """Larger fused gates change the samples of a seed, and gain nothing below 16 qubits."""
 
 
+READOUT_MAX: Final = 0.5
+"""A readout that errs as often as not says nothing; beyond, it would tell by erring."""
+
+PAULI_MAX: Final = {1: 3 / 4, 2: 15 / 16}
+"""By qubits of the gate: its state is then wholly mixed, and no error leaves less of it."""
+
+SCALE_MIN: Final = 1e-9
+"""No noise at all would be an infinite T1: this is a million seconds."""
+
+
 class VirtualDevice(Device):
     """One processor with its noise, and what was worked out for it: lines and their readouts."""
 
-    def __init__(self, processor: "Processor") -> None:
-        """Load device, calibration and noise; half a second once cirq-google is imported."""
+    def __init__(self, processor: "Processor", noise_scale: float = 1.0) -> None:
+        """Load device, calibration and noise; half a second once cirq-google is imported.
+
+        With a `noise_scale` it is made better or worse than it is: see `scaled`.
+        """
         noise = virtual_engine_factory.load_device_noise_properties(processor.name)
+        if noise_scale != 1.0:
+            noise = scaled(noise, noise_scale)
         gate = processor.gates[0]
         native = type(GATES[gate])
         super().__init__(
@@ -58,7 +76,7 @@ class VirtualDevice(Device):
                     if of.gate_type is native and len(of.qubits) == 2
                 },
             ),
-            processor.calibration_id,
+            processor.calibration_id(noise_scale),
         )
         self._noise = NoiseModelFromGoogleNoiseProperties(noise)
         self._readouts: dict[Line, Confusion] = {}
@@ -121,3 +139,25 @@ class VirtualDevice(Device):
         result = simulator.run(circuit, repetitions=shots)
         bits: Bits = np.asarray(result.measurements[MEASUREMENT_KEY], dtype=np.uint8)
         return bits
+
+
+def scaled(noise: GoogleNoiseProperties, scale: float) -> GoogleNoiseProperties:
+    """Return noise with `scale` times the errors of gates and readout, and as much shorter times.
+
+    Each is kept to what is physical: a fully depolarised gate, a readout that says nothing. Errors
+    that are coherent (a gate's angle is off) stay: twice the angle is another gate. Decay and
+    dephasing times are scaled with the gates' errors, of which they are a part.
+    """
+    scale = max(scale, SCALE_MIN)
+    return noise.with_params(
+        t1_ns={qubit: t1_ns / scale for qubit, t1_ns in noise.t1_ns.items()},
+        tphi_ns={qubit: tphi_ns / scale for qubit, tphi_ns in noise.tphi_ns.items()},
+        readout_errors={
+            qubit: [min(READOUT_MAX, scale * error) for error in errors]
+            for qubit, errors in noise.readout_errors.items()
+        },
+        gate_pauli_errors={
+            of: min(PAULI_MAX[len(of.qubits)], scale * error)
+            for of, error in noise.gate_pauli_errors.items()
+        },
+    )

@@ -72,6 +72,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     # The job that this one is a spot check of: the same micro-batch, asked of another provider.
     # What it finds is recorded and never published.
     check_of: str = ""
+    # The provider that it was begun with, the first of its chain, whatever `enrichment.control` has
+    # said since; "" in records older than this field: the pipeline file's.
+    chosen: str = ""
 
 
 class DeviceRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,7 +169,9 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     # Why its features and cases were not published, though it has an answer.
     withheld: str = ""
     experiment_id: str = ""
-    # See `Job.check_of`. Its `differences` are from the simulator's samples, as `simulator_...`.
+    # See `Job.check_of`. Its `differences` are from the simulator's samples, too: `simulator_...`.
     check_of: str = ""
+    # See `Job.chosen`: another `provider` is a fallback.
+    chosen: str = ""
     # What the attempts have cost so far, in millionths of the currency.
     cost_micro: int = 0

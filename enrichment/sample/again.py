@@ -121,6 +121,14 @@ def refusal(recorded: Recorded) -> str:
     return ""
 
 
+def options_of(recorded: Recorded) -> dict[str, float]:
+    """What the job's provider is to be told to be again what it was: the virtual device's noise."""
+    event = recorded.answered
+    conditions = event.run.conditions if event is not None and event.run is not None else {}
+    scale = conditions.get("noise_scale")
+    return {} if scale is None else {"noise_scale": float(scale)}
+
+
 def as_it_was(recorded: Recorded, pipeline: Pipeline) -> Pipeline:
     """The pipeline with the problem, layers and shots of the job, as far as they are recorded."""
     event = recorded.answered

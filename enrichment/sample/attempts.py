@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from enrichment.pipelines import Pipeline
 from enrichment.provider.contract import Failure, FailureKind, Result, Running
 from enrichment.records.job import Job, JobState
 from enrichment.sample import events
 from enrichment.sample.budget import Budget, micro_up
 from enrichment.sample.chain import Chain
+from enrichment.sample.choice import CHECK_MS, Choice
 from enrichment.sample.estimate import answers_of
 from enrichment.sample.fault import fault_of
 from enrichment.sample.flight import Flight
@@ -33,7 +33,7 @@ class Attempts:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        choice: Choice,
         chain: Chain,
         budget: Budget,
         shelves: Mapping[int, Shelf],
@@ -45,9 +45,10 @@ class Attempts:
         self._chain = chain
         self._now_ms = now_ms
         self._draw = draw
+        pipeline = choice.pipeline
         self._terms = Terms(pipeline, chain, budget)
         self._sending = Sending(pipeline, chain, self._terms)
-        self._transitions = Transitions(pipeline, chain, self._terms, shelves, now_ms)
+        self._transitions = Transitions(choice, chain, self._terms, shelves, now_ms)
         self._longest_ms = pipeline.sampling.deadline_ms + FALLBACK_MS
 
     def claimed(self, job: Job) -> Job:
@@ -71,9 +72,14 @@ class Attempts:
             )
             return
         opened.recorded_attempt = job.attempt - 1
-        opened.job = self._terms.charged(job, now_ms)
+        objection = self._chain.objection(job.provider)
+        if not objection:
+            opened.job = self._terms.charged(job, now_ms)
         self._transitions.apply(opened, events.JobAdopted(attempt=job.attempt, at_ms=now_ms))
-        self._leave_in_doubt(opened, now_ms)
+        if objection:  # the former owner could ask it, and this process cannot
+            self._give_up(opened, f"{job.provider}: {objection}", now_ms)
+        else:
+            self._leave_in_doubt(opened, now_ms)
 
     def steer(self, opened: OpenJob, event: events.Event, extra: Mapping[str, Any]) -> None:
         """Let an operator's order happen to a job; `extra` are fields of its job event."""
@@ -86,7 +92,8 @@ class Attempts:
         if flight is not None and flight.due(now_ms) and self._poll(opened, flight, now_ms):
             return
         # No deadline is further away, but by a clock that was set back.
-        opened.deadline_ms = min(opened.deadline_ms, now_ms + self._longest_ms)
+        longest_ms = max(self._longest_ms, CHECK_MS if opened.job.check_of else 0)
+        opened.deadline_ms = min(opened.deadline_ms, now_ms + longest_ms)
         if now_ms >= opened.deadline_ms:
             self._out_of_time(opened, now_ms)
         elif opened.due_ms is not None and waited(opened.due_ms, now_ms):
@@ -99,7 +106,7 @@ class Attempts:
 
     def finish(self, opened: OpenJob) -> None:
         """It is the job's turn: say that its samples are here."""
-        fallback = self._chain.is_fallback(opened.job.provider)
+        fallback = self._chain.is_fallback(opened.job)
         kind = events.FallbackReceived if fallback else events.SamplesReceived
         self._transitions.apply(opened, kind(attempt=opened.job.attempt, at_ms=self._now_ms()))
 
@@ -180,7 +187,8 @@ class Attempts:
                 execution_ms=result.execution_ms,
                 now_ms=now_ms,
             )
-        self._terms.seen(answers, flight.shots)
+        if not opened.job.check_of:  # a device's widths are no measure for others' shots
+            self._terms.seen(answers, flight.shots)
         described = self._chain.described(flight.provider)
         opened.answer = Answer(
             result=result,
@@ -243,8 +251,8 @@ class Attempts:
         job = opened.job
         if opened.flight is not None:
             self._chain.overdue(job.provider, now_ms)
-        following = self._chain.following(job.provider)
-        if following is None or self._chain.is_fallback(job.provider):
+        following = self._chain.following(job)
+        if following is None or self._chain.is_fallback(job):
             if opened.flight is not None:
                 opened.abandoned.append((job.attempt, opened.flight))
                 opened.flight = None
@@ -258,9 +266,11 @@ class Attempts:
     def _give_up(self, opened: OpenJob, detail: str, now_ms: int) -> None:
         """No more of the present provider: the chain's next, or the end."""
         job = opened.job
-        following = self._chain.following(job.provider)
+        following = self._chain.following(job)
         event: events.Event
-        if following is None and hopeless(self._chain.names, opened.failures):
+        # What one provider cannot check is no reason to set anything aside.
+        ended = following is None and not job.check_of
+        if ended and hopeless(self._chain.names(job), opened.failures):
             detail = f"{detail}; as lastingly at each provider"
             event = events.Quarantined(attempt=job.attempt, at_ms=now_ms, detail=detail)
         elif following is None:

@@ -1,8 +1,12 @@
 """The chain of providers that a job goes through, and how each has done by this worker lately.
 
+A job keeps the chain that it was begun with: the provider that was chosen then, and the fallbacks
+of the pipeline's file. A spot check has no fallback: what another provider says is no check.
+
 A provider that fails again and again is left alone for a while, and one that cannot answer before
 the deadline is not asked: in both cases the chain's next is, at once, and nothing is paid for an
-answer that nobody would wait for. The last of the chain is always asked.
+answer that nobody would wait for. The last of a chain is always asked, but by spot checks, which
+nobody misses.
 """
 
 from collections.abc import Callable
@@ -10,6 +14,7 @@ from typing import Final
 
 from enrichment.feature.breaker import Breaker
 from enrichment.provider.contract import Description, FailureKind, Provider
+from enrichment.records.job import Job
 from enrichment.sample.pace import Lately
 
 BROKEN_AFTER: Final = 5
@@ -46,28 +51,37 @@ class _Standing:
 
 
 class Chain:
-    """The chosen provider and its fallbacks, in order, each once."""
+    """Each job's provider and its fallbacks, in order, each once; and the providers by name."""
 
     def __init__(self, names: tuple[str, ...], provider: Callable[[str], Provider]) -> None:
-        """`provider` opens a provider by name, the same one each time."""
-        self.names = tuple(dict.fromkeys(names))
+        """`names` are the pipeline file's; `provider` opens one by name, the same each time."""
+        self._first, *self._fallbacks = names
         self.provider = provider
         self._places: dict[str, int] = {}
         self._standings: dict[str, _Standing] = {}
 
-    @property
-    def first(self) -> str:
-        """The chosen one."""
-        return self.names[0]
+    def names(self, job: Job) -> tuple[str, ...]:
+        """The job's own chain."""
+        chosen = job.chosen or self._first
+        return (chosen,) if job.check_of else tuple(dict.fromkeys((chosen, *self._fallbacks)))
 
-    def is_fallback(self, name: str) -> bool:
-        """Whether this is not the chosen one."""
-        return name != self.first
+    def is_fallback(self, job: Job) -> bool:
+        """Whether the job is at another provider than the one chosen for it."""
+        return job.provider != self.names(job)[0]
 
-    def following(self, name: str) -> str | None:
+    def following(self, job: Job) -> str | None:
         """The chain's next, or None. A provider that the chain does not name was its first."""
-        position = self.names.index(name) if name in self.names else 0
-        return self.names[position + 1] if position + 1 < len(self.names) else None
+        names = self.names(job)
+        position = names.index(job.provider) if job.provider in names else 0
+        return names[position + 1] if position + 1 < len(names) else None
+
+    def objection(self, name: str) -> str:
+        """Why nobody can be asked by that name here (unknown, or not configured), or ""."""
+        try:
+            self.provider(name)
+        except (ValueError, ImportError) as error:
+            return str(error)
+        return ""
 
     def described(self, name: str) -> Description:
         """What the provider says of itself now."""
@@ -83,13 +97,14 @@ class Chain:
         """Whether a provider that is sent an id again starts nothing."""
         return self.described(name).idempotent_submission
 
-    def unfit(self, name: str, *, units: int, left_ms: int, now_ms: int) -> str:
-        """Why `units` (shots times problems) should go to the chain's next instead, or "".
+    def unfit(self, job: Job, *, left_ms: int, now_ms: int) -> str:
+        """Why the job should go to its chain's next instead, or "".
 
         An answer of "" is followed by `answered` or `failed`.
         """
-        if self.following(name) is None:
+        if self.following(job) is None and not job.check_of:
             return ""
+        name, units = job.provider, job.shots * job.problems
         standing = self._standing(name)
         late = self._late(name, standing, units, left_ms, now_ms)
         if late:

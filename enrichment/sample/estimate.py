@@ -51,6 +51,14 @@ GROUP: Final = "ring"
 QUANTUM: Final = "quantum"
 CLASSICAL: Final = "classical"
 RANDOM: Final = "random"
+SIMULATOR: Final = "simulator"
+"""The twin of spot checks: the same circuit, seed and shots without a device's noise."""
+
+SPREAD_MIN: Final = 1e-6
+"""In energy units, of which a tie is worth up to one: less is rounding, and no way to go."""
+
+MEANS: Final = "mean_energy"
+"""In these figures' names: a job's record has them; a feature has its paths' own means already."""
 
 TOP: Final = 2
 """How many of its members speak for a shared device or beneficiary."""
@@ -88,6 +96,11 @@ def request_name(job_id: str, attempt: int, first: int) -> str:
     return f"{job_id}|{attempt}|{first}"
 
 
+def check_name(job_id: str) -> str:
+    """The id of a job's spot check."""
+    return f"{job_id}|check"
+
+
 def job_of(request_id: str) -> str:
     """The job that a request is of."""
     return request_id.rsplit("|", 2)[0]
@@ -95,10 +108,14 @@ def job_of(request_id: str) -> str:
 
 def answers_of(result: Result) -> dict[str, tuple[SampleSet, ...]]:
     """The result by path. What a classical sampler drew is never called quantum."""
-    if result.provider in CLASSICAL_PROVIDERS:
-        return {**result.twins, CLASSICAL: result.sets}
-    own = RANDOM if result.provider == RANDOM else QUANTUM
-    return {**result.twins, own: result.sets}
+    return {**result.twins, path_of(result.provider): result.sets}
+
+
+def path_of(provider: str) -> str:
+    """Which path a provider's own samples are of."""
+    if provider in CLASSICAL_PROVIDERS:
+        return CLASSICAL
+    return RANDOM if provider == RANDOM else QUANTUM
 
 
 def density(
@@ -166,26 +183,55 @@ def shared_owners(problems: Sequence[Problem]) -> dict[tuple[str, str], int]:
     return {key: -negative for key, (_, negative) in best.items()}
 
 
-def differences_of(problems: Sequence[Problem], answers: Answers) -> dict[str, dict[str, float]]:
-    """Problem id -> how far the quantum samples are from each twin's; {} without both."""
-    quantum = answers.get(QUANTUM)
-    if quantum is None:
+def differences_of(
+    problems: Sequence[Problem], answers: Answers, own: str = QUANTUM
+) -> dict[str, dict[str, float]]:
+    """Problem id -> how far the samples of path `own` are from each twin's; {} where it has none.
+
+    From the classical twin `energy_gap` (of the best strings), `membership_gap` and
+    `histogram_distance`; the same from others under `random_` and, in a spot check, `simulator_`.
+    `..._mean_energy` are each path's means, and `mean_energy_gap`, of `gap_share`, the path's own
+    between the classical twin's and random strings'.
+    """
+    ours = answers.get(own)
+    if ours is None:
         return {}
+    twins = [
+        (path, prefix)
+        for path, prefix in ((CLASSICAL, ""), (RANDOM, "random_"), (SIMULATOR, "simulator_"))
+        if path in answers and path != own
+    ]
     found: dict[str, dict[str, float]] = {}
-    for index, (problem, ours) in enumerate(zip(problems, quantum, strict=True)):
-        figures: dict[str, float] = {}
-        for path, prefix in ((CLASSICAL, ""), (RANDOM, "random_")):
-            if path not in answers:
-                continue
+    for index, (problem, drawn) in enumerate(zip(problems, ours, strict=True)):
+        figures: dict[str, float] = {f"{own}_mean_energy": drawn.summary.mean_energy}
+        for path, prefix in twins:
             twin = answers[path][index]
-            gap = differences(ours.summary, ours.energies, twin.summary, twin.energies)
+            gap = differences(drawn.summary, drawn.energies, twin.summary, twin.energies)
             figures[f"{prefix}energy_gap"] = gap.energy_gap
             figures[f"{prefix}membership_gap"] = gap.membership_gap
             figures[f"{prefix}histogram_distance"] = gap.histogram_distance
+            figures[f"{path}_mean_energy"] = twin.summary.mean_energy
             if path == CLASSICAL and twin.optimum_energy is not None:
-                figures["optimum_gap"] = ours.summary.best_energy - twin.optimum_energy
+                figures["optimum_gap"] = drawn.summary.best_energy - twin.optimum_energy
+        if "classical_mean_energy" in figures and "random_mean_energy" in figures:
+            share = gap_share(
+                drawn.summary.mean_energy,
+                figures["classical_mean_energy"],
+                random=figures["random_mean_energy"],
+            )
+            if share is not None:
+                figures["mean_energy_gap"] = share
         found[problem.problem_id] = figures
     return found
+
+
+def gap_share(mean: float, twin: float, *, random: float) -> float | None:
+    """How far a mean energy is on the way from a twin's to random strings': 0 there, 1 here.
+
+    Below 0 it is lower than the twin's. None where the twin itself is no better than random.
+    """
+    spread = random - twin
+    return (mean - twin) / spread if spread > SPREAD_MIN else None
 
 
 def _node_estimates(answer: SampleSet) -> list[dict[str, float]]:
@@ -276,7 +322,11 @@ def _source(
         # Drawn by an earlier job, under what may be another calibration than the rest of this one.
         calibration_id=kept.calibration_id if kept is not None else origin.calibration_id,
         kept_job_id=job_of(kept.job_id) if kept is not None else "",
-        differences=dict(differences.get(problem.problem_id, {})),
+        differences={
+            name: value
+            for name, value in differences.get(problem.problem_id, {}).items()
+            if MEANS not in name
+        },
     )
 
 

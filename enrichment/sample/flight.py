@@ -18,7 +18,7 @@ from enrichment.provider.contract import (
 )
 from enrichment.records.job import Job
 from enrichment.records.micro_batch import MicroBatch, Problem
-from enrichment.sample.estimate import request_name, seed_of
+from enrichment.sample.estimate import SIMULATOR, request_name, seed_of
 
 POLL_SHARE: Final = 20
 """What has been under way for t is asked for every t / 20: it is heard of five hundredths late."""
@@ -53,12 +53,21 @@ def requests_of(
                 layers=sampling.layers,
                 # Of the ledger: an attempt is the same one under settings that have changed since.
                 shots=min(job.shots, SHOTS_MAX),
-                seeds=tuple(seed_of(job.job_id, problem.problem_id) for problem in problems),
+                # A check's simulator draws what its job drew, where that was the simulator.
+                seeds=tuple(
+                    seed_of(job.check_of or job.job_id, problem.problem_id) for problem in problems
+                ),
                 deadline_ms=deadline_ms,
-                twins=() if job.provider in CLASSICAL_PROVIDERS else TWINS,
+                twins=twins_of(job),
             )
         )
     return requests
+
+
+def twins_of(job: Job) -> tuple[str, ...]:
+    """What is computed beside the samples of the job's provider."""
+    twins = () if job.provider in CLASSICAL_PROVIDERS else TWINS
+    return (*twins, SIMULATOR) if job.check_of else twins
 
 
 def flags_of(problem: Problem) -> tuple[int, ...]:

@@ -245,7 +245,7 @@ def _after(job: Job, event: Event, rule: Rule) -> Job:
     """The job with what the event and the rule say."""
     provider, provider_job_id, detail = job.provider, job.provider_job_id, job.detail
     micro_batch, deadline_ms = job.micro_batch, job.deadline_ms
-    adoptions, quarantined = job.adoptions, job.quarantined
+    adoptions, quarantined, chosen = job.adoptions, job.quarantined, job.chosen
     match event:
         case JobAdopted():
             adoptions += 1
@@ -262,6 +262,7 @@ def _after(job: Job, event: Event, rule: Rule) -> Job:
         case RetryOrdered():
             provider, detail, micro_batch = event.provider, event.detail, event.micro_batch
             deadline_ms, adoptions, quarantined = event.deadline_ms, 0, False
+            chosen = event.provider
         case NothingToSolve():
             detail = "nothing to solve"
         case _:
@@ -277,5 +278,6 @@ def _after(job: Job, event: Event, rule: Rule) -> Job:
         deadline_ms=deadline_ms,
         adoptions=adoptions,
         quarantined=quarantined,
+        chosen=chosen,
         micro_batch=None if rule.after in TERMINAL else micro_batch,
     )

@@ -11,11 +11,11 @@ from typing import Final
 
 import msgspec
 
-from enrichment.pipelines import Pipeline
 from enrichment.records.job import Job, JobEvent, JobState
 from enrichment.records.order import JobOrder, OrderKind
 from enrichment.sample import events, machine
 from enrichment.sample.attempts import Attempts
+from enrichment.sample.choice import Choice
 from enrichment.sample.machine import LATE
 from enrichment.sample.shelf import Shelf
 from enrichment.telemetry import metrics
@@ -33,14 +33,14 @@ class Orders:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        choice: Choice,
         attempts: Attempts,
         *,
         now_ms: Callable[[], int],
         full: Callable[[], bool],
     ) -> None:
         """`full` says whether the worker can take no further job."""
-        self._pipeline = pipeline
+        self._choice = choice
         self._attempts = attempts
         self._now_ms = now_ms
         self._full = full
@@ -61,7 +61,7 @@ class Orders:
             return
         job = msgspec.structs.replace(job, ordered_ms=order.issued_at_ms, updated_ms=self._now_ms())
         event = self._event(job, order)
-        objection = _objection(job, event, order)
+        objection = _objection(job, event, order) or self._unasked(event)
         if objection:
             self._leave(shelf, job, order, REFUSED, objection)
         elif order.order is OrderKind.RETRY and self._full():
@@ -77,15 +77,21 @@ class Orders:
             return events.CancelOrdered(attempt=job.attempt, at_ms=now_ms, detail=said)
         if order.order is OrderKind.QUARANTINE or order.micro_batch is None:
             return events.Quarantined(attempt=job.attempt, at_ms=now_ms, detail=said)
-        sampling = self._pipeline.sampling
         return events.RetryOrdered(
             attempt=job.attempt,
             at_ms=now_ms,
             detail=said,
             micro_batch=order.micro_batch,
-            deadline_ms=now_ms + sampling.deadline_ms,
-            provider=sampling.provider,
+            deadline_ms=now_ms + self._choice.deadline_ms(check=bool(job.check_of)),
+            # A check is of the provider that it was begun with.
+            provider=job.chosen if job.check_of else self._choice.provider(),
         )
+
+    def _unasked(self, event: events.Event) -> str:
+        """Why nobody can be asked for a retry here, or ""."""
+        if not isinstance(event, events.RetryOrdered):
+            return ""
+        return self._choice.objection(event.provider)
 
     def _apply(self, shelf: Shelf, job: Job, event: events.Event, order: JobOrder) -> None:
         """Take the job through its machine, which has a rule for it."""

@@ -23,6 +23,7 @@ from enrichment.sample.estimate import (
     differences_of,
     features,
     memberships,
+    path_of,
 )
 
 
@@ -50,8 +51,20 @@ class Publication:
 def publication(
     pipeline: Pipeline, job: Job, batch: MicroBatch, answer: Answer, *, now_ms: int
 ) -> Publication:
-    """All that the answer says. Cases follow the path that serves, where it has an answer."""
+    """All that the answer says. Cases follow the path that serves, where it has an answer.
+
+    A spot check publishes nothing: it has its record alone.
+    """
     result, answers = answer.result, answer.answers
+    own = path_of(result.provider) if job.check_of else QUANTUM
+    differences = differences_of(batch.problems, answers, own)
+    event = {
+        **_event(job, batch, answer, differences, now_ms),
+        "sample_hashes": sample_hashes(answer.answers),
+        "run": _run(pipeline, answer),
+    }
+    if job.check_of:
+        return Publication(features=(), rings=(), event=event)
     origin = Provenance(
         batch=batch,
         job_id=job.job_id,
@@ -61,7 +74,6 @@ def publication(
         amount_scale=pipeline.stream.amount_scale,
         probability=pipeline.probability,
     )
-    differences = differences_of(batch.problems, answers)
     serves = QUANTUM if pipeline.score.serve == QUANTUM and QUANTUM in answers else CLASSICAL
     rings = (
         ring_of(problem, memberships(index, answers), serves, pipeline.cases)
@@ -70,11 +82,7 @@ def publication(
     return Publication(
         features=tuple(features(origin, answers, differences)),
         rings=tuple(ring for ring in rings if ring is not None),
-        event={
-            **_event(job, batch, answer, differences, now_ms),
-            "sample_hashes": sample_hashes(answer.answers),
-            "run": _run(pipeline, answer),
-        },
+        event=event,
     )
 
 

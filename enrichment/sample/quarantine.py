@@ -29,8 +29,11 @@ def suspicious(job: Job) -> bool:
 
 
 def worn_out(job: Job) -> bool:
-    """Whether whoever finds the job unfinished once more should leave it."""
-    return job.adoptions >= ADOPTIONS_MAX
+    """Whether whoever finds the job unfinished once more should leave it.
+
+    A spot check that is a suspect is left at once: what somebody waits for is tried meanwhile.
+    """
+    return job.adoptions >= (SUSPECT_AT if job.check_of else ADOPTIONS_MAX)
 
 
 def hopeless(chain: Sequence[str], failures: Mapping[str, FailureKind]) -> bool:

@@ -6,6 +6,7 @@ partition before, is sent again in any case: under its id, to attach to it.
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Final
 
 from enrichment.pipelines import Pipeline
 from enrichment.provider.contract import PROBLEMS_MAX, Failure
@@ -14,6 +15,13 @@ from enrichment.sample.chain import Chain
 from enrichment.sample.flight import Flight, requests_of
 from enrichment.sample.shelf import OpenJob
 from enrichment.sample.terms import Terms
+
+CHECKS: Final = "|checks"
+"""Among counts of requests by provider, that of spot checks at any; no provider is called so."""
+
+CHECKS_SENT_MAX: Final = 1
+"""Spot checks of a worker that are at providers at once: where they share a process with jobs or
+their fallbacks, one check is the longest that anybody waits for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +58,19 @@ class Sending:
         """Send the present attempt where that may be; `used` counts the requests at providers."""
         job = opened.job
         requests = -(-job.problems // PROBLEMS_MAX)
-        taken = used[job.provider]
+        taken, places = used[job.provider], self._chain.places(job.provider)
+        if job.check_of:
+            if used[CHECKS] >= CHECKS_SENT_MAX:
+                return Waiting()
+            places //= 2  # the rest is for what somebody waits for
         # An attempt of more requests than there are places goes alone.
-        if taken and taken + requests > self._chain.places(job.provider):
+        if taken and taken + requests > places:
             return Waiting()
         objection = self._unfit(opened, now_ms) or self._unpaid(opened)
         if objection is not None:
             return objection
         used[job.provider] += requests
+        used[CHECKS] += bool(job.check_of)
         return self._handed_over(opened, now_ms)
 
     def _unfit(self, opened: OpenJob, now_ms: int) -> NotSent | None:
@@ -65,12 +78,7 @@ class Sending:
         job = opened.job
         if opened.cleared or opened.adopted:
             return None
-        unfit = self._chain.unfit(
-            job.provider,
-            units=job.shots * job.problems,
-            left_ms=opened.deadline_ms - now_ms,
-            now_ms=now_ms,
-        )
+        unfit = self._chain.unfit(job, left_ms=opened.deadline_ms - now_ms, now_ms=now_ms)
         opened.cleared = not unfit
         return NotSent(unfit) if unfit else None
 

@@ -123,8 +123,8 @@ class Shelf:
             recorded_attempt=recorded_attempt,
             deadline_ms=job.deadline_ms,
             provider=job.provider,
-            # What will not publish holds nobody back.
-            queue=f"|{job.job_id}" if self.outdated(job) else job.shard,
+            # What will not publish holds nobody back, and waits for nobody.
+            queue=f"|{job.job_id}" if job.check_of or self.outdated(job) else job.shard,
         )
         self.jobs[job.job_id] = opened
         insort(self.queues.setdefault(opened.queue, []), opened, key=lambda other: other.order)
@@ -167,7 +167,7 @@ class Shelf:
 
     def note_published(self, job: Job) -> None:
         """Note that a job has published, of a shard's the newest."""
-        if job.problems and not self.outdated(job):
+        if job.problems and not job.check_of and not self.outdated(job):
             self.published[job.shard] = job.job_id
 
     def forget(self, now_ms: int) -> None:
@@ -234,6 +234,10 @@ class Shelf:
                 state_after=after.state,
                 provider=after.provider,
                 provider_job_id=after.provider_job_id,
+                experiment_id=after.experiment_id,
+                check_of=after.check_of,
+                chosen=after.chosen,
+                cost_micro=after.cost_micro,
                 **({"detail": after.detail} | dict(extra or {})),
             )
         )

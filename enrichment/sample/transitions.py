@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from enrichment.pipelines import Pipeline
 from enrichment.records.job import Job
 from enrichment.sample import events, machine
 from enrichment.sample.chain import Chain
+from enrichment.sample.choice import Choice
 from enrichment.sample.instructions import (
     AbandonAttempt,
     CancelAbandoned,
@@ -35,14 +35,14 @@ class Transitions:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        choice: Choice,
         chain: Chain,
         terms: Terms,
         shelves: Mapping[int, Shelf],
         now_ms: Callable[[], int],
     ) -> None:
         """Write to the outboxes of `shelves`, which are the worker's, by partition."""
-        self._pipeline = pipeline
+        self._choice = choice
         self._chain = chain
         self._terms = terms
         self._shelves = shelves
@@ -50,7 +50,7 @@ class Transitions:
 
     def deadline_of(self, job: Job) -> int:
         """The job's own deadline, or for a fallback one from now on."""
-        if self._chain.is_fallback(job.provider):
+        if self._chain.is_fallback(job):
             return max(job.deadline_ms, self._now_ms()) + FALLBACK_MS
         return job.deadline_ms
 
@@ -119,11 +119,12 @@ class Transitions:
         opened.job = self._terms.applied(job, left_ms=left_ms, now_ms=now_ms)
 
     def _publish(self, opened: OpenJob, shelf: Shelf) -> Mapping[str, Any]:
-        """Put features and cases of a job that has its answer into the outbox."""
+        """Put features and cases of a job that has its answer into the outbox; a check has none."""
         assert opened.answer is not None  # noqa: S101  # only _finish says that it is the turn
-        made = publication(
-            self._pipeline, opened.job, opened.batch, opened.answer, now_ms=self._now_ms()
-        )
+        pipeline, now_ms = self._choice.pipeline, self._now_ms()
+        made = publication(pipeline, opened.job, opened.batch, opened.answer, now_ms=now_ms)
+        if opened.job.check_of:
+            return made.event
         if shelf.outdated(opened.job):
             return {**made.event, "withheld": WITHHELD}
         shelf.outbox.features.extend(made.features)

@@ -13,24 +13,29 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import msgspec
+
 from enrichment.pipelines import Pipeline
 from enrichment.provider.contract import Provider
 from enrichment.records.job import Job, JobState
 from enrichment.records.micro_batch import MicroBatch
 from enrichment.records.order import JobOrder
 from enrichment.records.outcome import Outcome
+from enrichment.rollout.control import ControlState
 from enrichment.sample import events, machine
 from enrichment.sample.attempts import Attempts
 from enrichment.sample.budget import Budget
 from enrichment.sample.cases import CaseBook
 from enrichment.sample.chain import Chain
-from enrichment.sample.estimate import seed_of
+from enrichment.sample.choice import CHECKS_OPEN_MAX, Choice
+from enrichment.sample.estimate import check_name, seed_of
 from enrichment.sample.ledger import Arrival, LedgerState
 from enrichment.sample.machine import TERMINAL
 from enrichment.sample.orders import Orders
 from enrichment.sample.outbox import Outbox
 from enrichment.sample.quarantine import suspicious
 from enrichment.sample.retry import Draw
+from enrichment.sample.sending import CHECKS
 from enrichment.sample.shelf import Shelf
 from enrichment.sample.suspects import Suspects
 from enrichment.telemetry import metrics
@@ -61,17 +66,22 @@ class Worker:
         *,
         now_ms: Callable[[], int],
         draw: Draw,
+        control: Callable[[], ControlState] | None = None,
     ) -> None:
-        """`provider` opens a provider by name (the same one each time); `draw` is for jitter."""
-        self._pipeline = pipeline
+        """`provider` opens a provider by name (the same one each time); `draw` is for jitter.
+
+        `control` says what `enrichment.control` has in force now; without it, nothing is.
+        """
         self._now_ms = now_ms
         self._shelves: dict[int, Shelf] = {}
         self._chain = Chain(pipeline.sampling.chain, provider)
+        nothing = ControlState(pipeline=pipeline.name)
+        self._choice = Choice(pipeline, self._chain, control or (lambda: nothing))
         self._attempts = Attempts(
-            pipeline, self._chain, budget, self._shelves, now_ms=now_ms, draw=draw
+            self._choice, self._chain, budget, self._shelves, now_ms=now_ms, draw=draw
         )
         self._forgot_ms = 0
-        self._orders = Orders(pipeline, self._attempts, now_ms=now_ms, full=lambda: self.full)
+        self._orders = Orders(self._choice, self._attempts, now_ms=now_ms, full=lambda: self.full)
         self._suspects = Suspects(self._attempts, self._shelves)
 
     @property
@@ -81,8 +91,8 @@ class Worker:
 
     @property
     def full(self) -> bool:
-        """Whether no further micro-batch should be taken."""
-        return self.open_jobs >= OPEN_MAX
+        """Whether no further micro-batch should be taken; spot checks have places of their own."""
+        return self.open_jobs - self._open_checks() >= OPEN_MAX
 
     @property
     def hurried(self) -> bool:
@@ -159,6 +169,7 @@ class Worker:
         shelf.record(job, job, "MicroBatchClaimed")
         if batch.problems:
             shelf.open(job, batch, recorded_attempt=0).submit = True
+            self._begin_check(shelf, job, batch)
             return
         nothing = events.NothingToSolve(attempt=job.attempt, at_ms=now_ms)
         done, _ = machine.step(job, nothing)
@@ -236,10 +247,41 @@ class Worker:
             for opened in shelf.jobs.values():
                 for flight in opened.flights():
                     used[flight.provider] += len(flight.request_ids)
+                    used[CHECKS] += bool(opened.job.check_of)
         return used
 
+    def _open_checks(self) -> int:
+        """How many of the open jobs are spot checks."""
+        return sum(
+            bool(opened.job.check_of)
+            for shelf in self._shelves.values()
+            for opened in shelf.jobs.values()
+        )
+
+    def _begin_check(self, shelf: Shelf, job: Job, batch: MicroBatch) -> None:
+        """Give a new job its spot check, in the same transaction, where it is to have one."""
+        provider, check_id = self._choice.checked_by(batch.micro_batch_id), check_name(job.job_id)
+        if not provider or shelf.former(check_id) is not None:
+            return
+        if self._open_checks() >= CHECKS_OPEN_MAX:
+            metrics.checks_left_out.add(1, {"provider": provider})
+            return
+        check = msgspec.structs.replace(
+            job,
+            job_id=check_id,
+            check_of=job.job_id,
+            provider=provider,
+            chosen=provider,
+            deadline_ms=job.created_ms + self._choice.deadline_ms(check=True),
+            seed=seed_of(job.job_id),
+            charges=(),
+        )
+        check = self._attempts.claimed(check)
+        shelf.record(check, check, "CheckBegun")
+        shelf.open(check, batch, recorded_attempt=0).submit = True
+
     def _new_job(self, batch: MicroBatch, now_ms: int) -> Job:
-        sampling = self._pipeline.sampling
+        chosen = self._choice.provider()
         return Job(
             job_id=batch.micro_batch_id,
             pipeline=batch.pipeline,
@@ -249,10 +291,12 @@ class Worker:
             attempt=1,
             created_ms=now_ms,
             updated_ms=now_ms,
-            deadline_ms=now_ms + sampling.deadline_ms,
-            provider=sampling.provider,
+            deadline_ms=now_ms + self._choice.deadline_ms(check=False),
+            provider=chosen,
+            chosen=chosen,
             problems=len(batch.problems),
             seed=seed_of(batch.micro_batch_id),
+            experiment_id=self._choice.experiment_id,
             correlation_id=batch.correlation_id,
             content_hash=batch.content_hash,
             micro_batch=batch,

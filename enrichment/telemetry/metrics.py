@@ -17,6 +17,9 @@ quarantined_digests = _meter.create_counter(
     "enrichment.digests.quarantined", "{digest}", "Digests far ahead of their time"
 )
 jobs = _meter.create_counter("enrichment.jobs", "{transition}", "Job transitions, by state")
+checks_left_out = _meter.create_counter(
+    "enrichment.jobs.checks.left_out", "{check}", "Spot checks not begun: too many are open"
+)
 late_news = _meter.create_counter("enrichment.jobs.late_news", "{event}", "News of old attempts")
 orders = _meter.create_counter("enrichment.jobs.orders", "{order}", "Orders heard, by result")
 kept_answers = _meter.create_counter(

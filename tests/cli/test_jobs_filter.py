@@ -28,15 +28,16 @@ JOBS = (
     job("one", JobState.FAILED, 20 * MINUTE_MS, detail="qsim: transient: 17 away"),
     job("other", JobState.FAILED, 90 * MINUTE_MS, detail="qsim: transient: 4 away"),
     job("third", JobState.FALLBACK_COMPLETE, 30 * MINUTE_MS, detail="qsim: quota: 4 away"),
+    job("check", JobState.SUCCEEDED, MINUTE_MS, check_of="young"),
 )
 
 
 @pytest.mark.parametrize(
     ("wanted", "meant"),
     [
-        (Filter(), {"open", "young", "one", "other", "third"}),
+        (Filter(), {"open", "young", "one", "other", "third", "check"}),
         (Filter(older="5m"), {"open"}),
-        (Filter(since="25m"), {"open", "young", "one"}),
+        (Filter(since="25m"), {"open", "young", "one", "check"}),
         (Filter(since="2h", until="25m"), {"other", "third"}),
         (Filter(like="one"), {"one", "other"}),
         (Filter(like="one", since="1h"), {"one"}),
@@ -44,6 +45,7 @@ JOBS = (
         (Filter(provider="ionq"), {"open"}),
         (Filter(attempts_min=2), {"open"}),
         (Filter(shard="us"), {"young"}),
+        (Filter(checks=True), {"check"}),
         (Filter(pipeline="cards"), set()),
     ],
 )

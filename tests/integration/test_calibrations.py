@@ -19,7 +19,7 @@ from enrichment.sample.calibrations import current_of
 from enrichment.settings import Settings
 from enrichment.stream.follow import Follower
 from enrichment.stream.topics import CONTROL
-from enrichment.wiring import calibration_watch, now_ms, opened_providers
+from enrichment.wiring import calibration_watch, noting_devices, now_ms, opened_providers
 from tests.integration.stages import Stream, eventually
 from tests.rollout.test_control import sampled
 from tests.sample.test_calibrations import DEVICE, Device
@@ -97,9 +97,11 @@ def test_the_stage_watches_the_devices_of_its_chain(
     pool = Pool(workers=1)
     kafka = {"bootstrap.servers": servers.bootstrap}
     with opened_providers(settings, virtual, pool, pool) as provider:
-        with calibration_watch(Settings(kafka_bootstrap="127.0.0.1:1"), pipeline, provider):
-            pass
-        with calibration_watch(settings, virtual, provider):
+        _, none = noting_devices(provider, pipeline)
+        with calibration_watch(Settings(kafka_bootstrap="127.0.0.1:1"), pipeline, none):
+            assert none == []
+        _, devices = noting_devices(provider, virtual)
+        with calibration_watch(settings, virtual, devices):
             key = f"{stream.name}|calibration.virtual"
             eventually("said", lambda: key in instruct.standing(kafka, 1).controls)
         (standing,) = (instruct.standing(kafka, 1).controls[key],)

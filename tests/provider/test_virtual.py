@@ -1,5 +1,9 @@
 """The virtual device runs native circuits on a good line, with noise, and says how."""
 
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
 import cirq
 import numpy as np
 import pytest
@@ -9,9 +13,12 @@ from enrichment.circuit.angles import ising_scaled_angles
 from enrichment.circuit.lines import random_lines
 from enrichment.circuit.native import gates_max
 from enrichment.problem.ising import Bits, ising
-from enrichment.provider.answer import Problem
-from enrichment.provider.virtual import PROCESSORS, VARIABLES_MAX, device, draw
-from tests.provider.requests import model_of
+from enrichment.provider import open_provider, qsim
+from enrichment.provider.answer import Problem, sample_set
+from enrichment.provider.pool import Pool
+from enrichment.provider.virtual import PROCESSOR, PROCESSORS, VARIABLES_MAX, device, draw
+from enrichment.provider.virtual_device import PAULI_MAX, READOUT_MAX, SCALE_MIN, scaled
+from tests.provider.requests import model_of, now_ms, request_of, result_of
 
 SIZE, LAYERS = 4, 2
 MODEL = ising(model_of(SIZE, 3))
@@ -38,7 +45,7 @@ def test_run_is_native_noisy_and_recorded(name: str) -> None:
     assert run.two_qubit_gates == gates_max(SIZE, LAYERS, virtual.gate)
     assert run.processor == name
     assert len(set(run.qubits)) == SIZE
-    assert run.calibration_id == PROCESSORS[name].calibration_id
+    assert run.calibration_id == PROCESSORS[name].calibration_id()
     graph = virtual.grid.metadata.nx_graph
     assert {frozenset(pair) for pair in virtual.errors.pairs} == {
         frozenset(pair) for pair in graph.edges
@@ -94,6 +101,73 @@ def test_draw_names_its_circuit_and_run() -> None:
         float(np.mean([_energy(bits) for bits in one.bits]))
     )
     assert len(device().errors.readout) >= VARIABLES_MAX
+
+
+class Here(Pool):
+    """A pool whose work is done at once, in this process: a child loads for seconds."""
+
+    def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
+        """Do it."""
+        done: Future[Any] = Future()
+        done.set_result(function(*args, **kwargs))
+        return done
+
+
+NOISES = (0.0, 1.0, 8.0, 100.0)
+
+
+def test_noise_is_scaled_within_what_is_physical() -> None:
+    """Errors grow with the scale and stop where a gate or a readout says nothing any more."""
+    own = virtual_engine_factory.load_device_noise_properties(PROCESSOR)
+    for scale in NOISES:
+        noise = scaled(own, scale)
+        for of, error in noise.gate_pauli_errors.items():
+            wanted = min(PAULI_MAX[len(of.qubits)], scale * own.gate_pauli_errors[of])
+            assert error == pytest.approx(wanted, abs=1e-8)
+        for qubit, errors in noise.readout_errors.items():
+            assert max(errors) <= READOUT_MAX
+            assert noise.t1_ns[qubit] * max(scale, SCALE_MIN) == pytest.approx(own.t1_ns[qubit])
+    assert max(scaled(own, 100.0).gate_pauli_errors.values()) <= 15 / 16
+
+
+def test_more_noise_is_further_from_the_simulator_and_another_calibration() -> None:
+    """Without noise the device draws as the simulator does; the more, the less so."""
+    problem = Problem(model=MODEL, variables=tuple(range(SIZE)), layers=LAYERS, shots=300, seed=5)
+    simulator = sample_set(problem, "qsim", qsim.draw(problem))
+    found = {}
+    for scale in NOISES:
+        drawn = draw(problem, noise_scale=scale)
+        assert drawn.device_run is not None
+        found[scale] = float(sample_set(problem, "virtual", drawn).energies.mean())
+        name = drawn.device_run.calibration_id
+        assert name == PROCESSORS[PROCESSOR].calibration_id(scale)
+        assert name.endswith("x8") is (scale == 8.0)
+    spread = float(simulator.energies.std()) / np.sqrt(problem.shots)
+    assert found[0.0] == pytest.approx(float(simulator.energies.mean()), abs=5 * spread)
+    assert found[0.0] < found[1.0] < found[8.0] < found[100.0] + 3 * spread
+
+
+def test_the_providers_scale_is_in_its_description_and_in_every_draw() -> None:
+    """Calibration id and conditions name it, and the child that draws is told."""
+    provider = open_provider(
+        "virtual", Here(workers=1), now_ms=now_ms, options={"noise_scale": 8.0}
+    )
+    described = provider.describe()
+    assert described.calibration_id.endswith("x8")
+    assert described.conditions["noise_scale"] == "8"
+    # It was made so now, and a change is followed at once; without one it is the package's.
+    assert described.calibration_time_ms == now_ms()
+    plain = open_provider("virtual", Here(workers=1), now_ms=now_ms).describe()
+    assert plain.calibration_time_ms == PROCESSORS[PROCESSOR].calibration_time_ms
+    assert plain.calibration_id == PROCESSORS[PROCESSOR].calibration_id()
+    wanted = request_of("a", models=(model_of(3, 1),), seeds=(1,), shots=20, twins=("simulator",))
+    result = result_of(provider, wanted)
+    assert result.calibration_id == described.calibration_id
+    (drawn,), (twin,) = result.sets, result.twins["simulator"]
+    assert drawn.device_run is not None
+    assert drawn.device_run.calibration_id == described.calibration_id
+    assert twin.sampler == "qsim"
+    assert twin.circuit_hash == drawn.circuit_hash
 
 
 def _energy(bits: Bits) -> float:

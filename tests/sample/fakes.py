@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 
@@ -18,7 +19,17 @@ from enrichment.provider.contract import (
 )
 from enrichment.provider.jobs import Done
 from enrichment.provider.local import solve, work_of
-from enrichment.records import Case, FeatureUpdate, Job, JobEvent, JobOrder, MicroBatch, Outcome
+from enrichment.records import (
+    Case,
+    Compute,
+    FeatureUpdate,
+    Job,
+    JobEvent,
+    JobOrder,
+    MicroBatch,
+    Outcome,
+)
+from enrichment.rollout.control import ControlState
 from enrichment.sample.budget import Budget, NoMoney
 from enrichment.sample.ledger import Arrival, LedgerState
 from enrichment.sample.outbox import Addresses
@@ -249,6 +260,8 @@ class Bench:
     providers: Mapping[str, ScriptedProvider] = field(default_factory=dict)
     draws: Callable[[], float] = lambda: 0.5
     budget: Budget = field(default_factory=NoMoney)
+    # What `enrichment.control` has in force.
+    control: ControlState = field(default_factory=lambda: ControlState(pipeline="payments"))
     worker: Worker = field(init=False)
 
     def __post_init__(self) -> None:
@@ -262,15 +275,32 @@ class Bench:
         """A new worker takes over, as after a crash: whatever was not committed is gone."""
         self.worker = Worker(
             self.pipeline,
-            lambda name: self.providers[name],
+            self.provider,
             self.budget,
             now_ms=self.clock,
             draw=self.draws,
+            control=lambda: self.control,
         )
         self.read = self.topics.consumed
         self.heard = len(self.topics.outcomes)
         self.ordered = len(self.topics.orders)
         self.worker.adopt(0, self.topics.state())
+
+    def provider(self, name: str) -> ScriptedProvider:
+        """Open one of the providers. Raises ValueError where there is none of that name."""
+        if name not in self.providers:
+            raise ValueError(f"unknown provider {name!r}")
+        return self.providers[name]
+
+    def add(self, name: str, **options: Any) -> ScriptedProvider:
+        """A further provider, for what control names."""
+        added = ScriptedProvider(name=name, clock=self.clock, **options)
+        self.providers = {**self.providers, name: added}
+        return added
+
+    def instruct(self, **compute: Any) -> None:
+        """Put other providers in force."""
+        self.control = ControlState(pipeline="payments", compute=Compute(**compute))
 
     def full(self) -> bool:
         """Whether the worker wants no more."""

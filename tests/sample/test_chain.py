@@ -1,8 +1,24 @@
 """Which provider is asked, and which is left alone."""
 
+import msgspec
+
 from enrichment.provider.contract import FailureKind
+from enrichment.records import Job
 from enrichment.sample.chain import BROKEN_AFTER, OPEN_MS, OPEN_MS_MAX, PROBE_MS, Chain
+from tests.sample.entries import job as entry
 from tests.sample.fakes import START_MS, Clock, ScriptedProvider
+
+
+def at(provider: str, chosen: str = "", check_of: str = "") -> Job:
+    """A job of one problem, at a provider."""
+    return msgspec.structs.replace(
+        entry("a", "payments"),
+        provider=provider,
+        chosen=chosen,
+        check_of=check_of,
+        shots=100,
+        problems=1,
+    )
 
 
 class Given:
@@ -15,9 +31,10 @@ class Given:
         }
         self.chain = Chain(("qpu", "exact", "qpu"), lambda name: self.providers[name])
 
-    def unfit(self, name: str = "qpu", left_ms: int = 1_000) -> str:
+    def unfit(self, name: str = "qpu", left_ms: int = 1_000, check_of: str = "") -> str:
         """Why the provider is not to be asked for a job of 100 shots of one problem."""
-        return self.chain.unfit(name, units=100, left_ms=left_ms, now_ms=self.clock.now_ms)
+        job = at(name, chosen=name if check_of else "", check_of=check_of)
+        return self.chain.unfit(job, left_ms=left_ms, now_ms=self.clock.now_ms)
 
     def answered(self, execution_ms: float) -> None:
         """The chosen provider answers."""
@@ -32,10 +49,32 @@ class Given:
 def test_the_chain_has_an_order_and_an_end() -> None:
     """Each name once; a provider of another day's chain was its first."""
     chain = Given().chain
-    assert (chain.first, chain.following("qpu"), chain.following("exact")) == ("qpu", "exact", None)
-    assert chain.following("ionq") == "exact"
-    assert chain.is_fallback("exact")
-    assert not chain.is_fallback("qpu")
+    assert chain.names(at("qpu")) == ("qpu", "exact")
+    assert (chain.following(at("qpu")), chain.following(at("exact"))) == ("exact", None)
+    assert chain.following(at("ionq")) == "exact"
+    assert chain.is_fallback(at("exact"))
+    assert not chain.is_fallback(at("qpu"))
+
+
+def test_a_job_keeps_the_chain_that_it_was_begun_with() -> None:
+    """What was chosen for it, then the file's fallbacks; what is chosen may be one of these."""
+    chain = Given().chain
+    assert chain.names(at("ionq", chosen="ionq")) == ("ionq", "exact", "qpu")
+    assert chain.names(at("exact", chosen="exact")) == ("exact", "qpu")
+    assert not chain.is_fallback(at("exact", chosen="exact"))
+    assert chain.is_fallback(at("exact", chosen="ionq"))
+
+
+def test_a_spot_check_has_no_fallback_and_is_judged_all_the_same() -> None:
+    """Its provider is the chain; a broken one is left alone though it is the last."""
+    given = Given()
+    check = at("exact", chosen="exact", check_of="b")
+    assert given.chain.names(check) == ("exact",)
+    assert given.chain.following(check) is None
+    for _ in range(BROKEN_AFTER):
+        given.chain.failed("exact", FailureKind.TRANSIENT, given.clock.now_ms)
+    assert given.unfit("exact") == ""
+    assert "left alone" in given.unfit("exact", check_of="b")
 
 
 def test_a_provider_that_fails_again_and_again_is_left_alone_and_probed() -> None:

@@ -216,7 +216,11 @@ def test_differences_are_in_every_record_and_no_fallback_has_any() -> None:
     assert len(made) == 2 * 8
     for update in made.values():
         assert update.source is not None
-        assert update.source.differences == told[update.source.problem_id]
+        figures = told[update.source.problem_id]
+        # Its paths' own mean energies are in its estimates already.
+        assert update.source.differences == {
+            name: value for name, value in figures.items() if "mean_energy" not in name
+        }
         assert {"energy_gap", "membership_gap", "histogram_distance", "optimum_gap"} < set(
             update.source.differences
         )

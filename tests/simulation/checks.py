@@ -138,7 +138,10 @@ class Checks:
             raise Violation(
                 f"{job.job_id} is {job.state.value}, its payload is not as it should be"
             )
+        if job.check_of and job.check_of not in self.jobs:
+            raise Violation(f"{job.job_id} is a check of no job")
         self.jobs[job.job_id] = job
+        self.world.met["spot checks begun"] += bool(job.check_of and before is None)
         self.recorded.add((job.job_id, job.attempt))
         self.wrote.add((job.job_id, self.world.running))
 
@@ -167,7 +170,8 @@ class Checks:
             self.life[event.job_id] = event.attempt
         story = f"{event.job_id}: {event.event}, {event.state_before} to {event.state_after}"
         if before is None:
-            if event.event != "MicroBatchClaimed" or event.state_after is not JobState.PENDING:
+            begun = "CheckBegun" if event.check_of else "MicroBatchClaimed"
+            if event.event != begun or event.state_after is not JobState.PENDING:
                 raise Violation(f"{story}: not how a job begins")
             return
         if before.state_after is not event.state_before:
@@ -181,6 +185,8 @@ class Checks:
         ours = update.group == "ring"
         # A close that is published again after a crash, or a job that is tried again.
         tried = ours and self.jobs[update.source.job_id].ordered_ms if update.source else 0
+        if ours and update.source and self.jobs[update.source.job_id].check_of:
+            raise Violation(f"{update.source.job_id} publishes, and is a spot check")
         key = entry.key or b""
         if not ours and update.source is not None:
             self._see_close_again(key, shard_of(update))

@@ -1,6 +1,6 @@
 """The stages that are as shipped: sample and project, a turn of their own loops at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +9,7 @@ from confluent_kafka import KafkaException
 
 from enrichment.feature.projector import AWAY_S, Projector, ProjectorConfig
 from enrichment.pipelines import Pipeline
+from enrichment.provider import PROVIDERS
 from enrichment.rollout.control import ControlState
 from enrichment.sample import stage
 from enrichment.sample.budget import Allowance
@@ -50,6 +51,7 @@ class Around:
     remote: dict[str, Vendor]
     counter: MemoryCounter
     to: Addresses
+    control: Callable[[], ControlState]
 
 
 class SampleStage(Stage):
@@ -71,6 +73,8 @@ class SampleStage(Stage):
         lines: dict[str, Line] = {}
 
         def provider(name: str) -> Line:
+            if name not in PROVIDERS:
+                raise ValueError(f"unknown provider {name!r}")
             if name not in lines:
                 vendor = self._around.remote.get(name) or self._local(name)
                 lines[name] = Line(vendor=vendor, process=instance)
@@ -84,7 +88,12 @@ class SampleStage(Stage):
             clock_s=lambda: self.world.now_ms / 1000,
         )
         worker = self._worker = Worker(
-            pipeline, provider, teller, now_ms=instance.now_ms, draw=self.world.draw.random
+            pipeline,
+            provider,
+            teller,
+            now_ms=instance.now_ms,
+            draw=self.world.draw.random,
+            control=self._around.control,
         )
 
         def adopt(partition: int, state: LedgerState) -> None:
