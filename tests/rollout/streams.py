@@ -1,4 +1,4 @@
-"""Simulated answers and outcomes with a known truth, for what weighs them. Nothing of it is real."""
+"""Simulated answers and outcomes with a known truth, for what weighs them. None of it is real."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,8 @@ OF = Experimented(since_ms=SINCE_MS, pipeline_version="v", score_version="s", ex
 
 def pipeline_with(gate: dict[str, Any] | None = None, **rollout: Any) -> Pipeline:
     """The payments pipeline with these rules: maturity after ten seconds, looks at 20 and 40."""
-    rules = Gate(**({"looks": (20, 40), "matured_ms": 10 * SECOND_MS, "k": 20} | (gate or {})))
+    told: dict[str, Any] = {"looks": (20, 40), "matured_ms": 10 * SECOND_MS, "k": 20}
+    rules = Gate(**(told | (gate or {})))
     return msgspec.structs.replace(
         load("payments"), rollout=RolloutDefinition(gate=rules, **rollout), version="v"
     )

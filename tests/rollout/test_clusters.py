@@ -18,9 +18,7 @@ def together(rows: Rows, *bad: str) -> list[set[str]]:
 
 
 def test_bad_events_tie_accounts_and_good_ones_do_not() -> None:
-    """A ring takes all events of its accounts along; a device that only good events share ties
-    nobody.
-    """
+    """A ring takes all events of its accounts along; what only good events share ties nobody."""
     rows = joined(
         pipeline_with(),
         [

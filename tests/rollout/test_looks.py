@@ -56,9 +56,7 @@ def test_what_was_cleared_before_it_matured_never_counted() -> None:
     )
 )
 def test_a_look_is_what_counting_at_that_time_gives(told: list[tuple[int, int, bool, int]]) -> None:
-    """At the look there are at least so many bad events among the matured, and before there were
-    fewer: counted moment by moment, the slow way.
-    """
+    """The first moment with so many bad events among the matured, counted one by one."""
     answers = [answered(f"e{number}", SINCE_MS + number) for number in range(8)]
     words = [
         outcome(f"e{number}", SINCE_MS + min(decided, written), fraud=fraud)

@@ -59,14 +59,15 @@ def test_deviation_is_the_mean_difference_of_two_draws() -> None:
     """A sampler that says 0 or 1 by a coin differs half of the time; one without noise never."""
 
     def coin(problem: Problem, seed: int) -> list[float]:
-        return np.random.default_rng(seed).integers(2, size=len(problem.nodes)).tolist()
+        thrown = np.random.default_rng(seed).integers(2, size=len(problem.nodes))
+        return [float(each) for each in thrown]
 
     chosen = [(100 * number, batch(number).problems[0]) for number in range(60)]
     found = repeat_deviation(chosen, coin, level=0.95)
     assert found.low is not None
     assert found.high is not None
     assert found.low < 0.5 < found.high
-    assert repeat_deviation(chosen, lambda problem, _: [0.3] * 6, level=0.95).value == 0.0
+    assert repeat_deviation(chosen, lambda *_: [0.3] * 6, level=0.95).value == 0.0
     assert repeat_deviation(chosen, None, level=0.95).value is None
     assert repeat_deviation([], coin, level=0.95).value is None
 

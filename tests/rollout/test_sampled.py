@@ -58,9 +58,7 @@ def test_what_is_no_end_or_asked_nobody_does_not_count() -> None:
 
 
 def test_figures_are_means_over_jobs_and_checks_are_apart() -> None:
-    """The energy gap is the share of the way from the twin to random strings; kept samples are
-    an earlier job's.
-    """
+    """The energy gap is on the way from the twin to random strings; kept samples are no news."""
     other = {"p": {"membership_gap": 0.4, **MEANS, "quantum_mean_energy": -4.0}}
     check = {"p": {**MEANS, "simulator_mean_energy": -3.5, "simulator_membership_gap": 0.1}}
     kept = {

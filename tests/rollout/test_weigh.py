@@ -53,11 +53,13 @@ def evidence(rows: Rows, until_ms: int = LATER_MS, **known: Any) -> Evidence:
 
 
 def test_weights_stand_for_what_was_declined() -> None:
-    """Where the path that serves declines, weighted average precision is that of the whole stream,
-    within noise, and that of the rest alone is far too low: the best are missing from it.
+    """Weighted average precision is that of the whole stream, within noise.
+
+    That of what is left where the path that serves declines is far too low: the best are missing.
     """
     pipeline = pipeline_with(untreated_share=0.3, untreated_amount_max=80.0)
-    weighted, naive = [], []
+    weighted: list[float] = []
+    naive: list[float] = []
     for seed in range(30):
         answers, outcomes = simulated(Simulated(), seed)
         rows = joined(pipeline, treated(answers, pipeline, "quantum", seed), outcomes)
@@ -89,8 +91,6 @@ def test_what_nothing_stands_for_is_counted() -> None:
     weights = dict(zip(rows.ids, weights_of(pipeline, rows).tolist(), strict=True))
     assert weights == {"stood-for": 0.0, "large": 0.0, "anyway": 0.0, "kept": 4.0}
     assert unrepresented(pipeline_with(), rows).tolist().count(True) == 3
-
-
 
 
 def test_equal_evidence_has_equal_ids_in_whatever_order_it_came() -> None:
@@ -198,8 +198,7 @@ def case(id_: str, status: CaseStatus, memberships: dict[str, float], at_ms: int
         version=1,
         status=status,
         members=tuple(
-            CaseMember(entity="account", id=f"{id_}-{i}", memberships=memberships)
-            for i in range(5)
+            CaseMember(entity="account", id=f"{id_}-{i}", memberships=memberships) for i in range(5)
         ),
         evidence=(),
         amount_at_risk_minor=0,
