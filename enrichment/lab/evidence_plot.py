@@ -42,11 +42,11 @@ def draw_evidence(by_look: "Sequence[Evidence]", margin: float, path: Path) -> N
         right.axhline(-margin, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
         right.annotate(
             f"margin, \N{MINUS SIGN}{margin:g}",
-            (1.0, -margin),
+            (0.0, -margin),
             xycoords=("axes fraction", "data"),
-            xytext=(-2, -3),
+            xytext=(4, -3),
             textcoords="offset points",
-            ha="right",
+            ha="left",
             va="top",
             fontsize=8,
             color=MUTED,

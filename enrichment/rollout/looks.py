@@ -77,9 +77,6 @@ def _steps(said: Sequence[tuple[int, tuple[int, bool]]], from_ms: int) -> list[t
         last = max(last, word)
         if last[1] is not was_bad:
             was_bad = last[1]
-            moment = max(known_ms, from_ms)
-            if steps and steps[-1][0] == moment:
-                steps.pop()  # what was said before it was counted never showed
-            else:
-                steps.append((moment, 1 if was_bad else -1))
+            # What was said before it was counted takes itself back at one and the same moment.
+            steps.append((max(known_ms, from_ms), 1 if was_bad else -1))
     return steps

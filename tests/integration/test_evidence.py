@@ -224,4 +224,5 @@ def test_evidence_is_read_from_the_topics_and_is_the_same_for_everybody(stream: 
     told = json.loads(shown.stdout)
     assert (told["evidence"]["look"], told["evidence"]["counts"]["bad"]) == (1, 10)
     assert [look["reached_ms"] is None for look in told["looks"]] == [False, False, True]
-    assert command(stream, "show", "--look", "3").returncode == 3
+    refused = command(stream, "show", "--look", "3")
+    assert refused.returncode == 3, refused.stderr

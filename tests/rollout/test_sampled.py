@@ -43,7 +43,7 @@ def test_a_job_counts_once_as_it_ended_last_by_then() -> None:
     failed, done = job(at_ms=50, state_after=JobState.FAILED), job(at_ms=100)
     assert failed is not None
     assert done is not None
-    assert as_of([done, failed, done], 100) == [done]
+    assert as_of([done, failed, done], 100) == as_of([failed, done], 100) == [done]
     assert as_of([done, failed], 99) == [failed]
     assert as_of([done, failed], 49) == []
 
