@@ -17,6 +17,7 @@ NOUNS: Final = (
     "stages",
     "streams",
     "evaluate",
+    "evidence",
     "jobs",
     "budget",
     "cases",

@@ -105,13 +105,13 @@ def fit(  # noqa: PLR0913, PLR0917  # each is an option of the fit
 
     from enrichment.cli.ring_probability import calibration
     from enrichment.lab import fit_run
-    from enrichment.lab.bootstrap import Bootstrap
     from enrichment.lab.calibration import PlotError, check_plot
     from enrichment.lab.evaluate import EvaluationError
     from enrichment.lab.publish import explained
     from enrichment.lab.recorded import RecordingError
     from enrichment.lab.score_file import check_target
     from enrichment.pipelines import PipelineError
+    from enrichment.rollout.bootstrap import Bootstrap
 
     settings = settings_of(context)
     definition = pipeline_or_fail(pipeline, settings)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from enrichment.lab.bootstrap import Bootstrap
     from enrichment.lab.calibration import Bin
     from enrichment.lab.fit_run import Sources
     from enrichment.pipelines import Pipeline
+    from enrichment.rollout.bootstrap import Bootstrap
 
 HELD_OUT: Final = "held-out events, 95 %"
 
@@ -46,7 +46,7 @@ def print_bins(title: str, bins: "Sequence[Bin]") -> None:
 
 def shown_interval(interval: object, digits: int = 3) -> str:
     """An interval in one cell."""
-    from enrichment.lab.bootstrap import Interval
+    from enrichment.rollout.bootstrap import Interval
 
     if not isinstance(interval, Interval):
         return "the same"

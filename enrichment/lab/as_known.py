@@ -8,11 +8,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from enrichment.lab.metrics import Bools, Floats, Ints
 from enrichment.lab.samplers import SAMPLERS
 from enrichment.pipelines import Pipeline
 from enrichment.pipelines.probability import ENERGY, MEMBERSHIP
 from enrichment.records import FeatureUsed, VerdictName
+from enrichment.rollout.metrics import Bools, Floats, Ints
 from enrichment.sample.estimate import CLASSICAL, GROUP
 
 GRAPH: Final = "graph"

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from enrichment.lab.metrics import Bools, Floats, Ints
+from enrichment.rollout.metrics import Bools, Floats, Ints
 
 BINS: Final = 10
 ALIKE: Final = 1.1  # bins whose predictions differ by less say the same, and are one

@@ -21,13 +21,13 @@ from enrichment.lab.local_run import (
     environment,
     local_servers,
 )
-from enrichment.lab.metrics import average_precision
 from enrichment.lab.processes import StageProcesses
 from enrichment.lab.scenario import SimulationSettings
 from enrichment.lab.servers import LocalServers
 from enrichment.lab.simulate import simulate
 from enrichment.lab.watch import Seen, Watcher
 from enrichment.pipelines import Pipeline, load
+from enrichment.rollout.metrics import average_precision
 
 PIPELINE: Final = "payments"
 STAGES: Final = ("project", "sample", "window", "enrich")

@@ -15,8 +15,10 @@ import msgspec
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from enrichment.lab.bootstrap import Bootstrap, Interval, bootstrap_intervals
-from enrichment.lab.metrics import (
+from enrichment.lab.rows import Row, RowReader
+from enrichment.pipelines import Pipeline
+from enrichment.rollout.bootstrap import Bootstrap, Interval, bootstrap_intervals
+from enrichment.rollout.metrics import (
     Auc,
     AveragePrecision,
     CardDays,
@@ -26,8 +28,6 @@ from enrichment.lab.metrics import (
     Ranking,
     known_compromised,
 )
-from enrichment.lab.rows import Row, RowReader
-from enrichment.pipelines import Pipeline
 from enrichment.stream.framing import unframed
 from enrichment.stream.topics import StreamTopics
 

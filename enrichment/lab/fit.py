@@ -13,14 +13,14 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from enrichment.lab.bootstrap import Bootstrap, Interval, bootstrap_intervals
 from enrichment.lab.calibration import Bin, Brier, calibration_bins
 from enrichment.lab.folds import FOLD_POSITIVES_MIN, Weights, fit_weights, folds_of
 from enrichment.lab.groups import groups_of
-from enrichment.lab.metrics import AveragePrecision, Bools, Floats, Ints, Ranking
 from enrichment.lab.recorded import Recording, RecordingError
 from enrichment.pipelines import Pipeline
 from enrichment.pipelines.definition import Levels, ScoreTable
+from enrichment.rollout.bootstrap import Bootstrap, Interval, bootstrap_intervals
+from enrichment.rollout.metrics import AveragePrecision, Bools, Floats, Ints, Ranking
 
 BLOCKS: Final = 4  # stretches of time; the first is fitted on and never judged
 PARTS: Final = 3  # of the groups: a fold is fitted on two thirds of them

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgspec
 
-from enrichment.lab.bootstrap import Interval
 from enrichment.lab.evaluate import committed_values
 from enrichment.lab.fit import Fit, Fitting, Judgement, fit, table_of
 from enrichment.lab.recorded import (
@@ -24,6 +23,7 @@ from enrichment.lab.simulate import run_of_seed
 from enrichment.pipelines import Pipeline
 from enrichment.pipelines.definition import ScoreTable
 from enrichment.pipelines.table import Provenance
+from enrichment.rollout.bootstrap import Interval
 from enrichment.stream.topics import StreamTopics
 
 METHOD: Final = "logistic regression"

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from enrichment.lab.metrics import Bools, Floats, Ints
+from enrichment.rollout.metrics import Bools, Floats, Ints
 
 # Inverse regularisation strengths, for columns of unit variance.
 STRENGTHS: Final = tuple(10.0**power for power in range(-4, 3))

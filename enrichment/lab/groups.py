@@ -5,10 +5,10 @@ from typing import Final
 import networkx as nx
 import numpy as np
 
-from enrichment.lab.metrics import Floats, Ints
 from enrichment.lab.recorded import Recording, RecordingError
 from enrichment.pipelines import Pipeline
 from enrichment.pipelines.definition import LinkDefinition
+from enrichment.rollout.metrics import Floats, Ints
 
 PAIRS_MAX: Final = 30_000_000  # half a GB of pairs; degree_max keeps streams of ours far below
 

@@ -24,7 +24,6 @@ from enrichment.lab.as_known import (
 from enrichment.lab.bench.digest_stream import PARTITIONS, Tick, ticks_of
 from enrichment.lab.broadcast import STREAM, outcome_record
 from enrichment.lab.groups import groups_of
-from enrichment.lab.metrics import Ints
 from enrichment.lab.recorded import Recording
 from enrichment.lab.samplers import answers_by_path
 from enrichment.lab.scenario import SimulationSettings
@@ -39,6 +38,7 @@ from enrichment.lab.simulate import (
 from enrichment.pipelines import Pipeline, Term
 from enrichment.pipelines.probability import ENERGY, MEMBERSHIP
 from enrichment.records import Digest, FeatureUpdate, MicroBatch
+from enrichment.rollout.metrics import Ints
 from enrichment.sample.estimate import GROUP, Provenance, features
 from enrichment.stream.topics import partition_for, shard_key
 from enrichment.window.partition import Partition

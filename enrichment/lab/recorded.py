@@ -13,7 +13,6 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from enrichment.lab.metrics import Bools, Floats, Ints
 from enrichment.lab.simulate import run_of_event
 from enrichment.lab.terms import (
     HEURISTIC,
@@ -27,6 +26,7 @@ from enrichment.lab.terms import (
 from enrichment.pipelines import Pipeline
 from enrichment.pipelines.probability import MEMBERSHIP, surplus_of
 from enrichment.records import Outcome, VerdictName
+from enrichment.rollout.metrics import Bools, Floats, Ints
 
 EVENTS_MAX: Final = 2_000_000  # some 2 GB with ids; a fit of ten weights gains nothing from more
 LINE_BYTES_MAX: Final = 8 * 1024 * 1024  # twice the largest message that a topic of ours takes

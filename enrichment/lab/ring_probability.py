@@ -10,14 +10,14 @@ from typing import Final
 
 import numpy as np
 
-from enrichment.lab.bootstrap import Bootstrap, Interval, bootstrap_intervals
 from enrichment.lab.calibration import Bin, Brier, calibration_bins
 from enrichment.lab.fit import JUDGED_POSITIVES_MIN, refuse_overlap
 from enrichment.lab.groups import groups_of
-from enrichment.lab.metrics import Bools, Difference, Floats, Ints
 from enrichment.lab.recorded import Recording, RecordingError
 from enrichment.pipelines import Pipeline
 from enrichment.pipelines.probability import Sampled, Steps
+from enrichment.rollout.bootstrap import Bootstrap, Interval, bootstrap_intervals
+from enrichment.rollout.metrics import Bools, Difference, Floats, Ints
 
 METHOD: Final = "isotonic regression"
 # With fewer a step's share follows single events (Peduzzi et al., 1996, of a weight).

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import msgspec
 
-from enrichment.lab.bootstrap import Bootstrap, Interval
 from enrichment.lab.fit_run import Recorded, Sources, described, note_on, plain_interval
 from enrichment.lab.recorded import RecordingError
 from enrichment.lab.ring_probability import METHOD, Calibrated, calibrate
@@ -15,6 +14,7 @@ from enrichment.pipelines import Pipeline, PipelineError
 from enrichment.pipelines.loader import PROBABILITY_SUFFIX, parse_probability
 from enrichment.pipelines.probability import RingProbability
 from enrichment.pipelines.table import Provenance
+from enrichment.rollout.bootstrap import Bootstrap, Interval
 
 GRAIN: Final = 6  # digits of a metric
 

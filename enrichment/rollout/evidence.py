@@ -22,9 +22,9 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """What the evidence rests on."""
 
-    # Decided within the experiment, and of them: of what became known, or of which nothing did for
-    # `matured_ms`; bad ones among those; left out, since they were declined and nobody will ever
-    # know; never declined on a ring path's word.
+    # Decided within the experiment, and of them: at least `matured_ms` ago, and not declined; bad
+    # ones among those; declined at least as long ago, so that nobody will ever know; never declined
+    # on a ring path's word.
     events: int
     matured: int
     bad: int
@@ -35,6 +35,11 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: int
     # Outcomes about events that no record of the experiment is of.
     unmatched: int = 0
+    # Of the unknowable: those for which no untreated event stands. The heuristic alone declines
+    # them, or they are above the limit, or none is left untreated: no figure is of them.
+    unrepresented: int = 0
+    # Of another pipeline file or score table, or of another experiment, since this one began.
+    left_out: int = 0
 
 
 class PathFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +68,11 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """All of one look. `evidence_id` is a hash of the rest: equal evidence has equal ids."""
+    """All of one look. `evidence_id` is a hash of the rest: equal evidence has equal ids.
+
+    `accepted_cases` is shown and not in the hash: cases are kept as they are last, and what they
+    were at a look is not known any more.
+    """
 
     evidence_id: str
     pipeline: str

@@ -43,6 +43,7 @@ def scan_to_end(
 ) -> Iterator[Message]:
     """Every committed record of these partitions up to their ends of now, in order by partition.
 
+    From the beginning, or from the partition's `offset` where that is given.
     The end is an end-of-partition event at or past the high watermark: before that, an open
     transaction, whosever, hides records that are committed. Raises TimeoutError where that does not
     come within `timeout_s`.
@@ -86,6 +87,36 @@ def scan_to_end(
                         del ends[where]
     finally:
         reader.close()
+
+
+def since(
+    kafka: Mapping[str, Any], topics: Sequence[str], from_ms: int
+) -> tuple[list[TopicPartition], int]:
+    """Where each partition's records from that time on begin, and how many there are, about.
+
+    By the records' timestamps; partitions without any are left out, and so are topics that there
+    are not.
+    """
+    asker = Consumer({**kafka, "group.id": "enrichment.reader"})
+    try:
+        found = asker.list_topics(timeout=CALL_S).topics
+        wanted = [
+            TopicPartition(topic, number, max(0, from_ms))
+            for topic in topics
+            if topic in found
+            for number in sorted(found[topic].partitions)
+        ]
+        begins = asker.offsets_for_times(wanted, timeout=CALL_S) if wanted else []
+        starts, records = [], 0
+        for begin in begins:
+            if begin.error is not None:
+                raise KafkaException(begin.error)
+            if begin.offset >= 0:
+                starts.append(TopicPartition(begin.topic, begin.partition, begin.offset))
+                records += max(0, _end(asker, begin) - begin.offset)
+        return starts, records
+    finally:
+        asker.close()
 
 
 def _ends(

@@ -18,7 +18,7 @@ from enrichment.lab.bench.uplift_figures import (
 )
 from enrichment.lab.bench.uplift_models import MODELS, NONE, TREES, scores
 from enrichment.lab.folds import weights_at
-from enrichment.lab.metrics import average_precision, value_of
+from enrichment.rollout.metrics import average_precision, value_of
 
 
 def judged(seed: int, shift: float = 0.0) -> Judged:

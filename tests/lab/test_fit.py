@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss
 
-from enrichment.lab.bootstrap import Bootstrap
 from enrichment.lab.calibration import Brier, PlotError, calibration_bins, check_plot, wilson
 from enrichment.lab.fit import JUDGED_POSITIVES_MIN, Fit, Fitting, fit, table_of
 from enrichment.lab.fit_run import Sources, made, read
 from enrichment.lab.folds import fit_weights, folds_of, parts_of
 from enrichment.lab.groups import groups_of
-from enrichment.lab.metrics import value_of
 from enrichment.lab.recorded import Recorder, Recording, RecordingError, Selection, outcomes_of
 from enrichment.lab.score_file import next_version, written
 from enrichment.pipelines import load
 from enrichment.pipelines.loader import parse_table
+from enrichment.rollout.bootstrap import Bootstrap
+from enrichment.rollout.metrics import value_of
 from tests.lab.recordings import (
     BIAS,
     DEVICE_IN_RING,

@@ -9,9 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from enrichment.lab.as_known import AsKnown
-from enrichment.lab.bootstrap import Bootstrap
 from enrichment.lab.calibration import Brier
-from enrichment.lab.metrics import value_of
 from enrichment.lab.passage import as_known
 from enrichment.lab.recorded import Recorder, Recording, RecordingError, Selection, outcomes_of
 from enrichment.lab.ring_probability import (
@@ -25,6 +23,8 @@ from enrichment.lab.ring_probability import (
 from enrichment.lab.scenario import SimulationSettings
 from enrichment.pipelines import Entity
 from enrichment.records import Verdict, VerdictName
+from enrichment.rollout.bootstrap import Bootstrap
+from enrichment.rollout.metrics import value_of
 from tests.lab.recordings import PAYMENTS, drawn, enriched, outcomes, used
 
 QUICK = Bootstrap(seed=0, resamples=50)

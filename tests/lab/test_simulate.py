@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enrichment.lab.draw import CHUNK_PAYMENTS, ORIGINS
-from enrichment.lab.metrics import auc
 from enrichment.lab.scenario import DecoyCounts, OutcomeSettings, SimulationSettings
 from enrichment.lab.simulate import (
     Outcome,
@@ -25,6 +24,7 @@ from enrichment.lab.simulate import (
     timeline,
 )
 from enrichment.lab.spoil import WAYS, Spoiled
+from enrichment.rollout.metrics import auc
 
 DEMO = SimulationSettings(seed=11, seconds=60, start_ms=1_700_000_000_000)
 

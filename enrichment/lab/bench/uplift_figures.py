@@ -9,9 +9,10 @@ import numpy as np
 from enrichment.lab.as_known import GIBBS
 from enrichment.lab.bench.report import Row
 from enrichment.lab.bench.uplift_models import LOGISTIC, MODELS, NONE, TREES
-from enrichment.lab.bootstrap import Bootstrap, Interval, bootstrap_draws, percentile_interval
 from enrichment.lab.calibration import Brier
-from enrichment.lab.metrics import (
+from enrichment.lab.samplers import SAMPLERS
+from enrichment.rollout.bootstrap import Bootstrap, Interval, bootstrap_draws, percentile_interval
+from enrichment.rollout.metrics import (
     AveragePrecision,
     Bools,
     Difference,
@@ -21,7 +22,6 @@ from enrichment.lab.metrics import (
     Ranking,
     value_of,
 )
-from enrichment.lab.samplers import SAMPLERS
 from enrichment.sample.estimate import CLASSICAL, RANDOM
 
 RESAMPLES: Final = 300

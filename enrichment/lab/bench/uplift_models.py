@@ -10,7 +10,7 @@ import numpy as np
 
 from enrichment.lab.as_known import AsKnown, Matrix
 from enrichment.lab.folds import weights_at
-from enrichment.lab.metrics import Bools, Floats
+from enrichment.rollout.metrics import Bools, Floats
 
 NONE: Final = "no ring features"
 TREES, LOGISTIC = "boosted trees", "logistic regression"

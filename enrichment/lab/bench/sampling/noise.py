@@ -16,11 +16,11 @@ from enrichment.lab.bench.report import Report, Row, machine
 from enrichment.lab.bench.sampling.child import one_core
 from enrichment.lab.bench.sampling.instances import INSTANCES_HASH, instances
 from enrichment.lab.bench.sampling.quality import FOUND, problem_of
-from enrichment.lab.metrics import auc
 from enrichment.problem.ising import Bits, Floats, all_energies, energies
 from enrichment.provider import qsim, virtual
 from enrichment.provider.answer import Problem
 from enrichment.provider.jobs import versions_of
+from enrichment.rollout.metrics import auc
 
 NAME: Final = "noise"
 COUNTS: Final = {6: 24, 8: 12, 10: 6}

@@ -19,11 +19,11 @@ from enrichment.lab.bench.catalogue import BenchOptions
 from enrichment.lab.bench.report import Row
 from enrichment.lab.bench.sampling.child import one_core
 from enrichment.lab.bench.sampling.instances import INSTANCES_HASH, Instance, instances
-from enrichment.lab.metrics import auc
 from enrichment.problem.ising import Bits, Floats, all_energies, energies, ising, variables
 from enrichment.provider import annealing, exact, qsim, random
 from enrichment.provider.answer import Problem
 from enrichment.provider.contract import SHOTS_MAX
+from enrichment.rollout.metrics import auc
 
 SIZES: Final = (8, 12, 16, 20)
 SHOTS: Final = 1_000

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from enrichment.lab.metrics import Floats, Ints, Measure, value_of
+from enrichment.rollout.metrics import Floats, Ints, Measure, value_of
 
 CELLS_MAX: Final = 4_000_000  # weights held at once: 32 MiB of int64
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from enrichment.lab.bootstrap import Bootstrap, bootstrap_interval, bootstrap_intervals
-from enrichment.lab.metrics import (
+from enrichment.rollout.bootstrap import Bootstrap, bootstrap_interval, bootstrap_intervals
+from enrichment.rollout.metrics import (
     Auc,
     AveragePrecision,
     CardDays,
@@ -219,7 +219,7 @@ def test_one_seed_one_interval() -> None:
     assert first == bootstrap_intervals(measures, entity, Bootstrap(seed=1))
     assert first != bootstrap_intervals(measures, entity, Bootstrap(seed=2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("enrichment.lab.bootstrap.CELLS_MAX", 1000)
+        patch.setattr("enrichment.rollout.bootstrap.CELLS_MAX", 1000)
         assert first == bootstrap_intervals(measures, entity, Bootstrap(seed=1))
 
 
