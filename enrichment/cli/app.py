@@ -18,6 +18,8 @@ NOUNS: Final = (
     "streams",
     "evaluate",
     "jobs",
+    "lineage",
+    "reproduce",
     "budget",
     "cases",
     "dead_letters",

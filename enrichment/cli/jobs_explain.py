@@ -1,7 +1,6 @@
 """`enrichment jobs explain`: a job from micro-batch to features, drawn again and compared."""
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,18 +11,12 @@ from enrichment.cli.app import JsonOption, fail, pipeline_or_fail, settings_of
 if TYPE_CHECKING:
     from enrichment.circuit.drawing import Drawing
     from enrichment.pipelines import Pipeline
-    from enrichment.provider.contract import Provider, Result, SampleRequest
     from enrichment.sample.again import Again, Recorded
     from enrichment.sample.explained import Explanation
 
 EXIT_UNKNOWN: Final = 2
 EXIT_DIFFERENT: Final = 3
 EXIT_NOT_DRAWN: Final = 4
-
-DRAW_S: Final = 120.0
-"""A job of 64 problems takes a second: a machine that takes this long is busy with other things."""
-
-POLL_S: Final = 0.01
 
 
 def explain(  # noqa: PLR0913, PLR0917  # one for each option
@@ -117,47 +110,15 @@ def _exit(explanation: "Explanation") -> None:
 
 
 def _drawn_again(recorded: "Recorded", pipeline: "Pipeline") -> "Again | str":
-    """The job drawn again, or why it was not.
-
-    In a child process, as the stage does: there the libraries have one thread, so that sums are
-    added up in the same order.
-    """
-    from enrichment.provider import open_pool, open_provider
-    from enrichment.sample.again import compared, refusal, requests_again
+    """The job drawn again, or why it was not."""
+    from enrichment.lineage.reproduce import Redraw
+    from enrichment.sample.again import refusal
     from enrichment.wiring import now_ms
 
-    why_not = refusal(recorded)
-    if why_not:
+    if why_not := refusal(recorded):
         return why_not
-    requests = requests_again(recorded, pipeline, now_ms() + int(DRAW_S * 1000))
-    pool = open_pool(workers=1, provider=recorded.job.provider)
-    try:
-        provider = open_provider(recorded.job.provider, pool, now_ms=now_ms)
-        result = _polled(provider, requests)
-        if isinstance(result, str):
-            return result
-        return compared(recorded, pipeline, result, provider.describe())
-    finally:
-        pool.close()
-
-
-def _polled(provider: "Provider", requests: "list[SampleRequest]") -> "Result | str":
-    """The requests' results as one, or what went wrong."""
-    from enrichment.provider.contract import Failure, Running
-    from enrichment.sample.flight import Flight
-
-    flight = Flight(
-        provider=requests[0].job_id,
-        request_ids=tuple(request.job_id for request in requests),
-        shots=requests[0].shots,
-    )
-    for request in requests:
-        accepted = provider.submit(request)
-        if isinstance(accepted, Failure):
-            return f"{accepted.kind.value}: {accepted.detail}"
-    while isinstance(news := flight.poll(provider, 0), Running):
-        time.sleep(POLL_S)
-    return f"{news.kind.value}: {news.detail}" if isinstance(news, Failure) else news
+    with Redraw(recorded.job.provider, now_ms) as redraw:
+        return redraw.again(recorded, pipeline)
 
 
 def _drawing(
