@@ -53,8 +53,7 @@ def _record(root: Tree, lineage: "Lineage") -> None:
     )
     node.add(f"scores: {told}; level {record['level']}")
     verdict = record["verdict"]
-    node.add(f"verdict: {verdict[0]} ({verdict[1]})" if isinstance(verdict, list) else
-             f"verdict: {verdict['name']} ({verdict['reason']})")  # fmt: skip
+    node.add(f"verdict: {verdict['name']} ({verdict['reason']})")
     node.add(f"re-scored from itself: {_word(again.same)} ({escape(again.detail)})")
     if (rollout := record.get("rollout")) is not None:
         paths = ", ".join(rollout.get("paths", [])) or "none but the heuristic"
@@ -99,8 +98,8 @@ def _standing(one: "Standing") -> str:
 def _feature(root: Tree, feature: "FeatureTraced", lineage: "Lineage", opened: set[str]) -> None:
     used = feature.used
     verdict = used["verdict"]
-    name, reason = (verdict["name"], verdict["reason"]) if isinstance(verdict, dict) else verdict
-    head = f"{used['role']} {escape(used['id'])} {used['group']}: {name} ({reason})"
+    judged = f"{verdict['name']} ({verdict['reason']})"
+    head = f"{used['role']} {escape(used['id'])} {used['group']}: {judged}"
     if not used.get("version"):
         root.add(head)
         return

@@ -37,6 +37,8 @@ from enrichment.stream.topics import CHANGES, CONTROL
 
 SCHEMA: Final = "ce_dataschema"
 
+NOTHING: Final = msgspec.Raw(b"null")
+
 
 def lineage(reader: Reader, pipeline: Pipeline, found: Found) -> Lineage:
     """Everything behind one enriched record. `pipeline` is that of now.
@@ -90,8 +92,10 @@ def scored_again(pipeline: Pipeline, found: Found) -> Rescored:
 
 
 def _plain(record: Enriched) -> Plain:
-    """The record but for its event, reasons and features, which are told by themselves."""
-    told: Plain = msgspec.to_builtins(record)
+    """The record but for its event, and its features, which are told by themselves."""
+    told: Plain = msgspec.json.decode(
+        msgspec.json.encode(msgspec.structs.replace(record, event=NOTHING, features=()))
+    )
     for name in ("event", "features"):
         told.pop(name)
     return told

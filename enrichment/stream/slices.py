@@ -113,9 +113,27 @@ class Reader:
         asked = [TopicPartition(topic, number, at_ms) for number in whole]
         found = self._asker.offsets_for_times(asked, CALL_S) if asked else []
         return {
-            each.partition: each.offset if each.offset >= 0 else whole[each.partition][1]
+            each.partition: self._first_since(topic, each, whole[each.partition], at_ms)
             for each in found
         }
+
+    def _first_since(self, topic: str, told: TopicPartition, whole: Span, at_ms: int) -> int:
+        """What the broker told, unless that is a transaction's marker among older records.
+
+        Markers bear the wall clock, and records may bear an older time, as in a replay: then the
+        first record of that time or a later one is sought by halves.
+        """
+        first = middle = told.offset if told.offset >= 0 else whole[1]
+        end = whole[1]
+        while first < end:
+            part = {told.partition: (middle, whole[1])}
+            record = next(iter(self.read(topic, part)), None)
+            if record is None or record.timestamp()[1] >= at_ms:
+                end = middle
+            else:
+                first = (record.offset() or 0) + 1
+            middle = (first + end) // 2
+        return first
 
     def at(self, topic: str, partition: int, offset: int) -> Message | None:
         """The record at that offset, or None where it is gone or was never committed."""
@@ -131,6 +149,8 @@ class Reader:
             return
         parts = [TopicPartition(topic, number, spans[number][0]) for number in ends]
         self._reader.assign(parts)
+        # What was paused stays so when it is assigned again (measured, confluent-kafka 2.16).
+        self._reader.resume(parts)
         heard_s = time.monotonic()
         while ends:
             found = self._reader.consume(BATCH_MAX, timeout=POLL_S)
@@ -177,7 +197,8 @@ class Reader:
     def retention_ms(self, topic: str) -> int | None:
         """How long the topic keeps records; -1: for good, None: compacted, or it does not say."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        asked = AdminClient(self.kafka).describe_configs([resource], request_timeout=CALL_S)
+        admin = AdminClient(self.kafka)  # held: what it was asked ends with it
+        asked = admin.describe_configs([resource], request_timeout=CALL_S)
         config = asked[resource].result(CALL_S)
         if "delete" not in str(config["cleanup.policy"].value):
             return None
