@@ -83,7 +83,10 @@ class Reader:
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has; 0 where there is none of that name."""
         if topic not in self._partitions:
-            found = self._asker.list_topics(topic, timeout=CALL_S).topics[topic]
+            self._asker.list_topics(topic, timeout=CALL_S)
+            # Both are told the leaders: who reads a partition without knowing its leader waits a
+            # second for it (measured, confluent-kafka 2.16).
+            found = self._reader.list_topics(topic, timeout=CALL_S).topics[topic]
             self._partitions[topic] = 0 if found.error is not None else len(found.partitions)
         return self._partitions[topic]
 
@@ -147,6 +150,7 @@ class Reader:
         ends = {number: end for number, (first, end) in spans.items() if first < end}
         if not ends:
             return
+        self.partitions(topic)
         parts = [TopicPartition(topic, number, spans[number][0]) for number in ends]
         self._reader.assign(parts)
         # What was paused stays so when it is assigned again (measured, confluent-kafka 2.16).
