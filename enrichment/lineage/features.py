@@ -59,7 +59,8 @@ def _updates(reader: Reader, wanted: Mapping[str, int]) -> dict[str, Update]:
     decode = msgspec.json.Decoder(FeatureUpdate).decode
     found: dict[str, Update] = {}
     settled: set[str] = set()
-    for chunk in reader.newest_first(FEATURES, spans, lambda record: key_of(record) in wanted):
+    keys = {key.encode() for key in wanted}
+    for chunk in reader.newest_first(FEATURES, spans, lambda record: record.key() in keys):
         for message in chunk:
             key, value = key_of(message), message.value()
             if value is None or key in settled:

@@ -21,7 +21,7 @@ CHUNK_FIRST: Final = 1_000
 CHUNK_MAX: Final = 32_000
 """And at most at once: a search that goes far back wastes no more than that behind its find."""
 
-FETCH_KB_MAX: Final = 8_192
+FETCH_KB_MAX: Final = 16_384
 """What a client reads ahead of one partition, in kB; what lies behind a part is of no use."""
 
 Span = tuple[int, int]
@@ -65,6 +65,8 @@ class Reader:
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 20,
                 "queued.max.messages.kbytes": FETCH_KB_MAX,
+                # A full queue is asked again after a second by default, in which nothing is read.
+                "fetch.queue.backoff.ms": 5,
             }
         )
 
