@@ -19,6 +19,8 @@ NOUNS: Final = (
     "evaluate",
     "evidence",
     "jobs",
+    "lineage",
+    "reproduce",
     "budget",
     "cases",
     "dead_letters",

@@ -1,7 +1,6 @@
 """`enrichment jobs explain`: a job from micro-batch to features, drawn again and compared."""
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,18 +11,12 @@ from enrichment.cli.app import JsonOption, fail, pipeline_or_fail, settings_of
 if TYPE_CHECKING:
     from enrichment.circuit.drawing import Drawing
     from enrichment.pipelines import Pipeline
-    from enrichment.provider.contract import Provider, Result, SampleRequest
     from enrichment.sample.again import Again, Recorded
     from enrichment.sample.explained import Explanation
 
 EXIT_UNKNOWN: Final = 2
 EXIT_DIFFERENT: Final = 3
 EXIT_NOT_DRAWN: Final = 4
-
-DRAW_S: Final = 120.0
-"""A job of 64 problems takes a second: a machine that takes this long is busy with other things."""
-
-POLL_S: Final = 0.01
 
 
 def explain(  # noqa: PLR0913, PLR0917  # one for each option
@@ -126,8 +119,7 @@ def _drawn_again(recorded: "Recorded", pipeline: "Pipeline") -> "Again | str":
     from enrichment.sample.again import compared, options_of, refusal, requests_again
     from enrichment.wiring import now_ms
 
-    why_not = refusal(recorded)
-    if why_not:
+    if why_not := refusal(recorded):
         return why_not
     requests = requests_again(recorded, pipeline, now_ms() + int(DRAW_S * 1000))
     pool = open_pool(workers=1, provider=recorded.job.provider)

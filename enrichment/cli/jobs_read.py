@@ -9,9 +9,10 @@ from enrichment.cli.app import fail
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from enrichment.records import Case, FeatureUpdate, Job, JobEvent, JobOrder, MicroBatch
+    from enrichment.records import Job, JobEvent, JobOrder, MicroBatch
     from enrichment.sample.again import Recorded
     from enrichment.settings import Settings
+    from enrichment.stream.slices import Reader
 
 EXIT_UNKNOWN: Final = 2
 READ_S: Final = 30.0
@@ -103,82 +104,35 @@ def micro_batches(
 
 
 def recorded(settings: "Settings", job_id: str) -> "Recorded":
-    """All that the topics know of a job.
+    """All that the topics know of a job; ends the command where it is not in the ledger."""
+    from enrichment.lineage import jobs
 
-    They are read from their beginnings: what is not of this job is skipped and not kept.
-    """
-    from enrichment.sample.again import Recorded
-
-    job, partition = job_and_partition(settings, job_id)
-    batch = job.micro_batch
-    if batch is None:
-        batch = _micro_batch(settings, job, partition)
-    return Recorded(
-        job=job,
-        events=history(settings, job_id, partition),
-        batch=batch,
-        features=() if batch is None else tuple(_features(settings, job_id, batch)),
-        cases=tuple(_cases(settings, job_id, partition)),
-    )
+    with reading(settings) as reader:
+        try:
+            found = jobs.recorded(reader, job_id)
+        except ValueError:
+            found = None
+    return no_such_job(job_id, placed(settings)) if found is None else found
 
 
-def _micro_batch(settings: "Settings", job: "Job", partition: int) -> "MicroBatch | None":
-    """The job's micro-batch. Two contents under one identity: the job is of the hash it bears."""
-    import msgspec
+@contextlib.contextmanager
+def reading(
+    settings: "Settings", on_read: "Callable[[int], None]" = lambda _: None
+) -> "Iterator[Reader]":
+    """A reader of any topic; what goes wrong with it ends the command."""
+    from confluent_kafka import KafkaException
 
-    from enrichment.records import MicroBatch
-    from enrichment.stream.framing import unframed
-    from enrichment.stream.topics import MICRO_BATCHES
+    from enrichment.stream.slices import Reader
+    from enrichment.wiring import kafka_config
 
-    # They are keyed by shard, and decoding one takes longer than to see that it is another.
-    named = msgspec.json.encode(job.micro_batch_id)
-    decode = _decoder(MicroBatch)
-    found = [
-        batch
-        for record in _scanned(settings, MICRO_BATCHES, [partition])
-        if named in (value := record.value() or b"")
-        and (batch := decode(unframed(value))).micro_batch_id == job.micro_batch_id
-    ]
-    same = [batch for batch in found if batch.content_hash == job.content_hash]
-    return next(iter(same or found), None)
-
-
-def _features(settings: "Settings", job_id: str, batch: "MicroBatch") -> "list[FeatureUpdate]":
-    """The job's own updates that the topic still holds; a repetition replaces the one before."""
-    from enrichment.records import FeatureUpdate
-    from enrichment.sample.estimate import GROUP
-    from enrichment.stream.topics import FEATURES, partition_for
-
-    keys = {
-        f"{batch.pipeline}|{entity}|{id_}|{GROUP}"
-        for problem in batch.problems
-        for entity, id_ in (
-            *((problem.entity, node) for node in problem.nodes),
-            *((shared.entity, shared.id) for shared in problem.shared),
-        )
-    }
-    count = partitions_of(settings, FEATURES)
-    where = sorted({partition_for(key, count) for key in keys})
-    newest = {
-        (update.entity, update.id): update
-        for update in _decoded(settings, FEATURES, where, keys, FeatureUpdate)
-        if update.source is not None and update.source.job_id == job_id
-    }
-    return list(newest.values())
-
-
-def _cases(settings: "Settings", job_id: str, partition: int) -> "list[Case]":
-    """The cases that the job made or carried on, and no later one has since."""
-    from enrichment.records import Case
-    from enrichment.stream.framing import unframed
-    from enrichment.stream.topics import CASES
-
-    newest: dict[str, Case | None] = {}
-    decode = _decoder(Case)
-    for record in _scanned(settings, CASES, [partition]):
-        value = record.value()
-        newest[_key(record)] = None if value is None else decode(unframed(value))
-    return [case for case in newest.values() if case is not None and case.job_id == job_id]
+    try:
+        with Reader(kafka_config(settings, "lineage"), on_read=on_read) as reader:
+            yield reader
+    except KafkaException as error:
+        where, why = settings.kafka_bootstrap, error.args[0].str()
+        fail(f"Kafka at {where} does not answer: {why}; `enrichment up` starts a local one")
+    except TimeoutError as error:
+        fail(f"{error}; is a transaction left open?")
 
 
 def placed(settings: "Settings") -> "dict[str, tuple[int, Job]]":
