@@ -438,7 +438,7 @@ def run_sample(settings: Settings, pipeline: Pipeline) -> None:
             )
             gc.freeze()  # what was loaded lives as long as the process
             with (
-                calibration_watch(settings, pipeline, provider),
+                calibration_watch(settings, pipeline, devices),
                 noticing(settings, pipeline, "sample"),
             ):
                 stage.run(ledger, worker, to, stop.is_set)
@@ -499,15 +499,16 @@ def calibration_watch(
     from enrichment.rollout import instruct
     from enrichment.sample.calibration_watch import CalibrationWatch
 
-    devices = [provider(name).describe for name in pipeline.sampling.chain if name in CALIBRATED]
-    if not devices:
-        return contextlib.nullcontext()
-    kafka, count = kafka_config(settings, "calibrations"), partition_count(settings, topics.CONTROL)
-    framing = framing_of(settings, pipeline, topics.CONTROL)
+    kafka = kafka_config(settings, "calibrations")
+
+    @cache
+    def count() -> int:
+        return partition_count(settings, topics.CONTROL)
 
     def write(control: "Control", former: "Control | None") -> bool:
         try:
-            written = instruct.instruct(kafka, control, count, framing, in_place_of=former)
+            framing = framing_of(settings, pipeline, topics.CONTROL)
+            written = instruct.instruct(kafka, control, count(), framing, in_place_of=former)
         except instruct.OvertakenError:
             return False
         if written.unrecorded:
@@ -517,7 +518,7 @@ def calibration_watch(
     return CalibrationWatch(
         pipeline.name,
         devices,
-        lambda: instruct.standing(kafka, count).controls,
+        lambda: instruct.standing(kafka, count()).controls,
         write,
         now_ms=now_ms,
     )

@@ -110,47 +110,15 @@ def _exit(explanation: "Explanation") -> None:
 
 
 def _drawn_again(recorded: "Recorded", pipeline: "Pipeline") -> "Again | str":
-    """The job drawn again, or why it was not.
-
-    In a child process, as the stage does: there the libraries have one thread, so that sums are
-    added up in the same order.
-    """
-    from enrichment.provider import open_pool, open_provider
-    from enrichment.sample.again import compared, options_of, refusal, requests_again
+    """The job drawn again, or why it was not."""
+    from enrichment.lineage.reproduce import Redraw
+    from enrichment.sample.again import refusal
     from enrichment.wiring import now_ms
 
     if why_not := refusal(recorded):
         return why_not
-    requests = requests_again(recorded, pipeline, now_ms() + int(DRAW_S * 1000))
-    pool = open_pool(workers=1, provider=recorded.job.provider)
-    try:
-        options = options_of(recorded)
-        provider = open_provider(recorded.job.provider, pool, now_ms=now_ms, options=options)
-        result = _polled(provider, requests)
-        if isinstance(result, str):
-            return result
-        return compared(recorded, pipeline, result, provider.describe())
-    finally:
-        pool.close()
-
-
-def _polled(provider: "Provider", requests: "list[SampleRequest]") -> "Result | str":
-    """The requests' results as one, or what went wrong."""
-    from enrichment.provider.contract import Failure, Running
-    from enrichment.sample.flight import Flight
-
-    flight = Flight(
-        provider=requests[0].job_id,
-        request_ids=tuple(request.job_id for request in requests),
-        shots=requests[0].shots,
-    )
-    for request in requests:
-        accepted = provider.submit(request)
-        if isinstance(accepted, Failure):
-            return f"{accepted.kind.value}: {accepted.detail}"
-    while isinstance(news := flight.poll(provider, 0), Running):
-        time.sleep(POLL_S)
-    return f"{news.kind.value}: {news.detail}" if isinstance(news, Failure) else news
+    with Redraw(recorded.job.provider, now_ms) as redraw:
+        return redraw.again(recorded, pipeline)
 
 
 def _drawing(

@@ -65,7 +65,14 @@ def scan_to_end(
         if partitions:
             # Who assigns before there is a connection waits for half a second (measured).
             _end(reader, partitions[0])
-        reader.assign([TopicPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions])
+        reader.assign(
+            [
+                TopicPartition(
+                    p.topic, p.partition, p.offset if p.offset >= 0 else OFFSET_BEGINNING
+                )
+                for p in partitions
+            ]
+        )
         waited_s = 0.0
         while ends:
             found = reader.consume(1_000, timeout=POLL_S)
