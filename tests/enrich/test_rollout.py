@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -203,12 +204,15 @@ def test_whatever_is_in_force_a_record_scores_again_to_its_bytes(
     assert rescored(pipeline)(output.value) == output.value
 
 
-def test_a_record_that_was_changed_scores_again_to_other_bytes() -> None:
-    """A decision, or a decline that is said to have been withheld, does not stand by itself."""
-    pipeline = all_untreated(declining())
-    event = answer(Told().enricher(pipeline))
+@pytest.mark.parametrize(("pipeline", "amount"), [(declining(), 20.0), (PAYMENTS, 5.0)])
+def test_a_record_that_was_changed_scores_again_to_other_bytes(
+    pipeline: Pipeline, amount: float
+) -> None:
+    """That a decline was withheld, or that it was not, does not stand by a record's word alone."""
+    event = answer(Told().enricher(all_untreated(pipeline)), amount=amount)
     assert event.rollout is not None
-    honest = msgspec.structs.replace(event.rollout, withheld=None)
-    forged = msgspec.json.encode(msgspec.structs.replace(event, rollout=honest))
-    again = msgspec.json.decode(rescored(pipeline)(forged), type=Enriched)
+    other = None if event.rollout.withheld else Decision.DECLINE
+    changed = msgspec.structs.replace(event.rollout, withheld=other)
+    forged = msgspec.json.encode(msgspec.structs.replace(event, rollout=changed))
+    again = msgspec.json.decode(rescored(all_untreated(pipeline))(forged), type=Enriched)
     assert again.rollout == event.rollout
