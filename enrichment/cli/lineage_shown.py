@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 LISTED_MAX: Final = 8
 """Digests, hashes and the like that are written out; all of them are in --json."""
 
-DEVICES_MAX: Final = 3
+WIDTH_PIPED: Final = 500
+"""Columns where the output is no terminal: longer than any line but a list's."""
 
 
 def print_lineage(lineage: "Lineage") -> None:
@@ -41,7 +42,9 @@ def print_lineage(lineage: "Lineage") -> None:
     for feature in lineage.features:
         _feature(features, feature, lineage, opened)
     _versions(root, lineage.versions)
-    Console(soft_wrap=True).print(root)
+    # A pipe has no width: there nothing is broken into lines.
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDTH_PIPED)).print(root)
 
 
 def _record(root: Tree, lineage: "Lineage") -> None:
@@ -144,7 +147,7 @@ def _job(root: Tree, job: "JobTraced", lineage: "Lineage", opened: set[str]) -> 
             node.add(f"experiment {ledger['experiment_id']}")
     _history(node, job)
     if job.answer is not None:
-        _answer(node, job.answer)
+        _answer(node, job.answer, lineage)
     for kept in job.kept_of:
         _other(node, f"its samples are those of an earlier job, {kept}", kept, lineage, opened)
     for check in job.checks:
@@ -173,7 +176,7 @@ def _history(root: Tree, job: "JobTraced") -> None:
         node.add(f"+{step.at_ms - first_ms:,} ms {step.event} -> {step.state}{by}{detail}")
 
 
-def _answer(root: Tree, answer: "Plain") -> None:
+def _answer(root: Tree, answer: "Plain", lineage: "Lineage") -> None:
     node = root.add(
         f"answer at {time_in_words(answer['at_ms'])}, provider job "
         f"{answer['provider_job_id'] or 'none'}, calibration {answer['calibration_id'] or 'none'}"
@@ -192,14 +195,19 @@ def _answer(root: Tree, answer: "Plain") -> None:
             node.add(f"{what.replace('_', ' ')}: {_listed(map(str, answer[what]))}")
     if answer["durations_ms"]:
         node.add(f"took: {_pairs({k: f'{v:.1f} ms' for k, v in answer['durations_ms'].items()})}")
-    for problem, figures in list(answer["differences"].items())[:LISTED_MAX]:
-        shown = {name: f"{value:.4f}" for name, value in figures.items()}
-        node.add(f"differences of {escape(problem)}: {_pairs(shown)}")
-    for problem, run in list(answer["device_runs"].items())[:DEVICES_MAX]:
-        node.add(
-            f"{escape(problem)} ran on {run['processor']}: depth {run['depth']}, "
-            f"{run['two_qubit_gates']} two-qubit gates, qubits {' '.join(run['qubits'])}"
-        )
+    # Of the problems that the event's own features are of.
+    own = {one.source.get("problem_id") for one in lineage.features if one.source is not None}
+    for problem, figures in answer["differences"].items():
+        if problem in own:
+            shown = {name: f"{value:.4f}" for name, value in figures.items()}
+            node.add(f"differences of {escape(problem)}: {_pairs(shown)}")
+    for problem, run in answer["device_runs"].items():
+        if problem in own:
+            node.add(
+                f"{escape(problem)} ran on {run['processor']}: depth {run['depth']}, "
+                f"{run['two_qubit_gates']} two-qubit gates, qubits {' '.join(run['qubits'])}, "
+                f"calibration {run.get('calibration_id') or 'none'}"
+            )
 
 
 def _batch_of(root: Tree, id_: str, lineage: "Lineage", opened: set[str]) -> None:
