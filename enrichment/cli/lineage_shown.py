@@ -195,7 +195,11 @@ def _answer(root: Tree, answer: "Plain", lineage: "Lineage") -> None:
             node.add(f"{what.replace('_', ' ')}: {_listed(map(str, answer[what]))}")
     if answer["durations_ms"]:
         node.add(f"took: {_pairs({k: f'{v:.1f} ms' for k, v in answer['durations_ms'].items()})}")
-    # Of the problems that the event's own features are of.
+    _of_problems(node, answer, lineage)
+
+
+def _of_problems(node: Tree, answer: "Plain", lineage: "Lineage") -> None:
+    """What the answer says of the problems that the event's own features are of."""
     own = {one.source.get("problem_id") for one in lineage.features if one.source is not None}
     for problem, figures in answer["differences"].items():
         if problem in own:
