@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from enrichment.provider.pool import Pool
     from enrichment.records import Control
     from enrichment.rollout.control import ControlState
+    from enrichment.rollout.evidence import Evidence
     from enrichment.sample.budget import Allowance
     from enrichment.sample.calibration_watch import CalibrationWatch
     from enrichment.sample.counter import RedisCounter
@@ -385,6 +386,53 @@ def run_project(settings: Settings, pipeline: Pipeline) -> None:
     except KafkaException as error:
         reason = f"{error.args[0].str()}: is there another {config.instance}?"
         raise StageEndedError(reason) from error
+
+
+def run_guard(settings: Settings, pipeline: Pipeline) -> None:
+    """Run the guard until a signal ends it."""
+    from enrichment.rollout import instruct
+    from enrichment.rollout.guard import Guard, Ports
+    from enrichment.rollout.policy import Demotion, Policy, demoted
+
+    stop = stop_on_signals()
+    if not await_kafka(settings, stop):
+        return
+    kafka, count = kafka_config(settings, "guard"), partition_count(settings, topics.CONTROL)
+    partition_count(settings, topics.JOB_EVENTS)
+    framing = framing_of(settings, pipeline, topics.CONTROL)
+
+    def demote(demotion: Demotion) -> None:
+        control = demoted(pipeline.name, demotion, now_ms())
+        written = instruct.instruct(kafka, control, count, framing)
+        if written.unrecorded:
+            logger().warning("a change is not on record", key=written.key, why=written.unrecorded)
+
+    with follow_control(settings, pipeline, stop) as control:
+        ports = Ports(
+            control=lambda: control.state,
+            evidence=lambda: evidence_now(settings, pipeline, control.state),
+            demote=demote,
+        )
+        try:
+            Guard(Policy(pipeline), ports, now_ms).run(kafka, stop)
+        except KafkaException as error:
+            raise StageEndedError(error.args[0].str()) from error
+
+
+def evidence_now(
+    settings: Settings, pipeline: Pipeline, state: "ControlState"
+) -> "Evidence | None":
+    """What the running experiment shows as of now, once its first look has been reached.
+
+    Raises GatherError, KafkaException, TimeoutError.
+    """
+    from enrichment.rollout.gather import experimented, gather
+
+    if state.experiment is None:
+        return None
+    kafka, of = kafka_config(settings, "evidence"), experimented(state.experiment)
+    gathered = gather(kafka, pipeline, of, now_ms=now_ms())
+    return gathered.at(0) if gathered.reached_ms else None
 
 
 def run_sample(settings: Settings, pipeline: Pipeline) -> None:

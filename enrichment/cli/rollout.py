@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from enrichment.rollout.instruct import Standing
 
 # Each of these modules has `register(group)`. A new verb is one file and one line.
-VERBS: Final = ("rollout_serving", "rollout_provider")
+VERBS: Final = ("rollout_serving", "rollout_provider", "rollout_promote")
 WIDTH: Final = 11  # of a path's name and what parts it from what is said
 
 

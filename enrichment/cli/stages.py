@@ -1,4 +1,4 @@
-"""`enrichment enrich | window | sample | project`: one stage as one process; `run`: all of them."""
+"""`enrichment enrich | window | sample | guard | project`: one stage as one process; `run`: all."""
 
 from collections.abc import Callable
 from typing import Annotated, Final
@@ -11,6 +11,7 @@ from enrichment.cli.app import PipelineOption, fail, pipeline_or_fail, settings_
 # Stage -> (function of the wiring, what it does). Also the order in which `run` starts them.
 STAGES: Final = {
     "project": ("run_project", "Write feature updates to the Redis cache, versioned."),
+    "guard": ("run_guard", "Take out what was let in, once jobs or outcomes speak against it."),
     "sample": ("run_sample", "Solve micro-batches with circuits and classical twins."),
     "window": ("run_window", "Window digests into micro-batches and graph features (Faust)."),
     "enrich": ("run_enrich", "Answer every event in milliseconds, exactly once: the hot path."),
@@ -31,9 +32,14 @@ def register(app: typer.Typer) -> None:
 
 
 def _help(name: str, summary: str) -> str:
+    several = (
+        "one is enough, and two are harmless"
+        if name == "guard"
+        else "several processes share the partitions, each with its own ENRICHMENT_INSTANCE"
+    )
     return (
-        f"{summary} Runs until SIGTERM or Ctrl-C; several processes share the partitions, each "
-        f"with its own ENRICHMENT_INSTANCE.\n\nExample: enrichment {name} --pipeline payments"
+        f"{summary} Runs until SIGTERM or Ctrl-C; {several}."
+        f"\n\nExample: enrichment {name} --pipeline payments"
     )
 
 

@@ -17,7 +17,7 @@ RESTART_MAX_S: Final = 10.0
 # On one machine the hot path goes first: what is off the critical path yields the processor to it.
 # A nice process still runs to the end of its slice when another wakes up; an idle one is put aside.
 IDLE: Final = frozenset({"sample"})
-NICENESS: Final = {"window": 5}
+NICENESS: Final = {"window": 5, "guard": 5}
 STEADY_S: Final = 30.0  # a stage that ran this long is restarted at once again
 
 

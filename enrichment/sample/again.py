@@ -290,10 +290,17 @@ def _membership_gap(one: FeatureUpdate, other: FeatureUpdate) -> float:
 def _differences(
     then: Mapping[str, Mapping[str, float]], now: Mapping[str, Mapping[str, float]]
 ) -> Check:
-    """Whether the figures that compare the paths are what they were, to the last bit."""
+    """Whether the figures that compare the paths are what they were, to the last bit.
+
+    A figure that the record is older than is no difference.
+    """
     if not then:
         return Check(name="differences", same=None, detail="none recorded")
-    if then == now:
+    if all(
+        now.get(problem, {}).get(name) == value
+        for problem, figures in then.items()
+        for name, value in figures.items()
+    ):
         figures = sum(len(of_problem) for of_problem in then.values())
         return Check(name="differences", same=True, detail=f"{figures} figures equal")
     gap = max(

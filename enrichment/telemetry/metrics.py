@@ -33,3 +33,4 @@ budget_rebuilds = _meter.create_counter(
 settlements_left = _meter.create_counter(
     "enrichment.budget.settlements.left", "{charge}", "Settlements left to the next reading"
 )
+demotions = _meter.create_counter("enrichment.demotions", "{demotion}", "Paths the guard took out")

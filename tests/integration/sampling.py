@@ -203,7 +203,6 @@ def open_stage(servers: LocalServers, folder: Path) -> Iterator[Stage]:
         NewTopic(
             topic,
             1 if topic in SINGLE else PARTITIONS,
-            1 if topic == CONTROL else PARTITIONS,
             1,
             config={"cleanup.policy": policy, "max.message.bytes": "4194304"},
         )
