@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from enrichment.cli.evidence_shown import print_evidence
+from enrichment.cli.evidence_shown import as_plain, print_evidence
 from enrichment.lab.evidence_plot import draw_evidence
 from enrichment.rollout.gather import Gathered
 from enrichment.rollout.looks import reached_ms
@@ -32,7 +32,6 @@ def test_what_is_asked_in_two_ways_is_refused(tmp_path: Path) -> None:
     """A look and now, a plot that is no picture: exit code 2, one line."""
     for arguments, said in (
         (("show", "--look", "1", "--now"), "one of --look and --now"),
-        (("show", "--since", "yesterday"), "--since"),
         (("export", "--to", str(tmp_path / "e.json"), "--plot", "e.pdf"), ".svg or a .png"),
     ):
         code, told = refused(*arguments)
@@ -52,7 +51,11 @@ def test_evidence_is_shown_and_drawn_with_its_looks(
         known=Known(of=OF, rows=rows),
         now_ms=SINCE_MS + 10**6,
         reached_ms=tuple(reached_ms(rows, looks, 10_000)),
+        resamples=50,
     )
+    plain = as_plain(gathered, gathered.at(1))
+    assert (plain["evidence"]["look"], plain["evidence"]["counts"]["bad"]) == (1, 10)
+    assert [look["reached_ms"] is None for look in plain["looks"]] == [False, False, True]
     print_evidence(gathered, gathered.at(0))
     told = capsys.readouterr().out
     assert "no look" in told
