@@ -109,8 +109,8 @@ def export(
 ) -> None:
     """Write the evidence as JSON, as the gate is given it, and as a plot.
 
-    Equal evidence gives equal bytes and the same `evidence_id`, whoever computes it. The plot shows
-    average precision by path and the paired differences with the gate's margin, look by look.
+    A look has the same `evidence_id` whoever computes it. The plot shows average precision by path
+    and the paired differences with the gate's margin, look by look.
 
     Exit codes: as of `enrichment evidence show`.
 

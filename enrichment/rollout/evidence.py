@@ -70,8 +70,9 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """All of one look. `evidence_id` is a hash of the rest: equal evidence has equal ids.
 
-    `accepted_cases` is shown and not in the hash: cases are kept as they are last, and what they
-    were at a look is not known any more.
+    Two figures are shown and not in the hash, since they are no facts of the log: `accepted_cases`
+    (cases are kept as they are last, and what they were at a look is not known any more) and
+    `repeat_deviation` (drawn anew, by a machine and a version of the libraries).
     """
 
     evidence_id: str

@@ -21,6 +21,7 @@ from enrichment.rollout.evidence import Evidence, Figure
 from enrichment.rollout.join import Experimented, Join, Rows, TooManyError
 from enrichment.rollout.looks import level_of, reached_ms
 from enrichment.rollout.repeats import Chosen, Sampler, repeat_deviation
+from enrichment.rollout.resample import RESAMPLES
 from enrichment.rollout.sampled import JOBS_MAX, Ended, Ending, ended
 from enrichment.rollout.weigh import Known, Moment, weigh
 from enrichment.stream.cases import read_cases
@@ -63,6 +64,7 @@ class Gathered:
     # Records that cannot be decoded, and are in no figure; the first one's place, and why.
     unreadable: int = 0
     first_unreadable: str = ""
+    resamples: int = RESAMPLES
 
     def at(self, look: int, sampler: Sampler | None = None) -> Evidence:
         """The evidence of a look that was reached, from 1; of now where it is 0."""
@@ -72,7 +74,7 @@ class Gathered:
             problems = self.chosen[until_ms].problems()
             level = level_of(self.pipeline.rollout.gate)
             repeats = repeat_deviation(problems, sampler, level=level)
-        moment = Moment(until_ms=until_ms, look=look)
+        moment = Moment(until_ms=until_ms, look=look, resamples=self.resamples)
         return weigh(self.pipeline, self.known, moment, repeats)
 
 

@@ -51,6 +51,7 @@ PATHS: Final = (NONE, "classical", "quantum")
 PAIRS: Final = (("quantum", NONE), ("classical", NONE), ("quantum", "classical"))
 DECISIONS: Final = {"approve": APPROVE, "review": REVIEW, "decline": DECLINE}
 ACCEPTED: Final = "accepted_cases"
+REPEATED: Final = "repeat_deviation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,15 +204,17 @@ def interval(values: Floats, level: float) -> Figure:
 
 
 def id_of(evidence: Evidence) -> str:
-    """The hash of all but the id itself and `accepted_cases`."""
+    """The hash of all but the id itself and what is not a fact of the log: see `Evidence`."""
     bare = {
         path: msgspec.structs.replace(
             told, figures={name: each for name, each in told.figures.items() if name != ACCEPTED}
         )
         for path, told in evidence.paths.items()
     }
-    what = msgspec.json.encode(msgspec.structs.replace(evidence, evidence_id="", paths=bare))
-    return blake2b(what, digest_size=10).hexdigest()
+    told = {name: each for name, each in evidence.sampling.figures.items() if name != REPEATED}
+    sampling = msgspec.structs.replace(evidence.sampling, figures=told)
+    what = msgspec.structs.replace(evidence, evidence_id="", paths=bare, sampling=sampling)
+    return blake2b(msgspec.json.encode(what), digest_size=10).hexdigest()
 
 
 def _seed(rows: Rows, counted: Bools, judged: Judged) -> int:

@@ -16,7 +16,7 @@ from enrichment.records import (
     OutcomeKind,
 )
 from enrichment.rollout import metrics
-from enrichment.rollout.evidence import Evidence
+from enrichment.rollout.evidence import Evidence, Figure
 from enrichment.rollout.join import Rows
 from enrichment.rollout.looks import labels, reached_ms
 from enrichment.rollout.resample import AveragePrecision
@@ -225,6 +225,17 @@ def test_accepted_cases_are_of_those_that_the_path_makes_and_not_in_the_id() -> 
     accepted = {p: found.paths[p].figures["accepted_cases"].value for p in ("quantum", "classical")}
     assert accepted == {"quantum": 0.5, "classical": 1.0}
     assert evidence(rows).evidence_id == found.evidence_id == id_of(found)
+
+
+def test_what_is_drawn_anew_is_not_in_the_id() -> None:
+    """Another machine may draw recorded problems otherwise: the evidence is the same."""
+    known = Known(of=OF, rows=joined(pipeline_with(), [answered("e")]))
+    moment = Moment(until_ms=LATER_MS, resamples=5)
+    one, two = (
+        weigh(pipeline_with(), known, moment, Figure(value=value)) for value in (0.02, 0.03)
+    )
+    assert one != two
+    assert one.evidence_id == two.evidence_id
 
 
 def test_latency_is_from_publication_to_decision() -> None:
