@@ -74,13 +74,16 @@ def time_of(said: str, now_ms: int) -> int:
 
 def change_in_words(change: Change) -> str:
     """In words what a change did."""
-    if not change.after:
+    if not (change.after or change.before):
         return f"{change.subject} ended"
     if change.kind in CONTROLS:
         try:
-            return in_words(msgspec.json.decode(change.after, type=Control))
+            said = in_words(msgspec.json.decode(change.after or change.before, type=Control))
+            return said if change.after else f"no longer: {said}"
         except msgspec.DecodeError:
             return change.subject  # another version's; `changes diff` shows it as it is
+    if not change.after:
+        return f"{change.subject} ended"
     if change.kind is ChangeKind.ORDER:
         return f"{_member(change.after, 'order')} {change.subject}"
     if change.kind is ChangeKind.REPLAY:

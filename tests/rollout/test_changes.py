@@ -153,6 +153,11 @@ def test_a_text_too_long_for_a_message_leaves_its_hash() -> None:
             change("serve", msgspec.json.encode(control("serve", serve="heuristic")).decode()),
             "nothing above heuristic serves",
         ),
+        (
+            change("serve", before=msgspec.json.encode(control("serve", serve="quantum")).decode()),
+            "no longer: nothing above quantum serves",
+        ),
+        (change("a.toml", before="x", kind=ChangeKind.PIPELINE), "a.toml ended"),
         (change("serve", '{"of":"another version"}'), "serve"),
         (change("j", '{"order":"retry"}', kind=ChangeKind.ORDER), "retry j"),
         (change("a.toml", "x", kind=ChangeKind.PIPELINE), "a.toml, as first recorded"),
