@@ -72,6 +72,15 @@ def test_what_is_changed_and_whether_it_lets_less_in(
     assert kind_of_name("junk") is ChangeKind.WITHDRAWAL
 
 
+def test_a_canary_of_fewer_accounts_lets_less_in() -> None:
+    """Than one of more, or than a path that is live; and never where nothing is known to stand."""
+    live = control("rollout.quantum", rollout=Rollout(path=Path.QUANTUM, stage=Stage.LIVE))
+    more = control("rollout.quantum", rollout=msgspec.structs.replace(CANARY, share=0.5))
+    few = control("rollout.quantum", rollout=CANARY)
+    assert [lets_less_in(few, stood) for stood in (live, more, few, None)] == [True] * 3 + [False]
+    assert [lets_less_in(one, few) for one in (live, more)] == [False, False]
+
+
 def test_what_stood_at_a_time_is_folded_from_what_each_change_left() -> None:
     """What ended is gone, what merely happened leaves nothing, and pipelines are kept apart."""
     changes = [
