@@ -239,29 +239,16 @@ def _no_kind(name: str, known: list[str]) -> NoReturn:
 
 
 def _print(changes: "Sequence[Change]") -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Column, Table
-
+    """Two lines each: ids are whole, to be copied, and a table would leave the rest no room."""
     from enrichment.rollout.words import change_in_words
 
+    for one in changes:
+        head = f"{one.change_id}  {one.pipeline}  {one.kind.value}  by {one.changed_by}"
+        typer.secho(head, fg=typer.colors.YELLOW if one.override else None)
+        what, why = change_in_words(one), one.reason or "no reason given"
+        typer.echo(f"    {what}: {why}")
     if not changes:
         typer.echo("no changes")
-        return
-    # An id is shown whole, to be copied; it tells the time, too.
-    whole = Column("change (UTC)", no_wrap=True, min_width=len(changes[0].change_id))
-    table = Table(whole, "pipeline", "kind", "what", "by", "why")
-    for one in changes:
-        cells = (
-            one.change_id,
-            one.pipeline,
-            one.kind.value,
-            change_in_words(one),
-            one.changed_by,
-            one.reason,
-        )
-        table.add_row(*(escape(cell) for cell in cells))
-    Console().print(table)
 
 
 def _marks(change: "Change") -> str:

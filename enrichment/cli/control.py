@@ -163,8 +163,12 @@ def lift(  # noqa: PLR0913, PLR0917  # one for each option
         hint = f"; the nearest is {near[0]}" if near else ": `enrichment control list`"
         fail(f"nothing is in force under {key}{hint}", EXIT_MISUSE)
     who = by or login()
+    framing = framing_or_fail(settings)
     written = on_kafka(
-        settings, lambda kafka, count: instruct.lift(kafka, key, count, by=who, reason=reason)
+        settings,
+        lambda kafka, count: instruct.lift(
+            kafka, key, count, by=who, reason=reason, framing=framing
+        ),
     )
     seen = mirrored(settings, pipeline, list(found.controls.values()))
     tell("lifted", control, written, seen, as_json=as_json)

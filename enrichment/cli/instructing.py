@@ -27,6 +27,7 @@ def on_kafka(settings: "Settings", call: Callable[[dict[str, Any], int], T]) -> 
     from confluent_kafka import KafkaException
 
     from enrichment.rollout.control import MalformedControlError
+    from enrichment.rollout.instruct import OvertakenError, UnrecordedError
     from enrichment.stream.topics import CONTROL
     from enrichment.wiring import ConfigurationError, kafka_config, partition_count
 
@@ -36,8 +37,10 @@ def on_kafka(settings: "Settings", call: Callable[[dict[str, Any], int], T]) -> 
         fail(str(error), EXIT_MISUSE)
     except KafkaException as error:
         fail(f"Kafka at {settings.kafka_bootstrap} does not answer: {error.args[0].str()}")
-    except MalformedControlError as error:
+    except (MalformedControlError, UnrecordedError) as error:
         fail(str(error), EXIT_MISUSE)
+    except OvertakenError as error:
+        fail(f"{error}: look at it, and decide again")
     except TimeoutError as error:
         fail(f"{CONTROL} cannot be read to its end: {error}")
 
@@ -107,6 +110,8 @@ def tell(
                 "partition": written.partition,
                 "offset": written.offset,
             },
+            "change_id": written.change_id,
+            "unrecorded": written.unrecorded,
             "mirrored": seen,
         }
         typer.echo(json.dumps(told, indent=2))
@@ -117,6 +122,10 @@ def tell(
     if replaced is not None:
         typer.echo(f"in place of: {in_words(replaced)}, by {replaced.issued_by}: {replaced.reason}")
     typer.echo(f"written to {CONTROL}[{written.partition}] at {written.offset}, as {written.key}")
+    if written.change_id:
+        typer.echo(f"on record as change {written.change_id}")
+    else:
+        typer.secho(f"not on record: {written.unrecorded}", err=True, fg=typer.colors.YELLOW)
     typer.echo("in force within 2 s in every process that follows the topic")
     if seen is None:
         typer.echo("for readers of the feature cache: with each pipeline's projector")

@@ -179,7 +179,10 @@ def _write(
             fail(f"nothing is in force for {pipeline} beside its file", EXIT_MISUSE)
         del standing[key]
         written = on_kafka(
-            settings, lambda kafka, count: instruct.lift(kafka, key, count, by=who, reason=reason)
+            settings,
+            lambda kafka, count: instruct.lift(
+                kafka, key, count, by=who, reason=reason, framing=framing
+            ),
         )
         what, shown, replaced = "lifted", replaced, None
     else:

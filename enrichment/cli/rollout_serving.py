@@ -131,8 +131,7 @@ def kill(
     if cap != CAPS[0]:
         standing = standing_or_fail(settings).controls.get(control_key(pipeline, SERVE))
         _refuse_weaker(cap, standing)
-    # The strictest is written before anything is read, and needs no schema registry: to read what
-    # stands takes a second, half of what is promised.
+    # The strictest is written before anything else is asked, and needs no schema registry.
     written = _put(settings, control, BARE)
     typer.secho(f"written as {written.key}; looking who follows it", err=True)
     found = standing_or_fail(settings)
@@ -185,9 +184,12 @@ def restore(
         other = f"; but all pipelines are capped at {left}: -p '*'" if left else ""
         fail(f"no kill switch is pulled for {pipeline}{other}", EXIT_MISUSE)
     who = by or login()
+    framing = framing_or_fail(settings)
     written = on_kafka(
         settings,
-        lambda kafka, count: instruct.lift(kafka, key, count, by=who, reason=reason.strip()),
+        lambda kafka, count: instruct.lift(
+            kafka, key, count, by=who, reason=reason.strip(), framing=framing
+        ),
     )
     seen = mirrored(settings, pipeline, list(found.controls.values()))
     tell("lifted", control, written, seen, as_json=as_json)

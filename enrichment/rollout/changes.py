@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from enrichment.records import Change, ChangeKind, Control, Path, Stage
+from enrichment.records import Change, ChangeKind, Control, Path, Rollout, Stage
 from enrichment.rollout.control import COMPUTE, EVERY, EXPERIMENT, ROLLOUT, SERVE
 
 LASTING: Final = frozenset(ChangeKind) - {
@@ -95,15 +95,26 @@ def kind_of_name(name: str) -> ChangeKind:
 
 
 def lets_less_in(control: Control, stood: Control | None) -> bool:
-    """Whether the record takes something out of use and lets nothing in: the safe direction."""
+    """Whether the record takes something out of use and lets nothing in: the safe direction.
+
+    `stood` is what stands under its key. What a pipeline's file says is not known here: a canary
+    where nothing stands counts as let in.
+    """
     if control.compute is not None or control.experiment is not None:
         return False
-    if control.rollout is not None and control.rollout.stage is not Stage.SHADOW:
-        return False
-    ceiling = (
-        _HEIGHT[Path.QUANTUM.value] if stood is None or not stood.serve else _HEIGHT[stood.serve]
-    )
-    return not control.serve or _HEIGHT[control.serve] <= ceiling
+    if control.rollout is not None:
+        former = None if stood is None else stood.rollout
+        if _reach(control.rollout) > (0.0 if former is None else _reach(former)):
+            return False
+    if not control.serve:
+        return True
+    capped = stood.serve if stood is not None and stood.serve else Path.QUANTUM.value
+    return _HEIGHT[control.serve] <= _HEIGHT[capped]
+
+
+def _reach(rollout: Rollout) -> float:
+    """Of the accounts: for how many the path serves."""
+    return {Stage.SHADOW: 0.0, Stage.CANARY: rollout.share, Stage.LIVE: 1.0}[rollout.stage]
 
 
 def stood_at(changes: Iterable[Change]) -> dict[Subject, str]:

@@ -74,13 +74,12 @@ def time_of(said: str, now_ms: int) -> int:
 
 def change_in_words(change: Change) -> str:
     """In words what a change did."""
-    if not change.after:
+    if not (change.after or change.before):
         return f"{change.subject} ended"
     if change.kind in CONTROLS:
-        try:
-            return in_words(msgspec.json.decode(change.after, type=Control))
-        except msgspec.DecodeError:
-            return change.subject  # another version's; `changes diff` shows it as it is
+        return _instruction_in_words(change)
+    if not change.after:
+        return f"{change.subject} ended"
     if change.kind is ChangeKind.ORDER:
         return f"{_member(change.after, 'order')} {change.subject}"
     if change.kind is ChangeKind.REPLAY:
@@ -92,6 +91,15 @@ def change_in_words(change: Change) -> str:
     lines = unified(change.subject, change.before, change.after)[2:]
     more, less = (sum(line.startswith(sign) for line in lines) for sign in "+-")
     return f"{change.subject}: {more} lines more, {less} less"
+
+
+def _instruction_in_words(change: Change) -> str:
+    try:
+        control = msgspec.json.decode(change.after or change.before, type=Control)
+    except msgspec.DecodeError:
+        return change.subject  # another version's; `changes diff` shows it as it is
+    said = in_words(control)
+    return said if change.after else f"no longer: {said}"
 
 
 def _member(text: str, name: str) -> str:

@@ -72,6 +72,15 @@ def test_what_is_changed_and_whether_it_lets_less_in(
     assert kind_of_name("junk") is ChangeKind.WITHDRAWAL
 
 
+def test_a_canary_of_fewer_accounts_lets_less_in() -> None:
+    """Than one of more, or than a path that is live; and never where nothing is known to stand."""
+    live = control("rollout.quantum", rollout=Rollout(path=Path.QUANTUM, stage=Stage.LIVE))
+    more = control("rollout.quantum", rollout=msgspec.structs.replace(CANARY, share=0.5))
+    few = control("rollout.quantum", rollout=CANARY)
+    assert [lets_less_in(few, stood) for stood in (live, more, few, None)] == [True] * 3 + [False]
+    assert [lets_less_in(one, few) for one in (live, more)] == [False, False]
+
+
 def test_what_stood_at_a_time_is_folded_from_what_each_change_left() -> None:
     """What ended is gone, what merely happened leaves nothing, and pipelines are kept apart."""
     changes = [
@@ -153,6 +162,11 @@ def test_a_text_too_long_for_a_message_leaves_its_hash() -> None:
             change("serve", msgspec.json.encode(control("serve", serve="heuristic")).decode()),
             "nothing above heuristic serves",
         ),
+        (
+            change("serve", before=msgspec.json.encode(control("serve", serve="quantum")).decode()),
+            "no longer: nothing above quantum serves",
+        ),
+        (change("a.toml", before="x", kind=ChangeKind.PIPELINE), "a.toml ended"),
         (change("serve", '{"of":"another version"}'), "serve"),
         (change("j", '{"order":"retry"}', kind=ChangeKind.ORDER), "retry j"),
         (change("a.toml", "x", kind=ChangeKind.PIPELINE), "a.toml, as first recorded"),
