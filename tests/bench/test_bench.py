@@ -57,7 +57,7 @@ ARGUMENTS = {
 
 WITHOUT_SERVERS = ("rings", "devices", "sampling", "noise", "uplift")
 
-SLOWEST = ("isolation", "latency", "memory", "window")
+SLOWEST = ("isolation", "kill", "latency", "memory", "window")
 
 
 @pytest.mark.servers
@@ -72,7 +72,7 @@ def test_a_quick_run_gives_every_figure(
     The benchmarks themselves refuse outputs that are lost or doubled, and windows without answers.
     """
     if name in SLOWEST and "BENCHES" not in os.environ:
-        pytest.skip("four minutes together: run with BENCHES=1")
+        pytest.skip("five minutes together: run with BENCHES=1")
     monkeypatch.chdir(ROOT)
     state, path = tmp_path / "state", tmp_path / "results" / f"{name}.json"
     (state / "kafka").mkdir(parents=True)
