@@ -13,9 +13,13 @@ from enrichment.rollout.control import ControlState
 from enrichment.stream import topics
 from enrichment.stream.manifests import TopicManifest
 from enrichment.stream.topic_plan import TopicState
+from enrichment.stream.topics import StreamTopics
 
 OFFLINE: Final = "offline"
 """Why something is missing that was not asked for."""
+
+
+NOTHING_SAID: Final = ControlState(pipeline="")
 
 
 class Part(Enum):
@@ -105,7 +109,7 @@ class Facts:
     manifests_fault: str = ""
     topics: Mapping[str, TopicState] = field(default_factory=dict)
     broker: Mapping[str, str] = field(default_factory=dict)
-    control: ControlState = ControlState(pipeline="")
+    control: ControlState = NOTHING_SAID
     # Backend -> when the calibration that counts was made, by `enrichment.control`.
     calibrated_ms: Mapping[str, int] = field(default_factory=dict)
     malformed: Mapping[str, str] = field(default_factory=dict)
@@ -149,13 +153,13 @@ class Facts:
         )
 
     @property
-    def streams(self) -> topics.StreamTopics:
+    def streams(self) -> StreamTopics:
         """The stream's own topics."""
-        return topics.StreamTopics(self.pipeline.name)
+        return StreamTopics(self.pipeline.name)
 
     @property
     def chain(self) -> tuple[str, ...]:
-        """The providers that a job goes through: the control topic's choice first, if it has one."""
+        """The providers that a job goes through, the control topic's choice first, if any."""
         compute, sampling = self.control.compute, self.pipeline.sampling
         chosen = sampling.provider if compute is None else compute.provider or sampling.provider
         return tuple(dict.fromkeys((chosen, *sampling.fallback)))
@@ -185,7 +189,7 @@ class Facts:
 
 def topic_names(pipeline: str) -> tuple[str, ...]:
     """Every topic that a pipeline's stages read or write."""
-    of = topics.StreamTopics(pipeline)
+    of = StreamTopics(pipeline)
     return (
         of.events,
         of.enriched,

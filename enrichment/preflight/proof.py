@@ -103,6 +103,8 @@ def gate(facts: Facts) -> Answer:
 
 def let_in(facts: Facts) -> Answer:
     """Whether what serves has been through the gate, and nothing is let in against it."""
+    if (lack := facts.lacking(Part.KAFKA, Part.CONTROL)) is not None:
+        return lack
     found = facts.let_in
     rollouts = facts.control.rollouts
     if not found:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from enrichment.pipelines.definition import CLASSICAL_PROVIDERS, EXACT_MAX, RANDOM_PROVIDER
+from enrichment.pipelines.definition import CLASSICAL_PROVIDERS, RANDOM_PROVIDER
 from enrichment.preflight.answer import Answer, failed, not_applicable, passed
 from enrichment.preflight.facts import Facts, Part
 from enrichment.profile import Profile
@@ -11,6 +11,8 @@ from enrichment.sample.retry import ATTEMPTS_MAX, BACKOFF_FIRST_MS, BACKOFF_MAX_
 
 SIMULATORS: Final = ("qsim", "virtual")
 """Providers that run circuits on this machine, for nothing."""
+
+NO_CIRCUITS: Final = CLASSICAL_PROVIDERS | {RANDOM_PROVIDER}
 
 DEVICES: Final = frozenset({"google", "ionq"})
 """Providers that may be hardware, of somebody else's."""
@@ -40,13 +42,6 @@ def fallback(facts: Facts) -> Answer:
         return failed(
             f"the chain ends in {last}, which may be away too: {shown}",
             "let [sampling] fallback end in `exact` or `annealing`: they run in the stage itself",
-        )
-    variables = facts.pipeline.problem.variables_max
-    if last == "exact" and variables > EXACT_MAX:
-        return failed(
-            f"the chain ends in exact, and problems may have {variables} variables: {shown}",
-            f"let [sampling] fallback end in `annealing`: beyond {EXACT_MAX} variables exact sums "
-            "take as long as they did when they were given up",
         )
     if sampling.deadline_ms >= features.fresh_ms:
         return failed(
@@ -175,7 +170,7 @@ def calibration(facts: Facts) -> Answer:
 
 def circuit(facts: Facts) -> Answer:
     """How deep the largest circuit is, how many two-qubit gates and measurements it has."""
-    if all(name in CLASSICAL_PROVIDERS or name == RANDOM_PROVIDER for name in facts.asked):
+    if all(name in NO_CIRCUITS for name in facts.asked):
         return not_applicable("no provider of the chain runs circuits")
     found = facts.circuit
     if found is None:
@@ -197,5 +192,3 @@ def circuit(facts: Facts) -> Answer:
             until=Profile.VALIDATION,
         )
     return passed(seen)
-
-
