@@ -14,7 +14,7 @@ REQUIREMENTS: Final = Path("requirements/all.txt")
 NOT_OURS: Final = frozenset({"enrichment", "pip", "setuptools", "wheel", "uv"})
 """What is not pinned there: this package, and what environments are made with."""
 
-_PIN: Final = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)", re.MULTILINE)
+_PIN: Final = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
 
 def pins(text: str) -> Iterator[tuple[str, str, bool]]:
