@@ -79,6 +79,11 @@ def test_good_settings_break_nothing() -> None:
     assert breaches(settings(pseudonym_key=None), pipeline(sensitive=False)) == ()
 
 
+def test_a_socket_needs_no_password() -> None:
+    """Who may open it is the file system's to say."""
+    assert breaches(settings(redis_password=None), pipeline()) == ()
+
+
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("under", list(Profile))
 def test_a_rule_is_broken_alone_and_weighs_what_it_says(name: str, under: Profile) -> None:
@@ -136,10 +141,10 @@ def test_a_missing_key_is_refused_whatever_the_profile() -> None:
         check_profile(bare, pipeline(), "enrich")
 
 
-def test_a_scaled_noise_is_refused_once_it_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scaled_noise_is_refused_once_it_can_be_set() -> None:
     """The rule finds the setting by its name, whoever brings it."""
-    monkeypatch.setattr(Settings, "virtual_noise_scale", 3.0, raising=False)
-    [found] = breaches(settings(), pipeline())
+    scaled = settings().model_copy(update={"virtual_noise_scale": 3.0})
+    [found] = breaches(scaled, pipeline())
     assert (found.rule, found.weight) == ("noise_scaled", Weight.REFUSED)
 
 

@@ -11,6 +11,7 @@ from enrichment.records import Compute
 from enrichment.rollout.control import Withdrawals
 from enrichment.stream import topics
 from tests.preflight.known import (
+    CACHE,
     CLASSICAL,
     DAY_MS,
     EXPERIMENT,
@@ -42,8 +43,6 @@ DEEP = replace(
 )
 VERSIONS = READY.versions
 assert VERSIONS is not None
-CACHE = READY.cache
-assert CACHE is not None
 
 PROVENANCE = READY.pipeline.score.provenance
 assert PROVENANCE is not None
@@ -115,6 +114,15 @@ FAILS: Mapping[str, tuple[tuple[Facts, str], ...]] = {
             with_control(
                 rollouts={
                     "classical": CLASSICAL,
+                    "quantum": msgspec.structs.replace(PROVED, evidence_id=""),
+                }
+            ),
+            "gather evidence",
+        ),
+        (
+            with_control(
+                rollouts={
+                    "classical": CLASSICAL,
                     "quantum": msgspec.structs.replace(PROVED, override=True),
                 }
             ),
@@ -143,7 +151,7 @@ FAILS: Mapping[str, tuple[tuple[Facts, str], ...]] = {
     ),
     "retries": ((with_pipeline("sampling", deadline_ms=199), "200 or more"),),
     "simulator": (
-        (with_pipeline("sampling", provider="random"), "qsim"),
+        (with_pipeline("sampling", provider="random"), "rollout provider"),
         (ASKED_GOOGLE, "qsim"),
     ),
     "providers": (

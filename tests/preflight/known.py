@@ -83,6 +83,9 @@ def state(name: str, **config: str) -> TopicState:
     )
 
 
+CACHE = Cache(
+    version="7.0", eviction="noeviction", memory_max_bytes=0, persistence="append-only file"
+)
 NAMES = topic_names("payments")
 READY = Facts(
     profile=Profile.PRODUCTION,
@@ -103,9 +106,7 @@ READY = Facts(
     topics={name: state(name) for name in NAMES},
     broker={"auto.create.topics.enable": "false"},
     control=CONTROL,
-    cache=Cache(
-        version="7.0", eviction="noeviction", memory_max_bytes=0, persistence="append-only file"
-    ),
+    cache=CACHE,
     schema_problems=(),
     versions=Versions(differing={}, unpinned=(), unhashed=(), agreeing=100),
     circuit=Circuit(

@@ -9,8 +9,9 @@ from enrichment.preflight.facts import Facts, Part
 from enrichment.preflight.questions import QUESTIONS, ask, is_ready
 from enrichment.profile import Profile, Weight
 from enrichment.stream import topics
-from tests.preflight.cases import CACHE, DEEP, FAILS, PASSES
+from tests.preflight.cases import DEEP, FAILS, PASSES
 from tests.preflight.known import (
+    CACHE,
     READY,
     breach,
     changed,
