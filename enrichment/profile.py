@@ -284,10 +284,10 @@ RULES: Final = (
 )  # fmt: skip
 
 
-def breaches(settings: "Settings", pipeline: "Pipeline", stage: str = "") -> tuple[Breach, ...]:
+def breaches(settings: "Settings", pipeline: "Pipeline", *stages: str) -> tuple[Breach, ...]:
     """Every rule that these settings break, whatever it weighs under their profile.
 
-    Of one stage, or of all where none is named.
+    Of these stages, or of all where none is named.
     """
     return tuple(
         Breach(
@@ -298,7 +298,7 @@ def breaches(settings: "Settings", pipeline: "Pipeline", stage: str = "") -> tup
             secret=rule.secret,
         )
         for rule in RULES
-        if not (stage and rule.stages and stage not in rule.stages)
+        if not (stages and rule.stages and set(stages).isdisjoint(rule.stages))
         and (found := rule.found(settings, pipeline))
     )
 

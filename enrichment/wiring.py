@@ -60,12 +60,12 @@ class StageEndedError(RuntimeError):
     """A stage that can go no further, though another start of it can, said in one line."""
 
 
-def check_profile(settings: Settings, pipeline: Pipeline, stage: str = "") -> None:
+def check_profile(settings: Settings, pipeline: Pipeline, *stages: str) -> None:
     """Warn of what the profile warns of. Raises ConfigurationError with all that it refuses.
 
-    Of one stage, or of all where none is named.
+    Of these stages, or of all where none is named.
     """
-    found = breaches(settings, pipeline, stage)
+    found = breaches(settings, pipeline, *stages)
     for breach in found:
         if breach.weight is Weight.WARNED:
             logger().warning(breach.found, hint=breach.todo, rule=breach.rule)

@@ -132,6 +132,10 @@ def test_a_stage_is_asked_for_what_it_uses() -> None:
         "local_redis",
     }
     assert "pseudonym_key" in {each.rule for each in breaches(bare, pipeline(), "enrich")}
+    assert {each.rule for each in breaches(bare, pipeline(), "window", "project")} == {
+        "redis_password",
+        "local_redis",
+    }
 
 
 def test_a_missing_key_is_refused_whatever_the_profile() -> None:

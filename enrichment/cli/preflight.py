@@ -95,8 +95,8 @@ def preflight(
             f"{definition.name} (pipeline {definition.version}), by the rules of "
             f"{settings.profile.value}{', offline' if offline else ''}\n"
         )
-        for line, colour in _lines(asked, width):
-            typer.secho(line, fg=colour)
+        for line in _lines(asked, width):
+            typer.echo(line)
     if not is_ready(asked):
         raise typer.Exit(EXIT_FAILED)
 
@@ -118,8 +118,8 @@ def _as_json(asked: "tuple[Asked, ...]", profile: str, pipeline: str) -> dict[st
     }
 
 
-def _lines(asked: "tuple[Asked, ...]", width: int) -> Iterator[tuple[str, str | None]]:
-    """Lines with their colours: what passed, what is not applicable, and failures last."""
+def _lines(asked: "tuple[Asked, ...]", width: int) -> Iterator[str]:
+    """Lines: what passed, what is not applicable, and failures last."""
     for outcome in ("pass", "not applicable"):
         for each in (one for one in asked if one.answer.outcome.value == outcome):
             parts = [each.answer.seen]
@@ -129,7 +129,7 @@ def _lines(asked: "tuple[Asked, ...]", width: int) -> Iterator[tuple[str, str | 
     failed = [each for each in asked if each.answer.outcome.value == "fail"]
     # One cause may be the answer to many questions, and is said once.
     for answer in dict.fromkeys(each.answer for each in failed):
-        yield "", None
+        yield ""
         for each in failed:
             if each.answer == answer:
                 yield from _row("fail", each.question.name, [each.question.text], width)
@@ -137,19 +137,21 @@ def _lines(asked: "tuple[Asked, ...]", width: int) -> Iterator[tuple[str, str | 
     counts = Counter(each.answer.outcome.value for each in asked)
     notes = sum(each.answer.outcome.value == "pass" and bool(each.answer.todo) for each in asked)
     said = f" ({notes} with a note)" if notes else ""
-    yield (
-        f"\n{counts['pass']} pass{said}, {counts['not applicable']} n/a, {counts['fail']} FAIL",
-        None,
-    )
+    yield ""
+    yield f"{counts['pass']} pass{said}, {counts['not applicable']} n/a, {counts['fail']} FAIL"
 
 
-def _row(outcome: str, name: str, parts: list[str], width: int) -> Iterator[tuple[str, str | None]]:
+def _row(outcome: str, name: str, parts: list[str], width: int) -> Iterator[str]:
     """Parts one below the other, outcome and name before the first of them."""
     word, colour = SHOWN.get(outcome, ("", None))
+    head = f"{word:<{OUTCOME_WIDTH}}{name:<{NAME_WIDTH}}"
     for number, part in enumerate(parts):
-        head = f"{word:<{OUTCOME_WIDTH}}{name:<{NAME_WIDTH}}" if number == 0 else ""
-        for line in _wrapped(part, head, width):
-            yield line, colour if number == 0 else None
+        for line in _wrapped(part, "" if number else head, width):
+            # The word alone has a colour: which answer it is, and not how much there is of it.
+            if line.startswith(head) and colour is not None:
+                yield typer.style(line[:OUTCOME_WIDTH], fg=colour) + line[OUTCOME_WIDTH:]
+            else:
+                yield line
 
 
 def _wrapped(text: str, head: str, width: int) -> list[str]:

@@ -84,7 +84,7 @@ def run(
             fail(f"there is no stage '{stage}'; stages: {', '.join(STAGES)}", 2)
     configure(stage="run", pipeline=definition.name, text=settings.log_text)
     try:
-        check_profile(settings, definition)
+        check_profile(settings, definition, *stages)
     except ConfigurationError as error:
         # Once, and not by each stage at each of its starts.
         fail(str(error), 2)
