@@ -8,6 +8,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from enrichment.feature.address import Address
+from enrichment.profile import Profile
 
 
 class Delivery(Enum):
@@ -32,6 +33,11 @@ class Settings(BaseSettings):
         env_prefix="ENRICHMENT_", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
+    profile: Profile = Field(
+        default=Profile.DEVELOPMENT,
+        description="What the process is for: production refuses to start with what only suits "
+        "development; see docs/preflight.md",
+    )
     kafka_bootstrap: str = Field(
         default="127.0.0.1:19092", description="Kafka brokers, host:port, separated by commas"
     )

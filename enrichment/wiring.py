@@ -23,6 +23,7 @@ from enrichment.feature.cluster import ClusterCache
 from enrichment.feature.connection import open_cache
 from enrichment.feature.store import Layout
 from enrichment.pipelines import Pipeline
+from enrichment.profile import Weight, breaches
 from enrichment.settings import Delivery, Settings
 from enrichment.stream import topics
 from enrichment.stream.framing import BARE, Framing
@@ -58,6 +59,23 @@ class ConfigurationError(ValueError):
 
 class StageEndedError(RuntimeError):
     """A stage that can go no further, though another start of it can, said in one line."""
+
+
+def check_profile(settings: Settings, pipeline: Pipeline, *stages: str) -> None:
+    """Warn of what the profile warns of. Raises ConfigurationError with all that it refuses.
+
+    Of these stages, or of all where none is named.
+    """
+    found = breaches(settings, pipeline, *stages)
+    for breach in found:
+        if breach.weight is Weight.WARNED:
+            logger().warning(breach.found, hint=breach.todo, rule=breach.rule)
+    refused = [breach for breach in found if breach.weight is Weight.REFUSED]
+    if refused:
+        lines = "".join(f"\n  {breach.rule}: {breach.line}" for breach in refused)
+        raise ConfigurationError(
+            f"the profile {settings.profile.value} (ENRICHMENT_PROFILE) does not start with{lines}"
+        )
 
 
 def kafka_config(settings: Settings, client_id: str) -> dict[str, Any]:

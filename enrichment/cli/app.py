@@ -14,6 +14,7 @@ NOUNS: Final = (
     "servers",
     "topics",
     "schemas",
+    "preflight",
     "stages",
     "streams",
     "evaluate",

@@ -53,9 +53,10 @@ def _stage(stage: str, function: str) -> Callable[[typer.Context, str], None]:
         settings = settings_of(context)
         definition = pipeline_or_fail(pipeline, settings)
         configure(stage=stage, pipeline=definition.name, text=settings.log_text)
-        if settings.metrics_port is not None:
-            wiring.serve_metrics(settings.metrics_port)
         try:
+            wiring.check_profile(settings, definition, stage)
+            if settings.metrics_port is not None:
+                wiring.serve_metrics(settings.metrics_port)
             getattr(wiring, function)(settings, definition)
         except wiring.ConfigurationError as error:
             fail(str(error), 2)
@@ -79,7 +80,7 @@ def run(
     """
     from enrichment.lab.processes import StageProcesses
     from enrichment.telemetry.log import configure
-    from enrichment.wiring import stop_on_signals
+    from enrichment.wiring import ConfigurationError, check_profile, stop_on_signals
 
     settings = settings_of(context)
     definition = pipeline_or_fail(pipeline, settings)
@@ -88,6 +89,11 @@ def run(
         if stage not in STAGES:
             fail(f"there is no stage '{stage}'; stages: {', '.join(STAGES)}", 2)
     configure(stage="run", pipeline=definition.name, text=settings.log_text)
+    try:
+        check_profile(settings, definition, *stages)
+    except ConfigurationError as error:
+        # Once, and not by each stage at each of its starts.
+        fail(str(error), 2)
     stop = stop_on_signals()
     with StageProcesses(stages, pipeline) as processes:
         while not stop.wait(0.2):

@@ -10,7 +10,7 @@ from enrichment.pipelines.definition import (
     Pipeline,
     Term,
 )
-from enrichment.pipelines.loader import PipelineError, load, names
+from enrichment.pipelines.loader import PipelineError, load, names, written
 
 __all__ = [
     "AggregateDefinition",
@@ -21,4 +21,5 @@ __all__ = [
     "Term",
     "load",
     "names",
+    "written",
 ]

@@ -52,6 +52,27 @@ def load(name: str, folder: Path | None = None) -> Pipeline:
 
     A file in `folder` goes before a shipped one. Raises PipelineError.
     """
+    return parse(*_file(name, folder))
+
+
+def written(name: str, folder: Path | None = None) -> frozenset[str]:
+    """The keys that the pipeline's own file names, `rollout.gate.margin`. Raises PipelineError.
+
+    Whether a margin was chosen or left as it comes cannot be told from the pipeline.
+    """
+    content, file, _ = _file(name, folder)
+    return frozenset(_keys(_toml(content, file)))
+
+
+def _keys(tables: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in tables.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _file(name: str, folder: Path | None) -> tuple[bytes, str, Traversable]:
+    """Content, name and folder of a pipeline's file. Raises PipelineError."""
     for suffix, (_, _, what) in BESIDE.items():
         if name.endswith(suffix):
             raise PipelineError(f"{name}: is {what}; name the pipeline that it belongs to")
@@ -59,16 +80,16 @@ def load(name: str, folder: Path | None = None) -> Pipeline:
         path = Path(name)
         if not path.is_file():
             raise PipelineError(f"{name}: no such file")
-        return parse(path.read_bytes(), str(path), path.parent)
+        return path.read_bytes(), str(path), path.parent
     if folder is not None and (own := folder / f"{name}{SUFFIX}").is_file():
-        return parse(own.read_bytes(), str(own), folder)
+        return own.read_bytes(), str(own), folder
     known = names(folder)
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{nearest[0]}'?" if nearest else "known: " + ", ".join(known)
         raise PipelineError(f"there is no pipeline '{name}'; {hint}")
     shipped = resources.files(__package__)
-    return parse((shipped / f"{name}{SUFFIX}").read_bytes(), f"{name}{SUFFIX}", shipped)
+    return (shipped / f"{name}{SUFFIX}").read_bytes(), f"{name}{SUFFIX}", shipped
 
 
 def parse(content: bytes, file: str, folder: Traversable | None = None) -> Pipeline:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enrichment.pipelines import PipelineError, load, names
+from enrichment.pipelines import PipelineError, load, names, written
 from enrichment.pipelines.definition import EXACT_MAX
 from enrichment.pipelines.loader import parse
 from enrichment.provider.contract import CLASSICAL_EXACT_MAX
@@ -370,3 +370,14 @@ def test_whose_memberships_a_path_has() -> None:
     annealed = chosen.sampled("classical")
     assert annealed is not None
     assert annealed.sampler == "annealing"
+
+
+def test_what_a_file_says_is_told_from_defaults(tmp_path: Path) -> None:
+    """By dotted keys; of a list of tables, that it is there."""
+    assert {"window.size_ms", "links", "sampling.provider", "score.serve"} <= written("payments")
+    assert not {"window.keep_ms", "rollout.gate.margin", "sampling.fallback"} & written("payments")
+    file = tmp_path / "own.toml"
+    file.write_text("[rollout.gate]\nmargin = 0.02\n")
+    assert written(str(file)) == {"rollout", "rollout.gate", "rollout.gate.margin"}
+    with pytest.raises(PipelineError, match="did you mean"):
+        written("paymets")
