@@ -52,6 +52,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     state_before: JobState
     state_after: JobState
     provider: str = ""
+    chosen: str = ""
     durations_ms: dict[str, float] = {}
     differences: dict[str, dict[str, float]] = {}
     kept: dict[str, msgspec.Raw] = {}
@@ -68,6 +69,7 @@ class Ended:
 
     job_id: str
     at_ms: int
+    # The one that was asked first, whichever fallback has answered: what was paid, was paid to it.
     provider: str
     check: bool
     failed: bool
@@ -92,7 +94,7 @@ def ended(ending: Ending, pipeline_version: str) -> Ended | None:
     return Ended(
         job_id=ending.job_id,
         at_ms=ending.at_ms,
-        provider=ending.provider,
+        provider=ending.chosen or ending.provider,
         check=bool(ending.check_of),
         failed=ending.state_after is not JobState.SUCCEEDED,
         cost=ending.cost_micro / 1e6,

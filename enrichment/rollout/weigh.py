@@ -139,9 +139,11 @@ def weights_of(pipeline: Pipeline, rows: Rows) -> Floats:
 
 def unrepresented(pipeline: Pipeline, rows: Rows) -> Bools:
     """Which declined events no untreated one could stand for."""
-    rollout = pipeline.rollout
+    rollout, scale = pipeline.rollout, pipeline.stream.amount_scale
     alone = decisions_of(pipeline, rows.scores[NONE]) == DECLINE
-    never = (rows.amount > rollout.untreated_amount_max) | (rollout.untreated_share <= 0)
+    # In minor units, as the hot path compares them.
+    large = np.rint(np.abs(rows.amount) * scale) > round(rollout.untreated_amount_max * scale)
+    never = large | (rollout.untreated_share <= 0)
     found: Bools = rows.flagged(DECLINED) & (alone | never)
     return found
 

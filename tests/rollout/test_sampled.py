@@ -93,17 +93,18 @@ def _kept(kept: dict[str, Any]) -> Any:
 
 
 def test_costs_are_the_paths_whose_samples_were_paid_for() -> None:
-    """Circuits are the quantum path's, and spot checks are nobody's."""
+    """Circuits are the quantum path's, also where a fallback answered; checks are nobody's."""
     jobs = some(
         job("a", cost_micro=2_000_000),
         job("b", provider="annealing", cost_micro=1_000_000),
         job("c", provider="random", cost_micro=4_000_000),
         job("d", check_of="a", cost_micro=8_000_000),
         job("e", at_ms=900, cost_micro=16_000_000),
+        job("f", provider="exact", chosen="ionq", cost_micro=32_000_000),
     )
-    assert cost_of(jobs, "quantum", 800) == 2.0
+    assert cost_of(jobs, "quantum", 800) == 34.0
     assert cost_of(jobs, "classical", 800) == 1.0
-    assert cost_of(jobs, "quantum", 900) == 18.0
+    assert cost_of(jobs, "quantum", 900) == 50.0
 
 
 def test_a_gap_without_a_scale_is_not_known() -> None:

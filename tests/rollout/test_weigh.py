@@ -80,7 +80,7 @@ def test_what_nothing_stands_for_is_counted() -> None:
     highest = 99.9
     declined = [
         answered("stood-for", quantum=highest, decision=Decision.DECLINE),
-        answered("large", quantum=highest, amount=99.0, decision=Decision.DECLINE),
+        answered("large", quantum=highest, amount=-99.0, decision=Decision.DECLINE),
         answered("anyway", heuristic=highest, quantum=highest, decision=Decision.DECLINE),
         answered("kept", quantum=highest, untreated=True, withheld=Decision.DECLINE),
     ]
