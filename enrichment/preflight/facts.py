@@ -8,7 +8,8 @@ from typing import Final
 from enrichment.pipelines import Pipeline
 from enrichment.preflight.answer import Answer, Outcome, failed, not_applicable
 from enrichment.profile import Breach, Profile
-from enrichment.records import Path
+from enrichment.records import Stage
+from enrichment.rollout.assign import rollouts_of
 from enrichment.rollout.control import ControlState
 from enrichment.stream import topics
 from enrichment.stream.manifests import TopicManifest
@@ -174,16 +175,16 @@ class Facts:
     @property
     def let_in(self) -> dict[str, str]:
         """The ring paths that may serve -> on whose word, as far as it is known."""
-        ranked = [path.value for path in (Path.CLASSICAL, Path.QUANTUM)]
-        serve = self.pipeline.score.serve
-        highest = ranked.index(serve) + 1 if serve in ranked else 0
-        found = dict.fromkeys(ranked[:highest], "by the pipeline's file")
-        for path, rollout in self.control.rollouts.items():
-            if rollout.stage.value == "shadow":
-                found.pop(path, None)
-            else:
-                share = f" for {rollout.share:.0%} of the accounts" if rollout.share else ""
+        found = {}
+        for rollout in rollouts_of(self.pipeline, self.control):
+            path = rollout.path.value
+            share = f" for {rollout.share:.0%} of the accounts" if rollout.share else ""
+            if rollout.stage is Stage.SHADOW:
+                continue
+            if path in self.control.rollouts:
                 found[path] = f"{rollout.stage.value}{share}"
+            else:
+                found[path] = "by the pipeline's file"
         return found
 
 

@@ -5,7 +5,6 @@ from typing import Final
 from enrichment.preflight.answer import Answer, failed, not_applicable, passed
 from enrichment.preflight.facts import Facts, Part
 from enrichment.profile import Profile
-from enrichment.records import Path
 
 PRECISION: Final = "average_precision"
 BASELINES: Final = ("without_ring", "baseline", "heuristic")
@@ -136,7 +135,7 @@ def outcomes(facts: Facts) -> Answer:
     rollout = facts.pipeline.rollout
     decisions = facts.pipeline.score.decisions
     declines = "decline" in {decisions.elevated, decisions.highest}
-    paths = [path for path in facts.let_in if path != Path.HEURISTIC.value]
+    paths = facts.let_in
     if not declines or not paths:
         return passed(f"{name} is there; nothing is declined on a ring path's word")
     if rollout.untreated_share > 0:
