@@ -109,7 +109,7 @@ def test_every_question_is_in_the_documents() -> None:
         assert f"| `{question.name}` | {question.text} |" in text
 
 
-@pytest.mark.parametrize("stage", ["enrich", "window", "sample", "project", "run"])
+@pytest.mark.parametrize("stage", ["enrich", "window", "sample", "guard", "project", "run"])
 def test_a_stage_does_not_start_with_what_its_profile_refuses(stage: str) -> None:
     """Exit code 2 before any server is asked, with all that is to be mended."""
     settings = Settings(profile=Profile.PRODUCTION, log_text=True)
