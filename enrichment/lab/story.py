@@ -73,7 +73,7 @@ class Story:
             story_pipeline(pipelines)
             told_to = environment(servers) | {
                 "ENRICHMENT_PIPELINES_DIR": str(pipelines),
-                "ENRICHMENT_TOPICS_DIR": str(self._options.topics_dir.resolve()),
+                "ENRICHMENT_TOPICS_DIR": str(self._options.topics_dir),
             }
             self._stages = stages = StoryStages(told_to, self._options.to / "logs", stop)
             self._narrate = Narration(told_to, transcript, stages.tend)
@@ -125,7 +125,9 @@ class Story:
         narrate.run(
             "rollout", "promote", "classical", "-p", NAME, "--reason", "too early", codes=(3,)
         )
-        self._keep("shadow", lambda event: _has(event, "classical") and event.rollout is None)
+        self._keep(
+            "shadow", lambda event: _has(event, "classical") and event.path is ServingPath.HEURISTIC
+        )
         narrate.scene("Classical: shadow to canary", "It asks again whenever a look is complete.")
         self._promoted("classical", "it finds rings that the heuristic does not")
         self._keep("canary", lambda event: _served(event, ServingPath.CLASSICAL, Stage.CANARY))
