@@ -254,6 +254,9 @@ class MemoryProducer:
         self._transaction: Transaction | None = None
         self._queue: list[tuple[Place, Entry, Any]] = []
 
+    def list_topics(self, timeout: float = 0) -> None:
+        """Be connected, which is all that whoever begins transactions asks for."""
+
     def init_transactions(self, _timeout_s: float = 0) -> None:
         """Fence every earlier producer of the id, and abort what it left open."""
         assert self._id is not None
