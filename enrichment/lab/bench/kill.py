@@ -99,6 +99,10 @@ def run(options: BenchOptions) -> Report:
         count = next(m.partitions for m in load_manifests(options.topics_dir) if m.name == CONTROL)
         with answering.enricher(Delivery.EXACTLY_ONCE, **PATIENT):
             for rate in rates:
+                if found:
+                    # Only before the next rate: one that is not kept up with still has figures.
+                    answering.drain()
+                    answering.delete_outputs()
                 found[rate] = _pulled(answering, options, (rate, pulls), count)
     return Report(name=NAME, machine=described, rows=tuple(rows(found)), notes=tuple(notes(found)))
 
@@ -123,8 +127,6 @@ def _pulled(
             )  # fmt: skip
             answering.wait(RESTORED_S)
         publisher.terminate()
-    answering.drain()
-    answering.delete_outputs()
     return found
 
 
