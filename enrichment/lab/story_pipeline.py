@@ -45,7 +45,7 @@ canary_bad_min = 20
 [rollout.guard]
 jobs = 12
 energy_gap_max = 0.6
-membership_gap_max = 0.3
+membership_gap_max = 0.2
 failed_share_max = 0.25
 """
 

@@ -11,6 +11,7 @@ from enrichment import __version__
 from enrichment.circuit.template import QAOA, QAOA_VERSION
 from enrichment.pipelines import Pipeline
 from enrichment.provider.contract import Result, SampleSet
+from enrichment.records.enriched import Path
 from enrichment.records.feature import FeatureUpdate
 from enrichment.records.job import DeviceRun, Job, JobRun, KeptSamples
 from enrichment.records.micro_batch import MicroBatch, Problem
@@ -49,9 +50,15 @@ class Publication:
 
 
 def publication(
-    pipeline: Pipeline, job: Job, batch: MicroBatch, answer: Answer, *, now_ms: int
+    pipeline: Pipeline,
+    job: Job,
+    batch: MicroBatch,
+    answer: Answer,
+    *,
+    now_ms: int,
+    cases_by: Path = Path.CLASSICAL,
 ) -> Publication:
-    """All that the answer says. Cases follow the path that serves, where it has an answer.
+    """All that the answer says. Cases are made by the path `cases_by`, where it has an answer.
 
     A spot check publishes nothing: it has its record alone.
     """
@@ -74,7 +81,7 @@ def publication(
         amount_scale=pipeline.stream.amount_scale,
         probability=pipeline.probability,
     )
-    serves = QUANTUM if pipeline.score.serve == QUANTUM and QUANTUM in answers else CLASSICAL
+    serves = cases_by.value if cases_by.value in answers else CLASSICAL
     rings = (
         ring_of(problem, memberships(index, answers), serves, pipeline.cases)
         for index, problem in enumerate(batch.problems)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from enrichment.records.job import Job
+from enrichment.rollout.assign import case_path
 from enrichment.sample import events, machine
 from enrichment.sample.chain import Chain
 from enrichment.sample.choice import Choice
@@ -122,7 +123,14 @@ class Transitions:
         """Put features and cases of a job that has its answer into the outbox; a check has none."""
         assert opened.answer is not None  # noqa: S101  # only _finish says that it is the turn
         pipeline, now_ms = self._choice.pipeline, self._now_ms()
-        made = publication(pipeline, opened.job, opened.batch, opened.answer, now_ms=now_ms)
+        made = publication(
+            pipeline,
+            opened.job,
+            opened.batch,
+            opened.answer,
+            now_ms=now_ms,
+            cases_by=case_path(pipeline, self._choice.state),
+        )
         if opened.job.check_of:
             return made.event
         if shelf.outdated(opened.job):
