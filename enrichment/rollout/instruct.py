@@ -32,7 +32,7 @@ TRANSACTIONAL_ID: Final = "enrichment.control"
 TRIES_MAX: Final = 8
 """Two that begin at once end each other; a dozen of them are through after a few (tested)."""
 
-AGAIN_S: Final = 0.5  # at most, before the next try: a write takes a tenth of a second
+AGAIN_S: Final = 0.5  # at most, before the second try: a write takes a tenth of a second
 
 
 class OvertakenError(RuntimeError):
@@ -142,6 +142,11 @@ def lift(
     return _write(kafka, told, partitions, framing)
 
 
+def pause_s(tries: int) -> float:
+    """How long whoever was ended by another waits: drawn, and longer the oftener it happens."""
+    return random.uniform(0, AGAIN_S * tries)  # noqa: S311  # jitter, not a secret
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
     """One record for the control topic, and who says it, when and why."""
@@ -177,7 +182,7 @@ def _write(kafka: Mapping[str, Any], told: _Told, partitions: int, framing: Fram
         if outcome is Outcome.COMMITTED:
             return written
         if left:
-            time.sleep(random.uniform(0, AGAIN_S))  # noqa: S311  # jitter, not a secret
+            time.sleep(pause_s(TRIES_MAX - left))
     raise KafkaException(
         KafkaError(
             KafkaError._TIMED_OUT,  # noqa: SLF001  # so named

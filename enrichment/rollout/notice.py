@@ -5,6 +5,7 @@ what another has open, and only then reads what was recorded. So nothing is reco
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 from enrichment.records import Change, ChangeKind
 from enrichment.rollout.changes import kept, stood_at
 from enrichment.rollout.control import in_force
-from enrichment.rollout.instruct import standing
+from enrichment.rollout.instruct import pause_s, standing
 from enrichment.stream.changes import message_of, missing, new_change_id, recorded
 from enrichment.stream.framing import BARE, Framing
 from enrichment.stream.reviews import UnwrittenError
@@ -92,7 +93,9 @@ def notice(
     if not unlike(finder, recorded(kafka).changes):
         return []
     id_ = f"enrichment.changes.{finder.pipeline}"
-    for _ in range(TRIES_MAX):
+    for tries in range(TRIES_MAX):
+        if tries:
+            time.sleep(pause_s(tries))
         writer = TransactionalProducer.open(dict(kafka), id_, timeout_s=OPEN_S)
         try:
             if why := missing(writer.producer):

@@ -82,7 +82,7 @@ class Operator:
 @pytest.fixture
 def operator(servers: LocalServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Operator:
     """The commands; no projector runs here that `control` could wait for."""
-    monkeypatch.setattr("enrichment.cli.control.MIRRORED_S", 0.2)
+    monkeypatch.setattr("enrichment.cli.instructing.MIRRORED_S", 0.2)
     return Operator(servers, tmp_path)
 
 
