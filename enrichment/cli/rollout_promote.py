@@ -285,16 +285,9 @@ def _instruct(
     from enrichment.rollout.words import in_words
 
     framing = framing_or_fail(settings)
-    try:
-        written = on_kafka(
-            settings,
-            lambda kafka, count: instruct.instruct(
-                kafka, control, count, framing, in_place_of=record
-            ),
-        )
-    except instruct.OvertakenError:
-        fail(f"nothing was changed: {control.name} is another than when the gate was asked")
-    except instruct.UnrecordedError as error:
-        fail(str(error))
+    written = on_kafka(
+        settings,
+        lambda kafka, count: instruct.instruct(kafka, control, count, framing, in_place_of=record),
+    )
     if not as_json:
         typer.echo(f"{in_words(control)}: written as {written.key}, in force within 2 s")
