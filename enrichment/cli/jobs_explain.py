@@ -112,12 +112,12 @@ def _exit(explanation: "Explanation") -> None:
 def _drawn_again(recorded: "Recorded", pipeline: "Pipeline") -> "Again | str":
     """The job drawn again, or why it was not."""
     from enrichment.lineage.reproduce import Redraw
-    from enrichment.sample.again import refusal
+    from enrichment.sample.again import options_of, refusal
     from enrichment.wiring import now_ms
 
     if why_not := refusal(recorded):
         return why_not
-    with Redraw(recorded.job.provider, now_ms) as redraw:
+    with Redraw(recorded.job.provider, now_ms, options_of(recorded)) as redraw:
         return redraw.again(recorded, pipeline)
 
 

@@ -76,7 +76,7 @@ def jobs_run_again(
     from enrichment.lab.proofs import to_run_again
     from enrichment.lineage.jobs import recorded as read
     from enrichment.lineage.reproduce import Redraw
-    from enrichment.sample.again import as_it_was, refusal
+    from enrichment.sample.again import as_it_was, options_of, refusal
     from enrichment.wiring import now_ms
 
     assert question.experiment is not None  # noqa: S101  # `proofs` has looked
@@ -86,15 +86,18 @@ def jobs_run_again(
     done: list[_RunAgain] = []
     with ExitStack() as opened, progress("running jobs again", wanted) as advance:
         reader = opened.enter_context(reading(settings))
-        redraws: dict[str, Redraw] = {}
+        redraws: dict[tuple[object, ...], Redraw] = {}
         for job in jobs[: TRIES * wanted]:
             recorded = read(reader, job.job_id)
             if len(done) == wanted or recorded is None or refusal(recorded):
                 continue
-            if job.provider not in redraws:
-                redraws[job.provider] = opened.enter_context(Redraw(job.provider, now_ms))
+            options = options_of(recorded)
+            which = (job.provider, *sorted(options.items()))
+            if which not in redraws:
+                redraw = Redraw(job.provider, now_ms, options)
+                redraws[which] = opened.enter_context(redraw)
             then = as_it_was(recorded, pipeline)
-            done.append(_run_again(redraws[job.provider], recorded, then))
+            done.append(_run_again(redraws[which], recorded, then))
             advance(len(done))
     return {
         "energies": sum(one.energies for one in done),

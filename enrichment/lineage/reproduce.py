@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self
@@ -25,6 +25,7 @@ from enrichment.sample.again import (
     Recorded,
     as_it_was,
     compared,
+    options_of,
     refusal,
     requests_again,
 )
@@ -63,10 +64,13 @@ class Redraw:
     in the same order.
     """
 
-    def __init__(self, provider: str, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, provider: str, now_ms: Callable[[], int], options: Mapping[str, float]
+    ) -> None:
+        """`options` are those of `options_of`: under others it is not the provider that it was."""
         self._now_ms = now_ms
         self._pool = open_pool(workers=1, provider=provider)
-        self._provider = open_provider(provider, self._pool, now_ms=now_ms)
+        self._provider = open_provider(provider, self._pool, now_ms=now_ms, options=options)
 
     def __enter__(self) -> Self:
         return self
@@ -153,7 +157,7 @@ def reproduced(
     if why_not or batch is None:
         return Reproduction(job_id=job_id, provider=provider, not_drawn=why_not, compared=None)
     then = as_it_was(recorded, pipeline)
-    with Redraw(provider, now_ms) as redraw:
+    with Redraw(provider, now_ms, options_of(recorded)) as redraw:
         again = redraw.again(recorded, then)
         if isinstance(again, str):
             return Reproduction(job_id=job_id, provider=provider, not_drawn=again, compared=None)
