@@ -83,13 +83,13 @@ class Story:
             )
             stack.enter_context(stages)
             self._begin()
-            with stages.stream(self._options.rate_per_s, rings=60, seed=self._seed):
+            with stages.stream(self._options.rate_per_s, rings=150, seed=self._seed):
                 self._classical()
                 self._quantum()
                 self._checks()
             with stages.stream(self._options.quiet_rate_per_s, rings=12, seed=self._seed + 1):
                 self._noise()
-            with stages.stream(self._options.rate_per_s, rings=60, seed=self._seed + 2):
+            with stages.stream(self._options.rate_per_s, rings=150, seed=self._seed + 2):
                 self._kill()
             self._look_back()
         self._told.figures["seconds"] = round(time.monotonic() - begun_s, 1)

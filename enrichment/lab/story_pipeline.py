@@ -31,7 +31,7 @@ review_cost = 2.0
 [rollout.gate]
 margin = 0.02
 confidence = 0.95
-looks = [150, 400, 800]
+looks = [400, 1_000, 2_000]
 # In the simulation nine of ten outcomes come within 12 s; in life this is weeks.
 matured_ms = 20_000
 k = 100

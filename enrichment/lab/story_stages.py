@@ -15,7 +15,10 @@ from enrichment.lab.story_pipeline import NAME
 
 HOT: Final = ("project", "window", "enrich", "guard")
 JOINED: Final = ("project", "window", "enrich", "sample")  # the guard joins no group
-STREAM_S: Final = 1_800  # longer than any scene: each ends its stream
+# Rings begin all through a stream, which is ended with its scenes: a few are known to the evidence
+# by then, and resampled as what they are, a few.
+STREAM_S: Final = 600
+ACCOUNTS: Final = 10_000
 
 
 class StoryStages:
@@ -69,7 +72,7 @@ class StoryStages:
         command = [
             sys.executable, "-m", "enrichment", "simulate", "--json",
             "--seconds", str(STREAM_S), "--rate", str(rate_per_s), "--seed", str(seed),
-            "--rings", str(rings), "--ring-size", "5", "8", "--accounts", "10000",
+            "--rings", str(rings), "--ring-size", "5", "8", "--accounts", str(ACCOUNTS),
         ]  # fmt: skip
         with subprocess.Popen(  # noqa: S603  # our own interpreter and module
             command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
