@@ -212,9 +212,7 @@ def compared(
         _per_problem("circuits", event.circuit_hashes, made.event["circuit_hashes"]),
         _samples(event.sample_hashes, made.event["sample_hashes"]),
         _features(recorded.features, made.features),
-        _spot_check()
-        if job.check_of
-        else _differences(event.differences, made.event["differences"]),
+        _differences(event.differences, made.event["differences"]),
     )
     return Again(
         result=result,
@@ -313,12 +311,6 @@ def _differences(
         default=0.0,
     )
     return Check(name="differences", same=False, detail=f"they differ by up to {gap:.4f}")
-
-
-def _spot_check() -> Check:
-    """A spot check's differences are from samples that are not drawn with it."""
-    detail = "not compared: a spot check's are from the simulator's samples"
-    return Check(name="differences", same=None, detail=detail)
 
 
 def _changed(event: JobEvent, pipeline: Pipeline, described: Description) -> tuple[Changed, ...]:

@@ -122,13 +122,3 @@ def test_a_hash_names_samples_and_their_order() -> None:
     hashes = {sample_hashes({"quantum": (other,)})["quantum"][0] for other in others}
     assert len(hashes) == 3
     assert sample_hashes({"quantum": result.sets})["quantum"][0] in hashes
-
-
-def test_a_spot_checks_differences_are_not_held_against_its_own_twins() -> None:
-    """They are from the simulator's samples, which are not drawn with it: not known, and no lie."""
-    recorded = recorded_of(differences={"p0": {"simulator_membership_gap": 0.1}})
-    checked = msgspec.structs.replace(recorded.job, check_of="payments|eu|0|0")
-    assert check_of(recorded, "differences").same is False
-    check = check_of(replace(recorded, job=checked), "differences")
-    assert check.same is None
-    assert drawn_again(replace(recorded, job=checked)).compared.agrees
