@@ -122,3 +122,23 @@ def test_a_hash_names_samples_and_their_order() -> None:
     hashes = {sample_hashes({"quantum": (other,)})["quantum"][0] for other in others}
     assert len(hashes) == 3
     assert sample_hashes({"quantum": result.sets})["quantum"][0] in hashes
+
+
+def test_a_spot_check_is_drawn_again_with_its_simulator_beside_it() -> None:
+    """Its differences from the simulator come out the same; it has no features to compare."""
+    plain = recorded_of("virtual")
+    checked = msgspec.structs.replace(
+        plain.job, job_id=f"{plain.job.job_id}|check", check_of=plain.job.job_id
+    )
+    recorded = replace(plain, job=checked, features=())
+    told = drawn_again(recorded)
+    assert set(told.publication.event["differences"]["p0"]) >= {"simulator_membership_gap"}
+    event = msgspec.structs.replace(
+        recorded.events[-1],
+        differences=told.publication.event["differences"],
+        sample_hashes=told.publication.event["sample_hashes"],
+    )
+    again = drawn_again(replace(recorded, events=(*recorded.events[:-1], event)))
+    assert again.compared.same_samples is True
+    assert again.compared.agrees
+    assert again.publication.features == ()
