@@ -126,7 +126,7 @@ def test_a_hash_names_samples_and_their_order() -> None:
 
 def test_a_spot_check_is_drawn_again_with_its_simulator_beside_it() -> None:
     """Its differences from the simulator come out the same; it has no features to compare."""
-    plain = recorded_of("virtual")
+    plain = recorded_of()
     checked = msgspec.structs.replace(
         plain.job, job_id=f"{plain.job.job_id}|check", check_of=plain.job.job_id
     )
