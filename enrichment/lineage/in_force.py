@@ -28,7 +28,7 @@ FOLLOW_MS: Final = 2_000
 """Within this every process follows a change: until then an event may be decided by the last."""
 
 WHAT_MAX: Final = 200
-"""Characters of what is no control record: a file's text is not for a tree."""
+"""Characters of what is no control record; a file's text is not for a tree, and is counted."""
 
 
 def from_changes(
@@ -117,7 +117,9 @@ def _control(change: Change) -> Control | None:
 
 def _told(change: Change) -> Standing:
     control = _control(change)
-    what = in_words(control) if control is not None else change.after[:WHAT_MAX]
+    lines = change.after.splitlines()
+    said = lines[0][:WHAT_MAX] if len(lines) == 1 else f"a text of {len(lines)} lines"
+    what = in_words(control) if control is not None else said
     return Standing(
         subject=change.subject,
         kind=change.kind.value,

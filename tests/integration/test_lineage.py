@@ -223,7 +223,9 @@ def _changed(stream: Stream, event: Enriched) -> None:
     stream.produce(CHANGES, stream.name, msgspec.json.encode(change), 0)
     _, told = lineage(stream, "first-0")
     known = told["records"][0]["in_force"]
-    assert [each["what"] for each in known["standing"]] == ["experiment e-1"]
+    # The stages' own, of the pipeline's file and score table, are there, too.
+    told_of = [each["what"] for each in known["standing"] if each["kind"] == "experiment"]
+    assert told_of == ["experiment e-1"]
     assert known["derived_revision"] == in_force(stream.name, [control]).revision
 
 

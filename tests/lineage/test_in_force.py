@@ -50,6 +50,7 @@ def test_the_newest_change_of_each_subject_by_then_stands() -> None:
         change(None, T + 20_000, subject="serve", kind=ChangeKind.SERVE),
         change(None, T, subject="j", kind=ChangeKind.ORDER, after="cancelled"),
         change(None, T, subject="budget", kind=ChangeKind.BUDGET, pipeline="*", after="day = 5"),
+        change(None, T, subject="file", kind=ChangeKind.PIPELINE, after="[stream]\nname = 1\n"),
     ]
     revision = in_force(PIPELINE, [first]).revision
     told = from_changes(changes, PIPELINE, T + 9_000, revision)
@@ -57,13 +58,14 @@ def test_the_newest_change_of_each_subject_by_then_stands() -> None:
     assert {one.subject: one.what for one in told.standing} == {
         "rollout.classical": "classical is canary for 10.00% of the accounts",
         "budget": "day = 5",
+        "file": "a text of 2 lines",
     }
     later = from_changes(changes, PIPELINE, T + 30_000, revision)
     assert later.same is False
     assert later.derived_revision == in_force(PIPELINE, [second]).revision
     assert "another revision" in later.note
     lifted = from_changes([*changes, change(None, T + 40_000)], PIPELINE, T + 50_000, "")
-    assert [one.subject for one in lifted.standing] == ["budget"]
+    assert [one.subject for one in lifted.standing] == ["budget", "file"]
     assert lifted.same is None
 
 
