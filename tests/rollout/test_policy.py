@@ -87,7 +87,7 @@ def test_a_full_window_of_each_figure_takes_the_path_out(
 def test_one_bad_job_among_good_ones_is_no_reason() -> None:
     """It is the mean that counts, and a window rolls on."""
     policy = watching(jobs=5)
-    good, bad = ended(), ended(energy=1.0, membership=0.5)
+    good, bad = ended(), ended(energy=1.0, membership=0.3)
     assert fed(policy, *[good, good, bad, good] * 10) == []
     assert fed(policy, bad, bad, bad)
 
