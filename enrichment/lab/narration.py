@@ -58,10 +58,8 @@ class Narration:
         Raises LocalRunError where it ends with another code than one of `codes`.
         """
         self.commands += 1
-        since_s = time.monotonic() - self._begun_s
         if not quiet:
-            shown = " ".join(_quoted(each) for each in arguments)
-            self.say(f"\n[{since_s:6.1f} s] $ enrichment {shown}")
+            self.command(*arguments)
         process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
             [sys.executable, "-m", "enrichment", *arguments],
             env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -76,6 +74,12 @@ class Narration:
         if code and not quiet:
             self.say(f"(exit code {code})")
         return Told(code, text)
+
+    def command(self, *arguments: str) -> None:
+        """Write a command down as a person would type it."""
+        since_s = time.monotonic() - self._begun_s
+        shown = " ".join(_quoted(each) for each in arguments)
+        self.say(f"\n[{since_s:6.1f} s] $ enrichment {shown}")
 
     def ask(self, *arguments: str) -> Any:
         """What a command says with `--json`, without a word in the transcript."""

@@ -38,7 +38,7 @@ class StoryOptions:
     topics_dir: Path
     # Transcript and plots go there.
     to: Path
-    rate_per_s: float = 800.0
+    rate_per_s: float = 400.0
     quiet_rate_per_s: float = 100.0
 
 
@@ -83,13 +83,13 @@ class Story:
             )
             stack.enter_context(stages)
             self._begin()
-            with stages.stream(self._options.rate_per_s, rings=150, seed=self._seed):
+            with stages.stream(self._options.rate_per_s, rings=90, seed=self._seed):
                 self._classical()
                 self._quantum()
                 self._checks()
-            with stages.stream(self._options.quiet_rate_per_s, rings=12, seed=self._seed + 1):
+            with stages.stream(self._options.quiet_rate_per_s, rings=20, seed=self._seed + 1):
                 self._noise()
-            with stages.stream(self._options.rate_per_s, rings=150, seed=self._seed + 2):
+            with stages.stream(self._options.rate_per_s, rings=90, seed=self._seed + 2):
                 self._kill()
             self._look_back()
         self._told.figures["seconds"] = round(time.monotonic() - begun_s, 1)
@@ -241,15 +241,17 @@ class Story:
     # What scenes are made of
 
     def _promoted(self, path: str, reason: str) -> None:
-        """Ask the gate until it lets the path in; the last answer is shown."""
+        """Ask the gate until it lets the path in: of each refusal its last line, then the whole."""
         ask = ("rollout", "promote", path, "-p", NAME, "--reason", reason)
-        self._narrate.until(
-            f"the gate lets {path} in",
-            lambda: self._narrate.run(*ask, "--dry-run", codes=(0, 3), quiet=True).code == 0,
-            GATE_S,
-            ASK_EVERY_S,
-        )
-        self._narrate.run(*ask)
+
+        def let_in() -> bool:
+            answer = self._narrate.run(*ask, codes=(0, 3), quiet=True)
+            said = answer.text.rstrip()
+            self._narrate.command(*ask)
+            self._narrate.say(said if answer.code == 0 else said.splitlines()[-1])
+            return answer.code == 0
+
+        self._narrate.until(f"the gate lets {path} in", let_in, GATE_S, ASK_EVERY_S)
 
     def _keep(self, phase: str, holds: Callable[[Enriched], bool]) -> None:
         """Remember an event of this phase, with ring features where there is one."""

@@ -18,7 +18,7 @@ JOINED: Final = ("project", "window", "enrich", "sample")  # the guard joins no 
 # Rings begin all through a stream, which is ended with its scenes: a few are known to the evidence
 # by then, and resampled as what they are, a few.
 STREAM_S: Final = 600
-ACCOUNTS: Final = 10_000
+ACCOUNTS: Final = 5_000
 
 
 class StoryStages:
