@@ -74,7 +74,7 @@ def jobs_run_again(
 ) -> dict[str, Any]:
     """What running jobs again gives, the newest of the experiment first."""
     from enrichment.lab.proofs import to_run_again
-    from enrichment.lineage.jobs import recorded as read
+    from enrichment.lineage.jobs import of_job, with_published
     from enrichment.lineage.reproduce import Redraw
     from enrichment.sample.again import as_it_was, options_of, refusal
     from enrichment.wiring import now_ms
@@ -86,15 +86,19 @@ def jobs_run_again(
     done: list[_RunAgain] = []
     with ExitStack() as opened, progress("running jobs again", wanted) as advance:
         reader = opened.enter_context(reading(settings))
-        redraws: dict[tuple[object, ...], Redraw] = {}
+        found: list[Recorded] = []
         for job in jobs[: TRIES * wanted]:
-            recorded = read(reader, job.job_id)
-            if len(done) == wanted or recorded is None or refusal(recorded):
-                continue
+            if len(found) == wanted:
+                break
+            recorded = of_job(reader, job.job_id)
+            if recorded is not None and not refusal(recorded):
+                found.append(recorded)
+        redraws: dict[tuple[object, ...], Redraw] = {}
+        for recorded in with_published(reader, found) if found else ():
             options = options_of(recorded)
-            which = (job.provider, *sorted(options.items()))
+            which = (recorded.job.provider, *sorted(options.items()))
             if which not in redraws:
-                redraw = Redraw(job.provider, now_ms, options)
+                redraw = Redraw(recorded.job.provider, now_ms, options)
                 redraws[which] = opened.enter_context(redraw)
             then = as_it_was(recorded, pipeline)
             done.append(_run_again(redraws[which], recorded, then))

@@ -4,7 +4,8 @@ A job travels in the partition number of its shard, which its id names. Of each 
 written since the job began is read: whoever changes the past writes after it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import msgspec
@@ -115,33 +116,47 @@ def contents(reader: Reader, micro_batch_id: str) -> list[tuple[Message, MicroBa
 
 
 def recorded(reader: Reader, job_id: str) -> Recorded | None:
-    """All that the topics know of a job, or None where the ledger has no entry of it.
+    """All that the topics know of a job, or None where the ledger has no entry of it."""
+    found = of_job(reader, job_id)
+    return None if found is None else with_published(reader, [found])[0]
+
+
+def of_job(reader: Reader, job_id: str) -> Recorded | None:
+    """What the topics know of a job itself, without what it published.
 
     Two contents under the micro-batch's identity: the job is of the hash it bears.
     """
     job = ledger_entry(reader, job_id) if is_job_id(job_id) else None
     if job is None:
         return None
-    since_ms = job.created_ms - SKEW_MS
     batch = job.micro_batch
     if batch is None:
         found = [one for _, one in contents(reader, job.micro_batch_id)]
         same = [one for one in found if one.content_hash == job.content_hash]
         batch = next(iter(same or found), None)
-    return Recorded(
-        job=job,
-        events=history(reader, job_id, since_ms),
-        batch=batch,
-        features=() if batch is None else tuple(_features(reader, job_id, batch, since_ms)),
-        cases=tuple(_cases(reader, job_id, since_ms)),
-    )
+    return Recorded(job=job, events=history(reader, job_id, _since_ms(job)), batch=batch)
 
 
-def _features(reader: Reader, job_id: str, batch: MicroBatch, since_ms: int) -> list[FeatureUpdate]:
-    """The job's own updates that the topic still holds; a repetition replaces the one before."""
+def with_published(reader: Reader, jobs: Sequence[Recorded]) -> list[Recorded]:
+    """The same with their features and cases: for all of them together each topic is read once."""
+    features, cases = _features(reader, jobs), _cases(reader, jobs)
+    return [
+        replace(one, features=tuple(features[one.job.job_id]), cases=tuple(cases[one.job.job_id]))
+        for one in jobs
+    ]
+
+
+def _since_ms(job: Job) -> int:
+    return job.created_ms - SKEW_MS
+
+
+def _features(reader: Reader, jobs: Sequence[Recorded]) -> dict[str, list[FeatureUpdate]]:
+    """Each job's own updates that the topic still holds; a repetition replaces the one before."""
     keys = {
-        f"{batch.pipeline}|{entity}|{id_}|{GROUP}"
-        for problem in batch.problems
+        f"{one.batch.pipeline}|{entity}|{id_}|{GROUP}"
+        for one in jobs
+        if one.batch is not None
+        for problem in one.batch.problems
         for entity, id_ in (
             *((problem.entity, node) for node in problem.nodes),
             *((shared.entity, shared.id) for shared in problem.shared),
@@ -149,30 +164,36 @@ def _features(reader: Reader, job_id: str, batch: MicroBatch, since_ms: int) -> 
     }
     count = reader.partitions(FEATURES)
     where = sorted({partition_for(key, count) for key in keys}) if count else []
+    since_ms = min(_since_ms(one.job) for one in jobs)
     written = reader.read(FEATURES, reader.spans(FEATURES, where, since_ms))
-    newest = {
-        (update.entity, update.id): update
-        for update in _of_keys(written, keys, FeatureUpdate)
-        if update.source is not None and update.source.job_id == job_id
-    }
-    return list(newest.values())
+    newest: dict[str, dict[tuple[str, str], FeatureUpdate]] = {one.job.job_id: {} for one in jobs}
+    for update in _of_keys(written, keys, FeatureUpdate):
+        if update.source is not None and (mine := newest.get(update.source.job_id)) is not None:
+            mine[update.entity, update.id] = update
+    return {job_id: list(mine.values()) for job_id, mine in newest.items()}
 
 
-def _cases(reader: Reader, job_id: str, since_ms: int) -> list[Case]:
-    """The cases that the job made or carried on, and no later one has since."""
+def _cases(reader: Reader, jobs: Sequence[Recorded]) -> dict[str, list[Case]]:
+    """The cases that each job made or carried on, and no later one has since."""
     newest: dict[str, Case | None] = {}
     decode = msgspec.json.Decoder(Case).decode
-    spans = reader.spans(CASES, partition_of(reader, CASES, job_id), since_ms)
-    for record in reader.read(CASES, spans):
+    where = {part for one in jobs for part in partition_of(reader, CASES, one.job.job_id)}
+    since_ms = min(_since_ms(one.job) for one in jobs)
+    for record in reader.read(CASES, reader.spans(CASES, sorted(where), since_ms)):
         value = record.value()
         newest[key_of(record)] = None if value is None else decode(unframed(value))
-    return [case for case in newest.values() if case is not None and case.job_id == job_id]
+    found: dict[str, list[Case]] = {one.job.job_id: [] for one in jobs}
+    for case in newest.values():
+        if case is not None and case.job_id in found:
+            found[case.job_id].append(case)
+    return found
 
 
 def _of_keys(records: Iterable[Message], keys: set[str], kind: type[T]) -> Iterator[T]:
     """The records with one of the keys, decoded."""
     decode = msgspec.json.Decoder(kind).decode
+    wanted = {key.encode() for key in keys}
     for record in records:
-        value = record.value()
-        if value is not None and key_of(record) in keys:
+        # A topic holds a thousand times as many as are wanted: the others are not looked into.
+        if record.key() in wanted and (value := record.value()) is not None:
             yield decode(unframed(value))

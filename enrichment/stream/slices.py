@@ -23,6 +23,10 @@ CHUNK_FIRST: Final = 1_000
 CHUNK_MAX: Final = 32_000
 """And at most at once: a search that goes far back wastes no more than that behind its find."""
 
+STALL_S: Final = 3.0
+"""Without a word for so long the client is asked anew: on a busy machine it has slept on a
+partition that had more to read (seen, confluent-kafka 2.16)."""
+
 FETCH_KB_MAX: Final = 16_384
 """What a client reads ahead of one partition, in kB; what lies behind a part is of no use."""
 
@@ -155,11 +159,10 @@ class Reader:
         if not ends:
             return
         self.partitions(topic)
-        parts = [TopicPartition(topic, number, spans[number][0]) for number in ends]
-        self._reader.assign(parts)
-        # What was paused stays so when it is assigned again (measured, confluent-kafka 2.16).
-        self._reader.resume(parts)
-        heard_s, woken = time.monotonic(), False
+        following = {number: spans[number][0] for number in ends}
+        self._assign(topic, following)
+        heard_s = asked_s = time.monotonic()
+        woken = False
         while ends:
             found = self._reader.consume(BATCH_MAX, timeout=POLL_S)
             if not found and not woken:
@@ -172,14 +175,26 @@ class Reader:
                 number, offset = record.partition() or 0, record.offset() or 0
                 is_record = _is_record(record)
                 if is_record and number in ends and offset < ends[number]:
-                    heard_s = time.monotonic()
+                    heard_s = asked_s = time.monotonic()
+                    following[number] = offset + 1
                     yield record
                 # The last of a part may be a transaction's marker, which nobody is shown.
                 if number in ends and offset + is_record >= ends[number]:
                     del ends[number]
                     self._reader.pause([TopicPartition(topic, number)])
-            if time.monotonic() - heard_s > self._timeout_s:
+            now_s = time.monotonic()
+            if now_s - heard_s > self._timeout_s:
                 raise TimeoutError(f"{topic}{sorted(ends)}: no end within {self._timeout_s:.0f} s")
+            if ends and now_s - asked_s > STALL_S:
+                self._assign(topic, {number: following[number] for number in ends})
+                asked_s, woken = now_s, False
+
+    def _assign(self, topic: str, following: Mapping[int, int]) -> None:
+        """Have these partitions read from these offsets."""
+        parts = [TopicPartition(topic, number, offset) for number, offset in following.items()]
+        self._reader.assign(parts)
+        # What was paused stays so when it is assigned again (measured, confluent-kafka 2.16).
+        self._reader.resume(parts)
 
     def _wake(self, topic: str, partitions: Iterable[int]) -> None:
         """Have the client look at what it is to fetch.
