@@ -27,7 +27,7 @@ def on_kafka(settings: "Settings", call: Callable[[dict[str, Any], int], T]) -> 
     from confluent_kafka import KafkaException
 
     from enrichment.rollout.control import MalformedControlError
-    from enrichment.rollout.instruct import UnrecordedError
+    from enrichment.rollout.instruct import OvertakenError, UnrecordedError
     from enrichment.stream.topics import CONTROL
     from enrichment.wiring import ConfigurationError, kafka_config, partition_count
 
@@ -39,6 +39,8 @@ def on_kafka(settings: "Settings", call: Callable[[dict[str, Any], int], T]) -> 
         fail(f"Kafka at {settings.kafka_bootstrap} does not answer: {error.args[0].str()}")
     except (MalformedControlError, UnrecordedError) as error:
         fail(str(error), EXIT_MISUSE)
+    except OvertakenError as error:
+        fail(f"nothing was changed: {error}")
     except TimeoutError as error:
         fail(f"{CONTROL} cannot be read to its end: {error}")
 
