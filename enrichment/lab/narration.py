@@ -15,7 +15,7 @@ from typing import Any, Final, TextIO
 from enrichment.lab.local_run import LocalRunError
 
 COMMAND_S: Final = 400.0  # the longest, the gate, runs jobs again; beyond it something hangs
-WIDTH: Final = 110  # columns of the tables in the transcript
+WIDTH: Final = 120  # columns of the tables in the transcript
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from enrichment.lab.narration import Narration, open_transcript
 from enrichment.lab.story_events import newest
 from enrichment.lab.story_pipeline import NAME, story_pipeline
 from enrichment.lab.story_stages import StoryStages, say
-from enrichment.records import Enriched, Stage
+from enrichment.records import Enriched, JobState, Stage
 from enrichment.records import Path as ServingPath
 
 NOISE_SCALE: Final = 10.0
@@ -164,7 +164,7 @@ class Story:
             "simulator, and never used.",
         )
         narrate.until("a spot check has ended", self._checked, CHECKS_S, 5)
-        narrate.run("evidence", "show", "-p", NAME, "--now")
+        narrate.run("evidence", "show", "-p", NAME)
         narrate.run(
             "evidence", "export", "-p", NAME, "--to", str(self._options.to / "evidence.json"),
             "--plot", str(self._options.to / "evidence.svg"),
@@ -270,9 +270,8 @@ class Story:
         return newest(self._client, NAME, holds)
 
     def _checked(self) -> bool:
-        shown = self._narrate.ask("evidence", "show", "-p", NAME, "--now")
-        checks: int = shown["sampling"]["checks"]
-        return checks > 0
+        jobs = self._narrate.ask("jobs", "list", "-p", NAME, "--checks")["jobs"]
+        return any(job["state"] == JobState.SUCCEEDED.value for job in jobs)
 
     def _computed_by(self, event: Enriched, provider: str) -> bool:
         jobs = {used.job_id for used in event.features if used.job_id}
@@ -282,7 +281,8 @@ class Story:
 
     def _demoted(self) -> bool:
         shown = self._narrate.ask("rollout", "show", "-p", NAME)
-        return bool(shown["paths"]["quantum"]["stage"] == Stage.SHADOW.value)
+        stages = {path["path"]: path["stage"] for path in shown["paths"]}
+        return bool(stages["quantum"] == Stage.SHADOW.value)
 
 
 def _has(event: Enriched, path: str) -> bool:
