@@ -26,6 +26,7 @@ GATE_S: Final = 420.0  # the last look comes well before: then its answer is the
 ASK_EVERY_S: Final = 10.0
 EVENT_S: Final = 60.0
 DEMOTED_S: Final = 240.0  # a dozen jobs on a device whose every shot is a run of its own
+SETTLED_S: Final = 30.0  # what waits at the simulator is through by then
 CHECKS_S: Final = 120.0
 
 
@@ -39,7 +40,7 @@ class StoryOptions:
     # Transcript and plots go there.
     to: Path
     rate_per_s: float = 400.0
-    quiet_rate_per_s: float = 100.0
+    quiet_rate_per_s: float = 60.0
 
 
 @dataclass(slots=True)
@@ -174,11 +175,13 @@ class Story:
         narrate = self._narrate
         narrate.scene(
             "A device computes, then its noise is raised",
-            "The virtual device takes the simulator's place, first as it was calibrated.",
+            "The virtual device takes the simulator's place, first as it was calibrated. A shot of it "
+            "is a run of\nits own: the stream is thinner now, and what the last one left is solved first.",
         )
+        narrate.rest(SETTLED_S)
         narrate.run(
             "rollout", "provider", "virtual", "-p", NAME, "--no-check",
-            "--reason", "a device in the simulator's place",
+            "--reason", "a device for the simulator",
         )  # fmt: skip
         self._keep(
             "device",

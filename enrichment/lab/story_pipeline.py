@@ -18,7 +18,7 @@ CHANGES: Final = {
     "variables_max = 12": "variables_max = 8",
     "problems_max = 64": "problems_max = 24",
     "shots = 1_000": "shots = 200",
-    "deadline_ms = 10_000": "deadline_ms = 20_000",
+    "deadline_ms = 10_000": "deadline_ms = 28_000",
 }
 
 ROLLOUT: Final = """
