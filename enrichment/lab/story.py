@@ -175,8 +175,8 @@ class Story:
         narrate = self._narrate
         narrate.scene(
             "A device computes, then its noise is raised",
-            "The virtual device takes the simulator's place, first as it was calibrated. Every shot "
-            "of it is a\nrun of its own: the stream is thinner now, and what waits is solved first.",
+            "The virtual device takes the simulator's place, first as it was calibrated. Each shot "
+            "of it is a\nrun of its own: the stream is thinner now, and what waits is done first.",
         )
         narrate.rest(SETTLED_S)
         narrate.run(
