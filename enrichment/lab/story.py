@@ -24,7 +24,7 @@ from enrichment.records import Path as ServingPath
 NOISE_SCALE: Final = 10.0
 GATE_S: Final = 420.0  # the last look comes well before: then its answer is the answer
 ASK_EVERY_S: Final = 10.0
-EVENT_S: Final = 60.0
+EVENT_S: Final = 90.0
 DEMOTED_S: Final = 240.0  # a dozen jobs on a device whose every shot is a run of its own
 SETTLED_S: Final = 30.0  # what waits at the simulator is through by then
 CHECKS_S: Final = 120.0
@@ -183,13 +183,7 @@ class Story:
             "rollout", "provider", "virtual", "-p", NAME, "--no-check",
             "--reason", "a device for the simulator",
         )  # fmt: skip
-        self._keep(
-            "device",
-            lambda event: (
-                _served(event, ServingPath.QUANTUM, Stage.CANARY)
-                and self._computed_by(event, "virtual")
-            ),
-        )
+        narrate.until("an event served by what the device computed", self._by_device, EVENT_S, 5)
         narrate.run("jobs", "list", "-p", NAME, "--limit", "6")
         narrate.say(f"\nThe sampler is started again with {NOISE_SCALE:.0f} times the noise.")
         self._stages.restart_sampler(ENRICHMENT_VIRTUAL_NOISE_SCALE=str(NOISE_SCALE))
@@ -257,17 +251,16 @@ class Story:
         self._narrate.until(f"the gate lets {path} in", let_in, GATE_S, ASK_EVERY_S)
 
     def _keep(self, phase: str, holds: Callable[[Enriched], bool]) -> None:
-        """Remember an event of this phase, with ring features where there is one."""
+        """Wait for an event of this phase, and remember it."""
+        said = f"an event of the phase '{phase}'"
+        self._narrate.until(said, lambda: self._found(phase, holds), EVENT_S, 2)
 
-        def found() -> bool:
-            event = self._newest(lambda each: holds(each) and _with_job(each)) or self._newest(
-                holds
-            )
-            if event is not None:
-                self._told.events[phase] = event
-            return event is not None
-
-        self._narrate.until(f"an event of the phase '{phase}'", found, EVENT_S, 2)
+    def _found(self, phase: str, holds: Callable[[Enriched], bool]) -> bool:
+        """Whether there is such an event now: one with ring features, where there is one."""
+        event = self._newest(lambda each: holds(each) and _with_job(each)) or self._newest(holds)
+        if event is not None:
+            self._told.events[phase] = event
+        return event is not None
 
     def _newest(self, holds: Callable[[Enriched], bool]) -> Enriched | None:
         return newest(self._client, NAME, holds)
@@ -276,10 +269,18 @@ class Story:
         jobs = self._narrate.ask("jobs", "list", "-p", NAME, "--checks")["jobs"]
         return any(job["state"] == JobState.SUCCEEDED.value for job in jobs)
 
-    def _computed_by(self, event: Enriched, provider: str) -> bool:
-        jobs = {used.job_id for used in event.features if used.job_id}
-        return any(
-            self._narrate.ask("jobs", "show", job)["job"]["provider"] == provider for job in jobs
+    def _by_device(self) -> bool:
+        """Whether an event was served by what the device has computed."""
+        listed = self._narrate.ask(
+            "jobs", "list", "-p", NAME, "--provider", "virtual", "--limit", "2000"
+        )
+        jobs = {job["job_id"] for job in listed["jobs"]}
+        return self._found(
+            "device",
+            lambda event: (
+                _served(event, ServingPath.QUANTUM, Stage.CANARY)
+                and any(used.job_id in jobs for used in event.features)
+            ),
         )
 
     def _demoted(self) -> bool:
