@@ -27,9 +27,9 @@ def traced_features(
     reader: Reader, pipeline: Pipeline, record: Enriched
 ) -> tuple[FeatureTraced, ...]:
     """Each feature of the record, in its order."""
-    keys = {key_of_used(record.pipeline, used): used.version for used in record.features}
-    updates = _updates(reader, {key: version for key, version in keys.items() if version})
-    absent = gone(reader, FEATURES) if len(updates) < sum(map(bool, keys.values())) else ""
+    wanted = {key_of_used(record.pipeline, used): used for used in record.features if used.version}
+    updates = _updates(reader, wanted)
+    absent = gone(reader, FEATURES) if len(updates) < len(wanted) else ""
     shard = shard_of_event(pipeline, record.event)
     return tuple(
         _traced(used, updates.get(key_of_used(record.pipeline, used)), shard, record, absent)
@@ -50,8 +50,8 @@ def shard_of_event(pipeline: Pipeline, event: msgspec.Raw) -> str:
     return str(msgspec.json.decode(event).get(field, ""))
 
 
-def _updates(reader: Reader, wanted: Mapping[str, int]) -> dict[str, Update]:
-    """Key -> the update of that version, else the newest there is of another."""
+def _updates(reader: Reader, wanted: Mapping[str, FeatureUsed]) -> dict[str, Update]:
+    """Key -> the update that was used, else the newest there is of another."""
     count = reader.partitions(FEATURES)
     if not wanted or not count:
         return {}
@@ -66,15 +66,23 @@ def _updates(reader: Reader, wanted: Mapping[str, int]) -> dict[str, Update]:
             if value is None or key in settled:
                 continue
             update = decode(unframed(value))
-            # One version is written once, or again as the same: the newest is what readers have.
-            if update.version == wanted[key] or key not in found:
+            used = wanted[key]
+            # One job writes it once, or again as the same: the newest is what readers have.
+            if _is_it(used, update) or key not in found:
                 found[key] = (message, update)
-            # Versions only grow: what is older than the one that was used comes before it.
-            if update.version <= wanted[key]:
+            # Versions only grow: what is older than the one that was used comes before it. Two
+            # shards that share a device may each write it, under one version.
+            if _is_it(used, update) or update.version < used.version:
                 settled.add(key)
         if len(settled) == len(wanted):
             break
     return found
+
+
+def _is_it(used: FeatureUsed, update: FeatureUpdate) -> bool:
+    """Whether it is that version, and of the job that was used."""
+    job_id = "" if update.source is None else update.source.job_id
+    return update.version == used.version and used.job_id in ("", job_id)
 
 
 def _traced(
@@ -90,11 +98,14 @@ def _traced(
     if update is None:
         return FeatureTraced(used=plain, gone=absent, micro_batch_id=presumed)
     message, found = update
-    if found.version != used.version:
+    if not _is_it(used, found):
         order = "newer" if found.version > used.version else "older"
+        what = f"the {order} version {found.version}"
+        if found.version == used.version and found.source is not None:
+            what = f"the same version by job {found.source.job_id}"
         return FeatureTraced(
             used=plain,
-            gone=f"replaced: {FEATURES} has the {order} version {found.version}",
+            gone=f"replaced: {FEATURES} has {what}",
             micro_batch_id=presumed,
         )
     source = found.source
