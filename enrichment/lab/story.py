@@ -43,7 +43,7 @@ class StoryOptions:
     # Transcript and plots go there.
     to: Path
     rate_per_s: float = 400.0
-    quiet_rate_per_s: float = 60.0
+    quiet_rate_per_s: float = 25.0
 
 
 @dataclass(slots=True)
