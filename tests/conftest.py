@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from enrichment.lab.ports import free_port
@@ -26,6 +27,15 @@ def pytest_configure() -> None:
         "shared-machine", suppress_health_check=[HealthCheck.too_slow], deadline=None
     )
     settings.load_profile("shared-machine")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command under test configures logging to where it is captured, and that is closed then."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(scope="session")

@@ -13,23 +13,25 @@ from enrichment.settings import Settings
 from tests.cli.commands import runner_of
 from tests.sample.test_machine import job_of
 
-NOW_MS = time.time_ns() // 1_000_000
 MINUTE_MS = 60_000
 
 
 def job(name: str, state: JobState, age_ms: int, **fields: object) -> Job:
     """A job that was taken up so long ago."""
-    return msgspec.structs.replace(job_of(state), job_id=name, created_ms=NOW_MS - age_ms, **fields)
+    now_ms = time.time_ns() // 1_000_000
+    return msgspec.structs.replace(job_of(state), job_id=name, created_ms=now_ms - age_ms, **fields)
 
 
-JOBS = (
-    job("open", JobState.SUBMITTED, 7 * MINUTE_MS, provider="ionq", attempt=3),
-    job("young", JobState.PENDING, MINUTE_MS, shard="us"),
-    job("one", JobState.FAILED, 20 * MINUTE_MS, detail="qsim: transient: 17 away"),
-    job("other", JobState.FAILED, 90 * MINUTE_MS, detail="qsim: transient: 4 away"),
-    job("third", JobState.FALLBACK_COMPLETE, 30 * MINUTE_MS, detail="qsim: quota: 4 away"),
-    job("check", JobState.SUCCEEDED, MINUTE_MS, check_of="young"),
-)
+def jobs() -> tuple[Job, ...]:
+    """Those of now: tests may run long after they were collected."""
+    return (
+        job("open", JobState.SUBMITTED, 7 * MINUTE_MS, provider="ionq", attempt=3),
+        job("young", JobState.PENDING, MINUTE_MS, shard="us"),
+        job("one", JobState.FAILED, 20 * MINUTE_MS, detail="qsim: transient: 17 away"),
+        job("other", JobState.FAILED, 90 * MINUTE_MS, detail="qsim: transient: 4 away"),
+        job("third", JobState.FALLBACK_COMPLETE, 30 * MINUTE_MS, detail="qsim: quota: 4 away"),
+        job("check", JobState.SUCCEEDED, MINUTE_MS, check_of="young"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ JOBS = (
 )
 def test_every_option_narrows(wanted: Filter, meant: set[str]) -> None:
     """Each by itself and together; older means open, like means the text's shape."""
-    assert {job.job_id for job in wanted.chosen(JOBS)} == meant
+    assert {job.job_id for job in wanted.chosen(jobs())} == meant
     assert wanted.is_empty is (wanted == Filter())
 
 
@@ -90,5 +92,5 @@ def test_like_wants_a_job_that_says_something() -> None:
     """An unknown job, or one without a word: exit code 2."""
     for name in ("nobody", "young"):
         with pytest.raises(typer.Exit) as ended:
-            Filter(like=name).chosen(JOBS)
+            Filter(like=name).chosen(jobs())
         assert ended.value.exit_code == 2

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from enrichment.stream.topics import CASES, FEATURES, JOB_EVENTS, JOBS, MICRO_BATCHES
+from enrichment.stream.topics import (
+    CASES,
+    CHANGES,
+    CONTROL,
+    FEATURES,
+    JOB_EVENTS,
+    JOBS,
+    MICRO_BATCHES,
+)
 from tests.faults.history import check
 from tests.faults.invariants import Finding
 from tests.faults.journal import read_journals
@@ -19,7 +27,8 @@ NAME: Final = "kafka history"
 """What the table calls the check."""
 
 TOPICS: Final = (MICRO_BATCHES, JOBS, JOB_EVENTS, FEATURES, CASES)
-COMPACTED: Final = frozenset({JOBS, FEATURES, CASES})
+SINGLE: Final = (CONTROL, CHANGES)  # of one partition
+COMPACTED: Final = frozenset({JOBS, FEATURES, CASES, CONTROL})
 END_S: Final = 40.0  # longer than an orphaned transaction may hide the end
 
 
@@ -29,7 +38,7 @@ class Chronicle:
     def __init__(self, bootstrap: str, folder: Path) -> None:
         self.folder = folder
         self._bootstrap = bootstrap
-        self._starts: Mapping[tuple[str, int], int] = ends_of(bootstrap, *TOPICS)
+        self._starts: Mapping[tuple[str, int], int] = _ends(bootstrap)
         self._readers = [
             Reading(bootstrap, self._starts, folder, committed=committed)
             for committed in (True, False)
@@ -45,7 +54,7 @@ class Chronicle:
 
     def finding(self) -> Finding:
         """Wait until both have read all there is; what is wrong with what everybody noted."""
-        ends = ends_of(self._bootstrap, *TOPICS)
+        ends = _ends(self._bootstrap)
         for reader in self._readers:
             if not reader.await_end(ends, END_S):
                 raise TimeoutError(f"the history's readers did not reach {ends} in {END_S:.0f} s")
@@ -56,3 +65,8 @@ class Chronicle:
             for each in check(history, compacted=COMPACTED)
         )
         return Finding(checked=len(history), violations=wrong)
+
+
+def _ends(bootstrap: str) -> dict[tuple[str, int], int]:
+    """The high watermarks of all that workers write to."""
+    return ends_of(bootstrap, *TOPICS) | ends_of(bootstrap, *SINGLE, partitions=1)
