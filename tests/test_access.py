@@ -144,6 +144,17 @@ def test_the_committed_users_are_those_that_are_printed() -> None:
             assert of.get("patternType", "literal") in {"literal", "prefix"}
 
 
+def test_the_page_names_every_role_and_only_settings_that_exist() -> None:
+    """A variable that is misspelt there would be passed over here."""
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    for role in Role:
+        assert f"\n| `{role.value}` |" in page
+    fields = {f"ENRICHMENT_{name.upper()}" for name in Settings.model_fields}
+    named = set(re.findall(r"ENRICHMENT_[A-Z_]*[A-Z]", page))
+    # A group of settings is named by what they begin with.
+    assert all(any(each.startswith(name) for each in fields) for name in named)
+
+
 def test_rules_are_printed_for_any_broker() -> None:
     """As JSON, of the roles that were asked for."""
     printed = run("access", "kafka", "--role", "project", "--json", settings=Settings())

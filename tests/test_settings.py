@@ -131,14 +131,19 @@ def test_no_text_of_settings_or_clients_has_a_secret() -> None:
 def test_both_clients_are_told_the_same(authority: Authority) -> None:
     """That of librdkafka and that of aiokafka, each in its own words; hosts are checked by both."""
     me = authority.folder / "me.crt", authority.folder / "me.key"
-    login = {"user": "me", "password": WORDS, "mechanism": Mechanism.SCRAM_SHA_512}
     tls = Security(
         protocol=SecurityProtocol.SSL,
         ca=str(authority.certificate),
         certificate=str(me[0]),
         key=str(me[1]),
     )
-    both = Security(protocol=SecurityProtocol.SASL_SSL, ca=str(authority.certificate), **login)
+    both = Security(
+        protocol=SecurityProtocol.SASL_SSL,
+        mechanism=Mechanism.SCRAM_SHA_512,
+        user="me",
+        password=WORDS,
+        ca=str(authority.certificate),
+    )
     assert (PLAIN.librdkafka(), PLAIN.aiokafka(), credentials(PLAIN)) == ({}, {}, None)
     assert tls.librdkafka() == {
         "security.protocol": "SSL",
