@@ -140,19 +140,20 @@ def stop_on_signals() -> threading.Event:
 
 def await_kafka(settings: Settings, stop: threading.Event) -> bool:
     """Wait until a broker answers; True, or False when told to stop first."""
+    config = kafka_config(settings, "enrichment-probe")
+    return _await("Kafka", settings.kafka_bootstrap, lambda: brokers_of(config, 3.0), stop)
+
+
+def brokers_of(config: dict[str, Any], timeout_s: float) -> list[int]:
+    """The brokers that there are, by number. Raises KafkaException: see `is_refusal`."""
     said: list[KafkaError] = []
-    admin = AdminClient(kafka_config(settings, "enrichment-probe") | {"error_cb": said.append})
-
-    def probe() -> None:
-        said.clear()
-        try:
-            admin.list_topics(timeout=3)
-        except KafkaException as error:
-            admin.poll(0)  # what the client has to say comes here, and the reason with it
-            refusal = next((one for one in said if one.code() in REFUSALS), None)
-            raise (error if refusal is None else KafkaException(refusal)) from error
-
-    return _await("Kafka", settings.kafka_bootstrap, probe, stop)
+    admin = AdminClient(config | {"error_cb": said.append})
+    try:
+        return list(admin.list_topics(timeout=timeout_s).brokers)
+    except KafkaException as error:
+        admin.poll(0)  # what the client has to say comes here: that it was refused, and why
+        refusal = next((one for one in said if one.code() in REFUSALS), None)
+        raise (error if refusal is None else KafkaException(refusal)) from error
 
 
 def await_redis(settings: Settings, stop: threading.Event) -> bool:
@@ -236,7 +237,7 @@ def _await(what: str, where: str, probe: Callable[[], object], stop: threading.E
         try:
             probe()
         except (KafkaException, redis.RedisError) as error:
-            refused = _refused(error)
+            refused = is_refusal(error)
             logger().warning(
                 f"{what} at {where} does not {'let us in' if refused else 'answer'}, trying again "
                 f"in {delay_s:.1f} s",
@@ -253,7 +254,7 @@ def _await(what: str, where: str, probe: Callable[[], object], stop: threading.E
     return False
 
 
-def _refused(error: KafkaException | redis.RedisError) -> bool:
+def is_refusal(error: KafkaException | redis.RedisError) -> bool:
     """Whether a server answers, and it is its answer that is in the way."""
     if isinstance(error, KafkaException):
         return error.args[0].code() in REFUSALS
