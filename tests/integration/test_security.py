@@ -1,5 +1,6 @@
 """Kafka and Redis that ask who comes: what each role may do, and what everybody is refused."""
 
+import contextlib
 import json
 import threading
 import time
@@ -15,6 +16,9 @@ from structlog.testing import capture_logs
 from enrichment.access import Role, user_of
 from enrichment.feature.connection import open_cache
 from enrichment.feature.store import feature_key
+from enrichment.provider.kept_store import RedisAnswers
+from enrichment.sample.budget import Claim
+from enrichment.sample.counter import RedisCounter, Verdict
 from enrichment.stream.topics import CASES, CONTROL, FEATURES, JOBS
 from enrichment.wiring import (
     REFUSALS,
@@ -235,21 +239,28 @@ def test_a_topic_that_may_not_be_seen_is_not_called_missing(guarded: Guarded) ->
         partition_count(guarded.settings(Role.PROJECT), JOBS)
 
 
-def test_redis_refuses_what_is_not_a_roles_own(guarded: Guarded) -> None:
+Client = Callable[..., redis.Redis]
+
+
+@pytest.fixture
+def client(guarded: Guarded) -> Iterator[Client]:
+    """Clients of Redis, by user; with another URL or another password where those are given."""
+    with contextlib.ExitStack() as stack:
+
+        def make(user: str, url: str = "", password: str = "p@ss/w:rd") -> redis.Redis:  # noqa: S107
+            where = {"redis_url": url or guarded.redis_url(user), "redis_password": password}
+            made = open_cache(redis_address(guarded.settings(Role.ENRICH, **where)), 5.0)
+            assert isinstance(made, redis.Redis)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+def test_redis_refuses_what_is_not_a_roles_own(guarded: Guarded, client: Client) -> None:
     """By password, by certificate, by key and by command."""
     name = guarded.stream.name
     key = feature_key(name, "account", "a", "ring")
-
-    def client(user: str, url: str = "", password: str = "p@ss/w:rd") -> redis.Redis:  # noqa: S107
-        address = redis_address(
-            guarded.settings(
-                Role.ENRICH, redis_url=url or guarded.redis_url(user), redis_password=password
-            )
-        )
-        made = open_cache(address, 5.0)
-        assert isinstance(made, redis.Redis)
-        return made
-
     assert client("enrich").mget([key]) == [None]
     plain = guarded.redis_url("enrich").partition("?")[0]
     authority = guarded.redis.files["ca.crt"]
@@ -277,6 +288,21 @@ def test_redis_refuses_what_is_not_a_roles_own(guarded: Guarded) -> None:
     for attempt in refused:
         with pytest.raises(redis.exceptions.NoPermissionError):
             attempt()
+
+
+def test_the_sampler_counts_and_keeps_by_its_rules(client: Client) -> None:
+    """Money and answers of devices, as it does when it asks one; an operator reads the sums."""
+    day = now_ms() // 86_400_000
+    counter = RedisCounter(client("sample"))
+    assert counter.begin(day, "builder")
+    assert counter.write(day, "builder", {})
+    claim = Claim(pipeline="p", provider="ionq", micro=5)
+    assert counter.reserve(day, "job|1", claim, (None, None, None)).verdict is Verdict.GRANTED
+    assert counter.settle(day, "job|1", claim).verdict is Verdict.GRANTED
+    assert RedisCounter(client("operator")).seen(day, ["all"]) == (5, 1)
+    answers = RedisAnswers(client("sample"))
+    answers.put({"kept:1:a": b"answer"}, 60_000)
+    assert answers.get(["kept:1:a"]) == [b"answer"]
 
 
 def test_stages_run_with_the_least_privilege(guarded: Guarded) -> None:
