@@ -154,6 +154,8 @@ class KafkaServer:
         require_free(self.port + 1, server="Kafka's controller", option="--kafka-port")
         if self.proxied is not None and not is_free(self.proxied.port):
             raise ServerError(f"port {self.proxied.port}, for clients behind a proxy, is taken")
+        if self.secured is not None and not is_free(self.secured.mutual_port):
+            raise ServerError(f"port {self.secured.mutual_port}, for certificates, is taken")
 
     def start(self, *, within_s: float) -> Running:
         """The broker, answering; ServerError when it does not within `within_s`. Idempotent."""
