@@ -152,7 +152,7 @@ def brokers_of(config: dict[str, Any], timeout_s: float) -> list[int]:
         return list(admin.list_topics(timeout=timeout_s).brokers)
     except KafkaException as error:
         admin.poll(0)  # what the client has to say comes here: that it was refused, and why
-        refusal = next((one for one in said if one.code() in REFUSALS), None)
+        refusal = next((one for one in said if _refuses(one)), None)
         raise (error if refusal is None else KafkaException(refusal)) from error
 
 
@@ -257,8 +257,14 @@ def _await(what: str, where: str, probe: Callable[[], object], stop: threading.E
 def is_refusal(error: KafkaException | redis.RedisError) -> bool:
     """Whether a server answers, and it is its answer that is in the way."""
     if isinstance(error, KafkaException):
-        return error.args[0].code() in REFUSALS
+        return _refuses(error.args[0])
     return isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError)
+
+
+def _refuses(error: KafkaError) -> bool:
+    # What a broker makes of our certificate comes, by TLS 1.3, when the connection stands already:
+    # for the client it is then one that was lost (seen, librdkafka 2.16).
+    return error.code() in REFUSALS or "SSL alert" in error.str()
 
 
 @contextmanager
