@@ -111,10 +111,26 @@ requirements: $(UV) ## Compile requirements/ anew from pyproject.toml
 	$(UV) pip compile --quiet --group fuzz --universal \
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/fuzz.txt
+	$(UV) pip compile --quiet --group audit --universal \
+	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+	  --output-file requirements/audit.txt
+
+.PHONY: sbom
+sbom: setup .venv-audit/.done ## What we are made of, as CycloneDX in sbom/: pinned with hashes, and installed with licences
+	mkdir -p sbom
+	.venv-audit/bin/cyclonedx-py requirements requirements/all.txt --pyproject pyproject.toml \
+	  --output-reproducible --output-file sbom/pinned.cdx.json
+	.venv-audit/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml \
+	  --output-reproducible --output-file sbom/installed.cdx.json
+
+.PHONY: audit
+audit: .venv-audit/.done ## Known vulnerabilities of everything pinned; asks osv.dev, so not where only registries are reached
+	.venv-audit/bin/pip-audit --strict --require-hashes --disable-pip --vulnerability-service osv \
+	  --requirement requirements/all.txt
 
 .PHONY: clean
 clean: ## Remove caches and environments; servers' data in .state stay
-	rm -rf .venv .venv-peers .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers .venv-audit .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(UV): requirements/tools.txt
 	@scripts/prerequisites python
@@ -127,6 +143,11 @@ $(UV): requirements/tools.txt
 	@test -x $(BIN)/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/all.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-audit/.done: $(UV) requirements/audit.txt
+	@test -x .venv-audit/bin/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv-audit
+	$(UV) pip sync --quiet --python .venv-audit/bin/python --require-hashes requirements/audit.txt
 	@touch $@
 
 .venv-peers/.done: $(UV) requirements/peers.txt pyproject.toml

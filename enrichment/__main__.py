@@ -1,6 +1,10 @@
 """The entry point: reads the settings once, and hands them to the command line."""
 
 import sys
+from typing import Final
+
+# Endings of settings whose value may be, or hold, a secret: it is not shown when it is refused.
+SECRETS: Final = ("_URL", "_KEY", "_PASSWORD", "_TOKEN")
 
 
 def main() -> None:
@@ -17,8 +21,11 @@ def main() -> None:
         settings = Settings()
     except ValidationError as error:
         for problem in error.errors():
+            if not problem["loc"]:  # of several settings together, whose input is all of them
+                sys.stderr.write(f"error: {problem['msg'].removeprefix('Value error, ')}\n")
+                continue
             name = "ENRICHMENT_" + "_".join(str(part) for part in problem["loc"]).upper()
-            secret = name.endswith(("_URL", "_KEY", "_PASSWORD"))
+            secret = name.endswith(SECRETS)
             found = "" if secret else f", found {problem['input']!r}"
             sys.stderr.write(f"error: {name}: {problem['msg']}{found}\n")
         sys.exit(2)

@@ -146,7 +146,10 @@ def _registry_plain(settings: "Settings", _: "Pipeline") -> str:
 def _kafka_plain(settings: "Settings", _: "Pipeline") -> str:
     if all(_loopback(each.strip()) for each in settings.kafka_bootstrap.split(",")):
         return ""
-    return "Kafka is spoken to in the clear and without a login, since no setting asks for either"
+    security = settings.kafka_security
+    if security.protocol.value == "PLAINTEXT":
+        return "Kafka is spoken to in the clear and without a login"
+    return "" if security.logs_in else "Kafka is spoken to without a login"
 
 
 def _local_kafka(settings: "Settings", _: "Pipeline") -> str:
@@ -236,9 +239,10 @@ RULES: Final = (
         found=_redis_plain,
     ),
     Rule(
-        name="kafka_plain", what="Kafka without TLS and login, but on loopback: no setting asks",
-        todo="keep the brokers in a network of their own until there are such settings",
-        validation=_W, production=_W, found=_kafka_plain,
+        name="kafka_plain", what="Kafka without TLS or without a login, but on loopback",
+        todo="set ENRICHMENT_KAFKA_SECURITY_PROTOCOL=SASL_SSL with a user and a password, or SSL "
+        "with a certificate (docs/security.md)",
+        validation=_W, production=_R, found=_kafka_plain,
     ),
     Rule(
         name="local_kafka", what="Kafka where `enrichment up` starts it",

@@ -1,14 +1,33 @@
-"""The settings of a process, from the environment: read once, by `__main__`."""
+"""The settings of a process, from the environment or files: read once, by `__main__`."""
 
+import os
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, SecretStr
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    DirectoryPath,
+    Field,
+    FilePath,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 from enrichment.feature.address import Address
 from enrichment.profile import Profile
+from enrichment.stream.security import Mechanism, Security, SecurityProtocol
+
+SECRETS_DIR: Final = "ENRICHMENT_SECRETS_DIR"
 
 
 class Delivery(Enum):
@@ -27,7 +46,11 @@ RedisUrl = Annotated[Address, NoDecode, PlainValidator(_address), PlainSerialize
 
 
 class Settings(BaseSettings):
-    """Where the servers are and how a process behaves: `ENRICHMENT_<NAME>` for each field."""
+    """Where the servers are and how a process behaves: `ENRICHMENT_<NAME>` for each field.
+
+    Each may also be a file of that name in the folder `ENRICHMENT_SECRETS_DIR`, as orchestrators
+    mount secrets; what the environment says comes first.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="ENRICHMENT_", frozen=True, extra="ignore", hide_input_in_errors=True
@@ -40,6 +63,33 @@ class Settings(BaseSettings):
     )
     kafka_bootstrap: str = Field(
         default="127.0.0.1:19092", description="Kafka brokers, host:port, separated by commas"
+    )
+    kafka_security_protocol: SecurityProtocol = Field(
+        default=SecurityProtocol.PLAINTEXT,
+        description="PLAINTEXT, SSL (with a certificate: mutual TLS) or SASL_SSL; see "
+        "docs/security.md",
+    )
+    kafka_sasl_mechanism: Mechanism = Field(
+        default=Mechanism.SCRAM_SHA_512, description="SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN"
+    )
+    kafka_sasl_user: str = Field(default="", description="Who we are to Kafka")
+    kafka_sasl_password: SecretStr | None = Field(default=None, description="The user's password")
+    kafka_ssl_ca: FilePath | None = Field(
+        default=None,
+        description="The CA certificates (PEM) that brokers are trusted by; without them, the "
+        "system's",
+    )
+    kafka_ssl_certificate: FilePath | None = Field(
+        default=None, description="Our certificate (PEM), where brokers know us by it"
+    )
+    kafka_ssl_key: FilePath | None = Field(default=None, description="Its private key (PEM)")
+    kafka_ssl_key_password: SecretStr | None = Field(
+        default=None, description="The password of that key, where it has one"
+    )
+    secrets_dir: DirectoryPath | None = Field(
+        default=None,
+        description="A folder with settings as files, `ENRICHMENT_KAFKA_SASL_PASSWORD` and so on; "
+        "the environment comes first",
     )
     redis_url: RedisUrl = Field(
         default=Address.parse("redis://127.0.0.1:16379/0"),
@@ -146,3 +196,73 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(
         default=None, ge=1, le=65_535, description="Serve Prometheus metrics on this loopback port"
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # none is read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # of no folder
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, then files of the folder that it names."""
+        given = init_settings.init_kwargs if isinstance(init_settings, InitSettingsSource) else {}
+        folder = given.get("secrets_dir") or os.environ.get(SECRETS_DIR)
+        # One that is not there is an error of its field's, and not a warning.
+        if not folder or not Path(folder).is_dir():
+            return init_settings, env_settings
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folder)
+
+    @model_validator(mode="after")
+    def _kafka_is_asked_for_what_is_given(self) -> Self:
+        """Refuse what would be passed over: whoever sets a password believes that it is asked."""
+        name = "ENRICHMENT_KAFKA_SECURITY_PROTOCOL"
+        login = bool(self.kafka_sasl_user or self.kafka_sasl_password)
+        files = (self.kafka_ssl_ca, self.kafka_ssl_certificate, self.kafka_ssl_key)
+        protocol = self.kafka_security_protocol
+        if login and protocol is not SecurityProtocol.SASL_SSL:
+            raise ValueError(
+                f"ENRICHMENT_KAFKA_SASL_USER and _PASSWORD are for {name}=SASL_SSL, and it is "
+                f"{protocol.value}: nobody would ask for them"
+            )
+        if any(files) and protocol is SecurityProtocol.PLAINTEXT:
+            raise ValueError(
+                f"ENRICHMENT_KAFKA_SSL_* are for {name}=SSL or SASL_SSL, and it is PLAINTEXT: "
+                "nothing would be encrypted"
+            )
+        if protocol is SecurityProtocol.SASL_SSL and not (
+            self.kafka_sasl_user and self.kafka_sasl_password
+        ):
+            raise ValueError(
+                f"{name}=SASL_SSL needs ENRICHMENT_KAFKA_SASL_USER and ENRICHMENT_KAFKA_SASL_"
+                "PASSWORD (the password may be a file in ENRICHMENT_SECRETS_DIR)"
+            )
+        if bool(self.kafka_ssl_certificate) is not bool(self.kafka_ssl_key):
+            raise ValueError(
+                "ENRICHMENT_KAFKA_SSL_CERTIFICATE and ENRICHMENT_KAFKA_SSL_KEY go together, and "
+                "one of them is missing"
+            )
+        return self
+
+    @property
+    def kafka_security(self) -> Security:
+        """What Kafka clients are told of the way to their brokers."""
+        return Security(
+            protocol=self.kafka_security_protocol,
+            mechanism=self.kafka_sasl_mechanism,
+            user=self.kafka_sasl_user,
+            password=_secret(self.kafka_sasl_password),
+            ca=_path(self.kafka_ssl_ca),
+            certificate=_path(self.kafka_ssl_certificate),
+            key=_path(self.kafka_ssl_key),
+            key_password=_secret(self.kafka_ssl_key_password),
+        )
+
+
+def _secret(value: SecretStr | None) -> str:
+    return "" if value is None else value.get_secret_value()
+
+
+def _path(value: Path | None) -> str:
+    return "" if value is None else str(value)

@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import redis
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from enrichment.feature.address import Address
@@ -51,6 +51,14 @@ COUNTER_S = 0.5  # one call of the budget's thread: nobody waits for it, and Red
 GC_OBJECTS = 20_000  # looked through in some 2 ms
 CONTROL_S = 60.0  # an open transaction may hide the end of a topic as long as it may last
 BACKOFF_MAX_S = 10.0  # an operator who fixes the server should not wait longer for us to notice
+# Errors of a client that has found a broker and is not let in, or does not trust it.
+REFUSALS = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})  # noqa: SLF001  # so named
+
+# Server -> the settings that a refusal is about.
+LOGINS = {
+    "Kafka": "ENRICHMENT_KAFKA_SASL_USER and _PASSWORD, and the files of ENRICHMENT_KAFKA_SSL_*",
+    "Redis": "the user in ENRICHMENT_REDIS_URL, and ENRICHMENT_REDIS_PASSWORD",
+}
 
 
 class ConfigurationError(ValueError):
@@ -79,11 +87,12 @@ def check_profile(settings: Settings, pipeline: Pipeline, *stages: str) -> None:
 
 
 def kafka_config(settings: Settings, client_id: str) -> dict[str, Any]:
-    """What every Kafka client of ours is told."""
+    """What every Kafka client of ours is told, login and certificates included."""
     return {
         "bootstrap.servers": settings.kafka_bootstrap,
         "client.id": client_id,
         "log_level": 2,  # what goes wrong on the way is reported by us, in our own form
+        **settings.kafka_security.librdkafka(),
     }
 
 
@@ -131,9 +140,20 @@ def stop_on_signals() -> threading.Event:
 
 def await_kafka(settings: Settings, stop: threading.Event) -> bool:
     """Wait until a broker answers; True, or False when told to stop first."""
-    admin = AdminClient(kafka_config(settings, "enrichment-probe"))
-    where = settings.kafka_bootstrap
-    return _await("Kafka", where, lambda: admin.list_topics(timeout=3), stop)
+    config = kafka_config(settings, "enrichment-probe")
+    return _await("Kafka", settings.kafka_bootstrap, lambda: brokers_of(config, 3.0), stop)
+
+
+def brokers_of(config: dict[str, Any], timeout_s: float) -> list[int]:
+    """The brokers that there are, by number. Raises KafkaException: see `is_refusal`."""
+    said: list[KafkaError] = []
+    admin = AdminClient(config | {"error_cb": said.append})
+    try:
+        return list(admin.list_topics(timeout=timeout_s).brokers)
+    except KafkaException as error:
+        admin.poll(0)  # what the client has to say comes here: that it was refused, and why
+        refusal = next((one for one in said if _refuses(one)), None)
+        raise (error if refusal is None else KafkaException(refusal)) from error
 
 
 def await_redis(settings: Settings, stop: threading.Event) -> bool:
@@ -150,6 +170,12 @@ def partition_count(settings: Settings, topic: str) -> int:
     """How many partitions a topic has. Raises ConfigurationError where it does not exist."""
     admin = AdminClient(kafka_config(settings, "enrichment-probe"))
     found = admin.list_topics(topic, timeout=10).topics[topic]
+    if found.error is not None and found.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        who = settings.kafka_sasl_user or "whoever we are to it"
+        raise ConfigurationError(
+            f"Kafka at {settings.kafka_bootstrap} does not let {who} use the topic {topic}: "
+            "`enrichment access kafka` says what each role needs"
+        )
     if found.error is not None or not found.partitions:
         raise ConfigurationError(
             f"there is no topic {topic} at {settings.kafka_bootstrap}: `enrichment topics apply`"
@@ -211,9 +237,13 @@ def _await(what: str, where: str, probe: Callable[[], object], stop: threading.E
         try:
             probe()
         except (KafkaException, redis.RedisError) as error:
+            refused = is_refusal(error)
             logger().warning(
-                f"{what} at {where} does not answer, trying again in {delay_s:.1f} s",
-                hint="start local servers with `enrichment up`, or set ENRICHMENT_"
+                f"{what} at {where} does not {'let us in' if refused else 'answer'}, trying again "
+                f"in {delay_s:.1f} s",
+                hint=f"look at {LOGINS[what]}"
+                if refused
+                else "start local servers with `enrichment up`, or set ENRICHMENT_"
                 + ("KAFKA_BOOTSTRAP" if what == "Kafka" else "REDIS_URL"),
                 error=str(error),
             )
@@ -222,6 +252,19 @@ def _await(what: str, where: str, probe: Callable[[], object], stop: threading.E
         else:
             return True
     return False
+
+
+def is_refusal(error: KafkaException | redis.RedisError) -> bool:
+    """Whether a server answers, and it is its answer that is in the way."""
+    if isinstance(error, KafkaException):
+        return _refuses(error.args[0])
+    return isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError)
+
+
+def _refuses(error: KafkaError) -> bool:
+    # What a broker makes of our certificate comes, by TLS 1.3, when the connection stands already:
+    # for the client it is then one that was lost (seen, librdkafka 2.16).
+    return error.code() in REFUSALS or "SSL alert" in error.str()
 
 
 @contextmanager
@@ -374,6 +417,7 @@ def run_window(settings: Settings, pipeline: Pipeline) -> None:
             )
     config = WindowConfig(
         bootstrap=settings.kafka_bootstrap,
+        security=settings.kafka_security,
         feature_partitions=partition_count(settings, topics.FEATURES),
         source_partitions=partition_count(settings, streams.events),
         framing=framing_of(

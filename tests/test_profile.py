@@ -169,6 +169,36 @@ def test_loopback_is_this_machine_and_no_name_that_looks_like_it(place: str, *, 
     assert (breaches(settings(kafka_bootstrap=place), pipeline()) == ()) is here
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"kafka_security_protocol": "SSL"}, "Kafka is spoken to without a login"),
+        (
+            {
+                "kafka_security_protocol": "SSL",
+                "kafka_ssl_certificate": __file__,
+                "kafka_ssl_key": __file__,
+            },
+            "",
+        ),
+        (
+            {
+                "kafka_security_protocol": "SASL_SSL",
+                "kafka_sasl_user": "me",
+                "kafka_sasl_password": KEY,
+            },
+            "",
+        ),
+    ],
+)
+def test_kafka_elsewhere_is_to_be_encrypted_and_told_who_asks(
+    told: dict[str, Any], said: str
+) -> None:
+    """TLS alone says to nobody who we are; a certificate does, and so does a password."""
+    chosen = settings(kafka_bootstrap="kafka.example:9092", **told)
+    assert [each.found for each in breaches(chosen, pipeline())] == ([said] if said else [])
+
+
 def test_development_is_the_default() -> None:
     """A clone runs without any setting."""
     assert Settings().profile is Profile.DEVELOPMENT

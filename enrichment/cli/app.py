@@ -13,6 +13,7 @@ from enrichment.settings import Settings
 NOUNS: Final = (
     "servers",
     "topics",
+    "access",
     "schemas",
     "preflight",
     "stages",

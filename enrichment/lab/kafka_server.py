@@ -9,10 +9,13 @@ import subprocess
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from enrichment.lab.ports import LOOPBACK, is_free, listens, require_free
 from enrichment.lab.server_process import Running, ServerError, ServerProcess, locked
+
+if TYPE_CHECKING:
+    from enrichment.lab.secured_kafka import Secured
 
 POM: Final = Path(__file__).resolve().parents[2] / "deploy" / "local" / "pom.xml"
 JAVA_MIN: Final = 17  # Kafka 4 brokers are compiled for it
@@ -27,11 +30,7 @@ PROPERTIES: Final = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}{proxied_listens}
-advertised.listeners=PLAINTEXT://{host}:{port}{proxied_advertised}
 controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data_dir}
 
 # A mistyped topic is an error and not a new topic with one partition.
@@ -59,6 +58,14 @@ message.max.bytes=1048588
 log.cleaner.dedupe.buffer.size=33554432
 num.network.threads=2
 num.io.threads=4
+"""
+
+# Everybody on this machine may do everything.
+OPEN: Final = """\
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}{proxied_listens}
+advertised.listeners=PLAINTEXT://{host}:{port}{proxied_advertised}
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 """
 
 LOGGING: Final = """\
@@ -104,6 +111,8 @@ class KafkaServer:
     brief: bool = False
     # For clients that come through a proxy; nobody else is to use it.
     proxied: Proxied | None = None
+    # Asks everybody who they are, and whether they may.
+    secured: "Secured | None" = None
 
     name = "kafka"
 
@@ -145,6 +154,8 @@ class KafkaServer:
         require_free(self.port + 1, server="Kafka's controller", option="--kafka-port")
         if self.proxied is not None and not is_free(self.proxied.port):
             raise ServerError(f"port {self.proxied.port}, for clients behind a proxy, is taken")
+        if self.secured is not None and not is_free(self.secured.mutual_port):
+            raise ServerError(f"port {self.secured.mutual_port}, for certificates, is taken")
 
     def start(self, *, within_s: float) -> Running:
         """The broker, answering; ServerError when it does not within `within_s`. Idempotent."""
@@ -171,10 +182,13 @@ class KafkaServer:
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 
-        client = AdminClient(
-            # log_level 0: a refused connection is an answer here and not worth a line.
-            {"bootstrap.servers": self.address, "log_level": 0, "socket.timeout.ms": 2000}
-        )
+        # log_level 0: a refused connection is an answer here and not worth a line.
+        told: dict[str, Any] = {"log_level": 0, "socket.timeout.ms": 2000}
+        if self.secured is None:
+            told["bootstrap.servers"] = self.address
+        else:
+            told |= self.secured.administrator()
+        client = AdminClient(told)
         try:
             return bool(client.list_topics(timeout=PROBE_S).brokers)
         except KafkaException:
@@ -182,21 +196,29 @@ class KafkaServer:
 
     def _write_files(self) -> None:
         self.state_dir.mkdir(parents=True, exist_ok=True)
-        proxied = self.proxied
         self._properties_path.write_text(
             PROPERTIES.format(
                 host=LOOPBACK,
-                port=self.port,
                 controller_port=self.port + 1,
-                proxied_listens=f",PROXIED://{LOOPBACK}:{proxied.port}" if proxied else "",
-                proxied_advertised=(
-                    f",PROXIED://{LOOPBACK}:{proxied.proxy_port}" if proxied else ""
-                ),
                 data_dir=str(self.data_dir).replace("\\", "\\\\"),
-            ),
+            )
+            + self._listening(),
             encoding="utf-8",
         )
         (self.state_dir / "log4j2.xml").write_text(LOGGING, encoding="utf-8")
+
+    def _listening(self) -> str:
+        """Where it listens, and what it asks of whoever comes there."""
+        if self.secured is not None:
+            return self.secured.properties(self.port, self.port + 1)
+        proxied = self.proxied
+        return OPEN.format(
+            host=LOOPBACK,
+            port=self.port,
+            controller_port=self.port + 1,
+            proxied_listens=f",PROXIED://{LOOPBACK}:{proxied.port}" if proxied else "",
+            proxied_advertised=f",PROXIED://{LOOPBACK}:{proxied.proxy_port}" if proxied else "",
+        )
 
     def _jvm(self, java: str, jars: Path) -> list[str]:
         return [

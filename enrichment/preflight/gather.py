@@ -125,18 +125,23 @@ def _kafka(settings: Settings, pipeline: Pipeline) -> Found:
     admin = AdminClient(kafka)
     where = settings.kafka_bootstrap
     try:
-        brokers = admin.list_topics(timeout=KAFKA_S).brokers
+        brokers = wiring.brokers_of(kafka, KAFKA_S)
         states = TopicAdmin(admin, where, KAFKA_S).states(topic_names(pipeline.name))
-    except KafkaException:
+    except KafkaException as error:
         lack = Lack(
             why=f"Kafka at {where} does not answer within {KAFKA_S:.0f} s",
             todo="start a local one with `enrichment up`, or set ENRICHMENT_KAFKA_BOOTSTRAP",
         )
+        if wiring.is_refusal(error):
+            lack = Lack(
+                why=f"Kafka at {where} does not let us in: {error.args[0].str()}",
+                todo=f"look at {wiring.LOGINS['Kafka']}",
+            )
         return {"lacks": {Part.KAFKA: lack, Part.CONTROL: lack}}
     except BrokerError as error:
         lack = Lack(why=str(error), todo="let its user describe topics and their configs")
         return {"lacks": {Part.KAFKA: lack, Part.CONTROL: lack}}
-    found: Found = {"topics": states, "broker": _broker(admin, list(brokers))}
+    found: Found = {"topics": states, "broker": _broker(admin, brokers)}
     if (control := states.get(topics.CONTROL)) is None:
         lack = Lack(
             why=f"there is no topic {topics.CONTROL}",

@@ -24,10 +24,11 @@ from mode.supervisors import CrashingSupervisor
 from enrichment.pipelines import Pipeline
 from enrichment.records import Digest, Outcome
 from enrichment.stream.framing import BARE, Framing, unframed
+from enrichment.stream.security import PLAIN, Security
 from enrichment.stream.topics import DIGESTS, MESSAGE_BYTES_MAX, StreamTopics, shard_key
 from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
-from enrichment.window.driver import App, Consumer
+from enrichment.window.driver import App, Consumer, credentials
 from enrichment.window.outlet import Outlet
 from enrichment.window.partition import Partition
 from enrichment.window.seldom import Seldom
@@ -52,6 +53,7 @@ class WindowConfig:
     source_partitions: int = 0
     client_id: str = "window"
     framing: Framing = BARE
+    security: Security = PLAIN
 
 
 class WindowStage:
@@ -70,7 +72,7 @@ class WindowStage:
         self._beat_ms = min(max(fresh_ms // 3, HEARTBEAT_MIN_MS), HEARTBEAT_MAX_MS)
         self._partitions: dict[int, Partition] = {}
         self._outcomes_next: dict[int, int] = {}
-        self._takeover = Takeover(pipeline.name, config.bootstrap)
+        self._takeover = Takeover(pipeline.name, config.bootstrap, config.security)
         # When each partition's horizons were last kept.
         self._kept_ms: dict[int, int] = {}
         self._generation = -1
@@ -84,6 +86,7 @@ class WindowStage:
             pipeline.name,
             feature_partitions=config.feature_partitions,
             framing=config.framing,
+            security=config.security,
         )
         self.app = self._new_app()
         self.app.install(self, self._leave_in_time)
@@ -95,6 +98,7 @@ class WindowStage:
             f"enrichment.window.{self._pipeline.name}",
             broker=";".join(f"kafka://{host}" for host in hosts),
             broker_client_id=self._config.client_id,
+            broker_credentials=credentials(self._config.security),
             broker_session_timeout=SESSION_S,
             broker_heartbeat_interval=1,
             broker_commit_interval=1.0,

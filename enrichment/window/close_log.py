@@ -7,17 +7,20 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from enrichment.stream.security import PLAIN, Security
+
 POLL_MS = 50
 
 
 @asynccontextmanager
-async def _consumer(bootstrap: str) -> AsyncIterator[Any]:
+async def _consumer(bootstrap: str, security: Security) -> AsyncIterator[Any]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap.split(","),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
         fetch_max_wait_ms=POLL_MS,
+        **security.aiokafka(),
     )
     await consumer.start()
     try:
@@ -27,14 +30,14 @@ async def _consumer(bootstrap: str) -> AsyncIterator[Any]:
 
 
 async def read_to_end(
-    bootstrap: str, topic: str, partition: int, *, start: int = 0
+    bootstrap: str, topic: str, partition: int, *, start: int = 0, security: Security = PLAIN
 ) -> tuple[list[Any], int]:
     """The committed records of a partition from `start` to its end, and the offset that follows.
 
     What is written meanwhile may or may not be among them. Raises KafkaError.
     """
     target = TopicPartition(topic, partition)
-    async with _consumer(bootstrap) as consumer:
+    async with _consumer(bootstrap, security) as consumer:
         consumer.assign([target])
         end = (await consumer.end_offsets([target]))[target]
         beginning = (await consumer.beginning_offsets([target]))[target]

@@ -19,6 +19,7 @@ from aiokafka.structs import TopicPartition as BrokerPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from enrichment.stream.security import Security, SecurityProtocol
 from enrichment.telemetry.log import logger
 
 # How long the broker may hold a fetch open. aiokafka has one fetch under way per broker, and what
@@ -147,6 +148,23 @@ class Transport(driver.Transport):  # type: ignore[misc]  # Faust is not typed
     """The transport made of them."""
 
     Consumer = Consumer
+
+
+def credentials(security: Security) -> Any:
+    """What Faust is to say to the broker, and to ask of it; None where nothing is protected.
+
+    Raises OSError, ssl.SSLError for files of no use.
+    """
+    if security.protocol is SecurityProtocol.PLAINTEXT:
+        return None
+    if security.protocol is SecurityProtocol.SSL:
+        return faust.SSLCredentials(security.context())
+    return faust.SASLCredentials(
+        username=security.user,
+        password=security.password,
+        ssl_context=security.context(),
+        mechanism=security.mechanism.value,
+    )
 
 
 class App(faust.App):  # type: ignore[misc]  # Faust is not typed

@@ -21,6 +21,7 @@ from enrichment.records import FeatureUpdate, MicroBatch
 from enrichment.records.horizon_slice import HorizonSlice
 from enrichment.stream.framing import Framing
 from enrichment.stream.headers import cloud_event
+from enrichment.stream.security import PLAIN, Security
 from enrichment.stream.topics import (
     FEATURES,
     HORIZONS,
@@ -47,7 +48,13 @@ class Outlet:
     """The producers of one worker. One close at a time; after a failure it publishes no more."""
 
     def __init__(
-        self, bootstrap: str, pipeline: str, *, feature_partitions: int, framing: Framing
+        self,
+        bootstrap: str,
+        pipeline: str,
+        *,
+        feature_partitions: int,
+        framing: Framing,
+        security: Security = PLAIN,
     ) -> None:
         self._pipeline = pipeline
         self._feature_partitions = feature_partitions
@@ -66,6 +73,7 @@ class Outlet:
             "message.max.bytes": MESSAGE_BYTES_MAX,
             "message.timeout.ms": DELIVERY_MS,
             "queue.buffering.max.messages": QUEUE_MAX,
+            **security.librdkafka(),
         }
         self._many = Producer(settings | {"linger.ms": 1, "delivery.report.only.error": True})
         # A micro-batch goes alone: it has nothing to linger for.

@@ -10,6 +10,7 @@ from faust.types import TP
 from enrichment.records import MicroBatch
 from enrichment.records.horizon_slice import HorizonSlice
 from enrichment.stream.framing import unframed
+from enrichment.stream.security import PLAIN, Security
 from enrichment.stream.topics import DIGESTS, HORIZONS, MICRO_BATCHES, StreamTopics, shard_key
 from enrichment.window.close_log import read_to_end
 from enrichment.window.driver import Consumer
@@ -43,9 +44,10 @@ class Known:
 class Takeover:
     """Reads those topics to their ends, one partition at a time."""
 
-    def __init__(self, pipeline: str, bootstrap: str) -> None:
+    def __init__(self, pipeline: str, bootstrap: str, security: Security = PLAIN) -> None:
         self._pipeline = pipeline
         self._bootstrap = bootstrap
+        self._security = security
         self._prefix = shard_key(pipeline, "").encode()
         self._micro_batches = msgspec.json.Decoder(MicroBatch)
         self._slices = msgspec.json.Decoder(HorizonSlice)
@@ -92,4 +94,5 @@ class Takeover:
         )
 
     async def _read(self, topic: str, number: int, *, start: int = 0) -> tuple[list[Any], int]:
-        return await read_to_end(self._bootstrap, topic, number, start=start)
+        where = self._bootstrap
+        return await read_to_end(where, topic, number, start=start, security=self._security)

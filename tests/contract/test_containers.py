@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from enrichment.lab.kafka_server import PROPERTIES
+from enrichment.lab.kafka_server import OPEN, PROPERTIES
 from enrichment.lab.redis_server import CONFIG
 from enrichment.lab.servers import KAFKA_PORT, REDIS_PORT
 from enrichment.settings import Settings
@@ -74,7 +74,7 @@ def test_a_role_is_given_only_settings_that_exist(
 
 def test_the_broker_is_set_up_as_up_sets_it_up(services: dict[str, dict[str, Any]]) -> None:
     """Every broker setting of `enrichment up` that is no address stands in compose.yaml."""
-    lines = [line for line in PROPERTIES.splitlines() if line and not line.startswith("#")]
+    lines = [line for line in (PROPERTIES + OPEN).splitlines() if line and not line.startswith("#")]
     wanted = dict(line.split("=", 1) for line in lines)
     given = services["kafka"]["environment"]
     for name in wanted.keys() - ADDRESSES:

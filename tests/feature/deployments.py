@@ -13,15 +13,12 @@ from typing import Any, Final
 
 import redis
 
+from enrichment.access import REDIS, redis_rules
 from enrichment.lab.ports import LOOPBACK, free_port
 
 READY_S: Final = 20.0
-# ACL rules as docs/feature-cache.md gives them to each role, and holds to them (test_cache_docs).
-RULES: Final = {
-    "enrich": "~features:* +mget +ping +client|tracking +cluster|slots +cluster|nodes",
-    "project": "~features:* +mget +ping +get +set +del +evalsha +eval +script|load +cluster|slots",
-    "reader": "~features:* +mget +cluster|slots",
-}
+# Of any pipeline: a test's has a name of its own.
+RULES: Final = {name: redis_rules(name, "*") for name in REDIS}
 
 
 def eventually(what: str, holds: Callable[[], bool], within_s: float = READY_S) -> None:

@@ -70,8 +70,12 @@ class Stream:
         bootstrap: str,
         redis_url: str,
         changes: dict[str, str] | None = None,
+        client: dict[str, Any] | None = None,
     ) -> None:
-        """`changes` are made in the text of the pipeline's file."""
+        """`changes` are made in the text of the pipeline's file.
+
+        `client` is what clients of the test's own are told, where that is not the address alone.
+        """
         self.name = f"t{secrets.token_hex(4)}"
         self.folder, self.bootstrap, self.redis_url = folder, bootstrap, redis_url
         shipped = ROOT / "enrichment" / "pipelines"
@@ -87,7 +91,7 @@ class Stream:
         self.pipeline: Pipeline = load(self.name, folder)
         self.topics = StreamTopics(self.name)
         self._stages: list[Stage] = []
-        self._client = {"bootstrap.servers": bootstrap}
+        self._client = client or {"bootstrap.servers": bootstrap}
         self._create_topics(like)
 
     def _create_topics(self, like: str) -> None:
