@@ -247,6 +247,8 @@ class Loop:
 
     def _read_again(self) -> None:
         """Forget what was not committed, and go back to what is."""
+        # One that has failed since it was begun must not be taken for the next batch's.
+        self._settle()
         self._dropped = False
         given_up()
         self._enricher.forget()
