@@ -18,6 +18,13 @@ class Delivery(Enum):
     AT_LEAST_ONCE = "at_least_once"
 
 
+class Traces(Enum):
+    """Where spans go."""
+
+    NONE = "none"
+    CONSOLE = "console"
+
+
 def _address(value: object) -> Address:
     return value if isinstance(value, Address) else Address.parse(str(value))
 
@@ -145,4 +152,9 @@ class Settings(BaseSettings):
     log_text: bool = Field(default=False, description="Logs as text instead of JSON")
     metrics_port: int | None = Field(
         default=None, ge=1, le=65_535, description="Serve Prometheus metrics on this loopback port"
+    )
+    traces: Traces = Field(
+        default=Traces.NONE,
+        description="Where spans go: none, or console, which writes each as a line of JSON to "
+        "standard error",
     )

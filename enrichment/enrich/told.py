@@ -94,7 +94,8 @@ class Told:
             trace.tell(work, outputs.followed)
 
 
-_STEPS: Final[tuple[str, ...]] = ("read", "score", "hold", "produce", "commit")  # in the order of a span's
+# In the order of their spans.
+_STEPS: Final[tuple[str, ...]] = ("read", "score", "hold", "produce", "commit")
 _COMMITTED: Final = {"outcome": "committed"}
 
 

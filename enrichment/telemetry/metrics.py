@@ -94,6 +94,7 @@ class Gauge:
     """
 
     def __init__(self, told: Instrument) -> None:
+        self.name = told.name
         self._levels: dict[tuple[tuple[str, str], ...], float] = {}
         _meter.create_observable_gauge(told.name, [self._observed], told.unit, told.text)
 
