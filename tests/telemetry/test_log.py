@@ -58,7 +58,8 @@ def test_secrets_are_not_shown(written: io.StringIO) -> None:
     """What is named like one, however deep, and the password in a URL."""
     options = {"api_key": "hunter2", "deep": {"token": "hunter2"}}
     url = "rediss://default:hunter2@cache:6379/0"
-    logger().info("opened", **{"redis_password": "hunter2", "options": options, "url": url})
+    told: dict[str, Any] = {"redis_password": "hunter2", "options": options, "url": url}
+    logger().info("opened", **told)
     assert "hunter2" not in written.getvalue()
     assert "cache:6379" in written.getvalue()
 
