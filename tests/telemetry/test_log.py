@@ -45,7 +45,7 @@ def test_nothing_that_others_chose_begins_a_line(written: io.StringIO) -> None:
 def test_a_traceback_cannot_pass_for_lines_of_the_log(written: io.StringIO) -> None:
     """It is shown whole, each of its lines indented, and what the error says is in it."""
     try:
-        int(FORGED)
+        _fail()
     except ValueError:
         logger().exception("failed")
     first, *rest = written.getvalue().splitlines()
@@ -125,6 +125,10 @@ def test_json_lines_bear_stage_pipeline_level_and_time() -> None:
     assert line == {
         "event": "opened", "level": "info", "jobs": 3, "stage": "sample", "pipeline": "payments",
     }  # fmt: skip
+
+
+def _fail() -> None:
+    raise ValueError(FORGED)
 
 
 def _emptied(result: Any) -> Any:

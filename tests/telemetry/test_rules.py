@@ -19,28 +19,10 @@ RULES: Final = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
 BOARDS: Final = sorted((DEPLOY / "grafana").glob("*.json"))
 REPLAY: Final = DEPLOY / "prometheus" / "tests" / "alerts.yml"
 
-WORDS: Final = frozenset(
-    [
-        "by",
-        "on",
-        "and",
-        "or",
-        "unless",
-        "offset",
-        "group_left",
-        "group_right",
-        "without",
-        "ignoring",
-        "bool",
-        "sum",
-        "max",
-        "rate",
-        "increase",
-        "histogram_quantile",
-        "label_replace",
-        "vector",
-    ]
-)
+WORDS: Final = {
+    "and", "bool", "by", "group_left", "group_right", "histogram_quantile", "ignoring", "increase",
+    "label_replace", "max", "offset", "on", "or", "rate", "sum", "unless", "vector", "without",
+}  # fmt: skip
 """All of PromQL that is used here: anything else that stands outside of braces is a series."""
 
 FROM_TARGETS: Final = frozenset({"pipeline", "stage", "instance", "job", "le", "quantile"})

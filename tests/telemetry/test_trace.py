@@ -100,6 +100,8 @@ def test_the_span_of_a_batch_says_what_the_conventions_ask(spans: InMemorySpanEx
     ]
     assert [span.name for span in steps] == ["read", "score", "hold", "produce", "commit"]
     assert [one.end_time for one in steps[:-1]] == [other.start_time for other in steps[1:]]
+    assert steps[0].start_time == whole.start_time
+    assert abs((steps[-1].end_time or 0) - (whole.end_time or 0)) < 1_000  # of rounding, in ns
 
 
 def test_what_nobody_sampled_makes_no_span(spans: InMemorySpanExporter) -> None:
