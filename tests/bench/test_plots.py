@@ -14,8 +14,8 @@ from enrichment.lab.bench.systems import SYSTEMS
 def report(name: str) -> Report:
     """A report with the rows that its plot reads."""
     rows = [*together(), *on_devices(), *uplifted()]  # each plot takes the rows of its own metrics
-    of = {"sampling": sampled, "noise": noisy, "kill": pulled, "telemetry": told}
-    rows += of.get(name, lambda: iter(()))()
+    more = {"sampling": sampled, "noise": noisy, "kill": pulled, "telemetry": told}
+    rows += more.get(name, lambda: iter(()))()
     if name == "hot-path":
         for system in SYSTEMS:
             rates = [system.per_s, system.per_s * 1.1, system.per_s * 0.9]

@@ -18,7 +18,7 @@ def meter() -> InMemoryMetricReader:
     """A reader of all that this process counts from now on: there is one provider a process."""
     from opentelemetry.exporter.prometheus import PrometheusMetricReader
 
-    since_last = {
+    since_last: dict[type, AggregationTemporality] = {
         Counter: AggregationTemporality.DELTA,
         Histogram: AggregationTemporality.DELTA,
     }
