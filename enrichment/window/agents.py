@@ -197,12 +197,12 @@ class WindowStage:
     def _tell_lag(self, now_ms: int) -> None:
         """Tell how far behind the digests' ends we are; a transaction's marker counts as one."""
         self._told_ms = now_ms
-        ends = {number: self.app.consumer.highwater(TP(DIGESTS, number)) for number in self._seen}
+        end_of = self.app.consumer.end_of
         lag.tell(
             {
-                (DIGESTS, number): max(0, end - self._partitions[number].next_offset)
-                for number, end in ends.items()
-                if end is not None and number in self._partitions
+                (DIGESTS, number): max(0, end - partition.next_offset)
+                for number, partition in self._partitions.items()
+                if (end := end_of(TP(DIGESTS, number))) is not None
             }
         )
 
