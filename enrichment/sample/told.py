@@ -24,18 +24,20 @@ class Ended:
     job: Job
     event: JobEvent
     traces: tuple[str, ...] = ()
+    # When it was ordered to be tried again; 0 where it has not been over before.
+    again_ms: int = 0
 
     @property
-    def again(self) -> bool:
-        """Whether it has been over before, and was tried again by an order."""
-        return self.job.ordered_ms > 0
+    def began_ms(self) -> int:
+        """When it was claimed, or ordered again."""
+        return self.again_ms or self.job.created_ms
 
 
 def tell_ended(ended: Ended) -> None:
     """Count it, and make its spans."""
     job, event = ended.job, ended.event
     provider = {"provider": event.provider}
-    took_ms = max(0, event.at_ms - job.created_ms)
+    took_ms = max(0, event.at_ms - ended.began_ms)
     metrics.job_duration.record(took_ms, provider | {"state": job.state.value})
     for step, step_ms in event.durations_ms.items():
         metrics.job_step.record(step_ms, provider | {"step": step})
@@ -51,7 +53,11 @@ def tell_ended(ended: Ended) -> None:
         metrics.two_qubit_gates.record(run.two_qubit_gates, provider)
     for charge in job.charges:
         # What came before an order was told when the job was over first.
-        if charge.settled and charge.micro and (not ended.again or charge.attempt == job.attempt):
+        if (
+            charge.settled
+            and charge.micro
+            and (not ended.again_ms or charge.attempt == job.attempt)
+        ):
             metrics.cost.add(charge.micro, {"provider": charge.provider})
     if trace.opened():
         _trace(ended, took_ms)
@@ -63,8 +69,8 @@ def _trace(ended: Ended, took_ms: int) -> None:
         topic=MICRO_BATCHES,
         group=f"enrichment.sample.{job.pipeline}",
         messages=1,
-        start_ms=job.created_ms,
-        end_ms=job.created_ms + took_ms,
+        start_ms=ended.began_ms,
+        end_ms=ended.began_ms + took_ms,
         attributes={
             "enrichment.micro_batch.id": job.micro_batch_id,
             "enrichment.job.state": job.state.value,
@@ -77,7 +83,7 @@ def _trace(ended: Ended, took_ms: int) -> None:
         problem="no provider answered" if job.state is JobState.FAILED else "",
     )
     followed = [trace.Followed(traceparent=sent) for sent in ended.traces]
-    trace.tell(work, followed, job_id=job.job_id, again=ended.again)
+    trace.tell(work, followed, job_id=job.job_id, again=ended.again_ms > 0)
 
 
 def tell_cases(changes: Sequence[Change]) -> None:

@@ -76,7 +76,12 @@ class Transitions:
             return
         shelf.record(before, opened.job, type(event).__name__, extra)
         if opened.job.state in TERMINAL:
-            ended = Ended(job=opened.job, event=shelf.outbox.events[-1], traces=opened.batch.traces)
+            ended = Ended(
+                job=opened.job,
+                event=shelf.outbox.events[-1],
+                traces=opened.batch.traces,
+                again_ms=opened.again_ms,
+            )
             shelf.outbox.ended.append(ended)
             shelf.close(opened)
 

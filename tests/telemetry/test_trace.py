@@ -6,11 +6,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
-from enrichment.records import micro_batch
+from enrichment.provider.contract import Failure, FailureKind
+from enrichment.records import JobOrder, OrderKind, micro_batch
 from enrichment.records.digest import TRACES_MAX
 from enrichment.stream.topics import DIGESTS, MICRO_BATCHES
 from enrichment.telemetry import trace
 from tests.feature.cached import heartbeat, update
+from tests.sample.fakes import Bench
 from tests.sample.streams import batch, problem
 from tests.telemetry.way import TOPICS, Way, ring, traceparent
 
@@ -136,6 +138,32 @@ def test_a_job_shows_its_steps_and_how_it_ended(spans: InMemorySpanExporter) -> 
     assert job.status.status_code is StatusCode.UNSET
     told = job.attributes or {}
     assert (told["enrichment.job.state"], told["enrichment.provider"]) == ("succeeded", "qsim")
+
+
+def test_a_job_that_is_tried_again_has_a_span_below_its_first(spans: InMemorySpanExporter) -> None:
+    """One span bears the job's ids; what an order led to is a child of it, from the order on."""
+    bench, one = Bench(), batch(0, (problem(0),))
+    for name in ("qsim", "exact", "annealing"):
+        refused = Failure(kind=FailureKind.VALIDATION, detail="not today")
+        bench.provider(name).refusals = [refused]
+    bench.send(one)
+    bench.turns(20)
+    [first], none = of_topic(spans.get_finished_spans(), MICRO_BATCHES)
+    assert (none, first.status.status_code) == ([], StatusCode.ERROR)
+    bench.clock.now_ms += 60_000
+    bench.give(
+        JobOrder(
+            order_id="o1", job_id=one.micro_batch_id, pipeline="payments", order=OrderKind.RETRY,
+            issued_at_ms=bench.clock.now_ms, issued_by="kim", reason="", micro_batch=one,
+            quarantined=True,
+        )
+    )  # fmt: skip
+    bench.turns(20)
+    [same], [again] = of_topic(spans.get_finished_spans(), MICRO_BATCHES)
+    assert same is first
+    assert again.parent is not None
+    assert ids(again.parent) == ids(first.context)
+    assert (again.start_time or 0) - (first.end_time or 0) > 59_000 * 1_000_000
 
 
 def test_no_span_is_made_without_an_exporter() -> None:
