@@ -37,6 +37,13 @@ class Delivery(Enum):
     AT_LEAST_ONCE = "at_least_once"
 
 
+class Traces(Enum):
+    """Where spans go."""
+
+    NONE = "none"
+    CONSOLE = "console"
+
+
 def _address(value: object) -> Address:
     return value if isinstance(value, Address) else Address.parse(str(value))
 
@@ -196,6 +203,7 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(
         default=None, ge=1, le=65_535, description="Serve Prometheus metrics on this loopback port"
     )
+<<<<<<< HEAD
 
     @classmethod
     def settings_customise_sources(
@@ -266,3 +274,10 @@ def _secret(value: SecretStr | None) -> str:
 
 def _path(value: Path | None) -> str:
     return "" if value is None else str(value)
+=======
+    traces: Traces = Field(
+        default=Traces.NONE,
+        description="Where spans go: none, or console, which writes each as a line of JSON to "
+        "standard error",
+    )
+>>>>>>> telemetry

@@ -24,7 +24,7 @@ from enrichment.feature.connection import open_cache
 from enrichment.feature.store import Layout
 from enrichment.pipelines import Pipeline
 from enrichment.profile import Weight, breaches
-from enrichment.settings import Delivery, Settings
+from enrichment.settings import Delivery, Settings, Traces
 from enrichment.stream import topics
 from enrichment.stream.framing import BARE, Framing
 from enrichment.telemetry.log import logger
@@ -105,6 +105,16 @@ def serve_metrics(port: int) -> None:
 
     metrics.set_meter_provider(MeterProvider(metric_readers=[PrometheusMetricReader()]))
     start_http_server(port, addr="127.0.0.1")
+
+
+def export_spans(settings: Settings, pipeline: Pipeline, stage: str) -> None:
+    """Let spans go where the settings say; without that nothing makes any."""
+    if settings.traces is Traces.NONE:
+        return
+    from enrichment.telemetry import spans
+
+    made = spans.provider(stage=stage, pipeline=pipeline.name, instance=settings.instance)
+    spans.open_spans(spans.console(), made)
 
 
 def redis_address(settings: Settings) -> Address:

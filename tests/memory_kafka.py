@@ -475,6 +475,16 @@ class MemoryConsumer:
         """What is ours."""
         return [TopicPartition(*place) for place in sorted(self._positions)]
 
+    def position(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """What is read next of these; nobody is asked for it."""
+        places = [(each.topic, each.partition) for each in partitions]
+        return [TopicPartition(*place, self._positions[place]) for place in places]
+
+    def get_watermark_offsets(self, partition: TopicPartition, *, cached: bool) -> tuple[int, int]:
+        """The beginning, and the end that a committed reader can reach."""
+        assert cached, "the hot path asks nobody"
+        return 0, self._kafka.readable((partition.topic, partition.partition))
+
     def committed(
         self, partitions: Sequence[TopicPartition], timeout: float = 0
     ) -> list[TopicPartition]:

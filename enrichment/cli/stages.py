@@ -57,6 +57,7 @@ def _stage(stage: str, function: str) -> Callable[[typer.Context, str], None]:
             wiring.check_profile(settings, definition, stage)
             if settings.metrics_port is not None:
                 wiring.serve_metrics(settings.metrics_port)
+            wiring.export_spans(settings, definition, stage)
             getattr(wiring, function)(settings, definition)
         except wiring.ConfigurationError as error:
             fail(str(error), 2)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ from enrichment.enrich.features import FeaturePlan
 from enrichment.enrich.known import KnownFeatures
 from enrichment.enrich.lookup import Lookup
 from enrichment.enrich.route import Router
-from enrichment.enrich.score import Joint, Scored, Scorer
+from enrichment.enrich.score import Joint, Scored, Scorer, View
 from enrichment.pipelines import Pipeline
 from enrichment.records import (
     DeadLetter,
@@ -23,12 +24,14 @@ from enrichment.records import (
     Decision,
     Digest,
     Origin,
+    Path,
     Review,
 )
 from enrichment.rollout.control import ControlState
 from enrichment.stream.envelope import CORRELATION, Envelope
 from enrichment.stream.evidence import Evidence, evidence
 from enrichment.stream.headers import Headers, cloud_event, header
+from enrichment.telemetry.trace import LINKS_MAX, Followed, is_sampled
 
 OUTPUT_BYTES_MAX: Final = 950_000  # below Kafka's default message limit of 1 MiB, headers included
 KEPT_BYTES_MAX: Final = OUTPUT_BYTES_MAX * 7 // 10  # base64 makes a third more of it
@@ -76,6 +79,19 @@ class Outputs:
     digests: list[Digest] = field(default_factory=list)
     progress: list[tuple[Digest, bool]] = field(default_factory=list)
     verdicts: Counter[str] = field(default_factory=Counter)
+    # Events by level, decision and path, as `Scored.outcome` writes them; records that are none.
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    # How many of the events their senders had sampled, and the first of those.
+    sampled: int = 0
+    # What was waited for the feature cache.
+    read_ms: float = 0.0
+    followed: list[Followed] = field(default_factory=list)
+
+    def reject(self, letter: Output, why: Invalid) -> None:
+        """Note a record that is no event, with its dead letter."""
+        self.dead_letters.append(letter)
+        self.reasons[why.reason.value] += 1
 
 
 class Enricher:
@@ -96,6 +112,7 @@ class Enricher:
         self._pseudonym = pseudonym if pipeline.stream.sensitive else None
         nothing = ControlState(pipeline=pipeline.name)
         self._control = control or (lambda: nothing)
+        self._lookup = lookup
         self._router = Router(pipeline)
         self._decoder = Decoder(pipeline, pseudonym)
         self._scorer = Scorer(pipeline)
@@ -113,18 +130,25 @@ class Enricher:
         """Answer every record. The batch has one decision time, read after its features."""
         outputs = Outputs()
         now_ms = self._now_ms()
-        if any(record.envelope is not None for record in records):
+        enveloped = any(record.envelope is not None for record in records)
+        if enveloped:
             records = self._opened(records, outputs, now_ms)
         events, invalid = self._decoder.decode_batch(
             [record.event for record in records], now_ms=now_ms
         )
         for row, why in invalid.items():
-            outputs.dead_letters.append(self._dead_letter(records[row], why, now_ms))
+            outputs.reject(self._dead_letter(records[row], why, now_ms), why)
         if len(events):
             read = [records[row] for row in events.rows] if invalid else records
-            self._answer(read, events, outputs)
+            self._answer(read, events, outputs, enveloped=enveloped)
         outputs.progress.extend(self._digests.progress())
+        outputs.read_ms = self._lookup.spent_ms()
         return outputs
+
+    @property
+    def killed(self) -> bool:
+        """Whether the kill switch is pulled."""
+        return self._control().serve == Path.HEURISTIC.value
 
     def forget(self) -> None:
         """Drop what an aborted transaction had told."""
@@ -149,10 +173,12 @@ class Enricher:
             if why is None:
                 events.append(record)
             else:
-                outputs.dead_letters.append(self._dead_letter(record, why, now_ms))
+                outputs.reject(self._dead_letter(record, why, now_ms), why)
         return events
 
-    def _answer(self, records: Sequence[Record], events: Events, outputs: Outputs) -> None:
+    def _answer(
+        self, records: Sequence[Record], events: Events, outputs: Outputs, *, enveloped: bool
+    ) -> None:
         """Score the events; one that would not fit once enriched is a dead letter instead."""
         decided_at_ms, views = self._known.views(events)
         scorer = self._scorer
@@ -161,6 +187,7 @@ class Enricher:
         # As late as can be: what was said while the cache was read counts for this batch.
         routes = self._router.routes(events, self._control())
         too_large: set[int] = set()
+        outcomes: list[str] = []
         pipeline, version = self._pipeline.name, self._pipeline.version
         score_version = self._pipeline.score.version
         columns = zip(
@@ -193,9 +220,10 @@ class Enricher:
             if len(value) > OUTPUT_BYTES_MAX:
                 detail = f"{len(value)} bytes once enriched, the limit is {OUTPUT_BYTES_MAX}"
                 why = Invalid(DeadLetterReason.TOO_LARGE, detail)
-                outputs.dead_letters.append(self._dead_letter(record, why, decided_at_ms))
+                outputs.reject(self._dead_letter(record, why, decided_at_ms), why)
                 too_large.add(index)
                 continue
+            outcomes.append(scored.outcome)
             outputs.enriched.append(Output(events.keys[index], value, headers, record.timestamp_ms))
             if scored.decision is Decision.REVIEW:
                 review = self._review(record, events[index], scored, joint, decided_at_ms)
@@ -203,11 +231,18 @@ class Enricher:
         if too_large:
             kept = [index for index in range(len(events)) if index not in too_large]
             records, joints = [records[index] for index in kept], [joints[index] for index in kept]
+            views = [views[index] for index in kept]
             events = events.only(kept)
         outputs.verdicts.update([joint.seen.name for joint in joints])
+        outputs.outcomes.update(outcomes)
+        traces = _sampled(records) if enveloped else {}
+        if traces:
+            first = islice(traces.items(), LINKS_MAX)
+            outputs.followed = [_followed(views[index], sent) for index, sent in first]
+            outputs.sampled = len(traces)
         partitions = [record.partition for record in records]
         offsets = [record.offset for record in records]
-        outputs.digests = self._digests.digests(partitions, offsets, events, decided_at_ms)
+        outputs.digests = self._digests.digests(partitions, offsets, events, decided_at_ms, traces)
 
     def _headers(self, kind: str, id_: str, at_ms: int, record: Record) -> tuple[Headers, str]:
         """The headers of an output about this record, and its correlation id."""
@@ -263,3 +298,20 @@ class Enricher:
         origin = f"{record.topic}/{record.partition}/{record.offset}"
         headers, _ = self._headers("dead-letter", origin, now_ms, record)
         return Output(letter.key or origin, self._encode(letter), headers, record.timestamp_ms)
+
+
+def _sampled(records: Sequence[Record]) -> dict[int, str]:
+    """The `traceparent`s of the events that their senders sampled, by place."""
+    return {
+        index: sent.decode()
+        for index, record in enumerate(records)
+        if record.envelope is not None
+        and (sent := record.envelope.traceparent) is not None
+        and is_sampled(sent)
+    }
+
+
+def _followed(views: Sequence[View], traceparent: str) -> Followed:
+    """A sampled event, and the jobs whose features it was scored with."""
+    jobs = dict.fromkeys(used.job_id for view in views for used in view.used if used.job_id)
+    return Followed(traceparent=traceparent, jobs=tuple(jobs))

@@ -1,7 +1,7 @@
 """The digests of one batch: per (source partition, shard, pane) who appeared with whom. Pure."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain, compress
 from operator import itemgetter
@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from enrichment.enrich.events import Events
 from enrichment.pipelines import Pipeline
 from enrichment.records import Digest
-from enrichment.records.digest import in_parts
+from enrichment.records.digest import TRACES_MAX, in_parts
 
 TUPLES_MAX: Final = 4_000  # some 300 kB of JSON: well below any broker's message limit
 MICRO: Final = 1_000_000
@@ -55,9 +55,16 @@ class DigestBuilder:
         self._stated: set[int] = set()
 
     def digests(
-        self, partitions: Sequence[int], offsets: Sequence[int], events: Events, now_ms: int
+        self,
+        partitions: Sequence[int],
+        offsets: Sequence[int],
+        events: Events,
+        now_ms: int,
+        traces: Mapping[int, str] | None = None,
     ) -> list[Digest]:
         """The digests of a batch's events, given where each was read; large ones in parts.
+
+        `traces` are the `traceparent`s of the sampled ones among them, by their place.
 
         An event that lies ahead of the wall clock tells nothing of how far its source has come:
         one wrong clock would make everything late that comes after it.
@@ -76,10 +83,14 @@ class DigestBuilder:
         ):
             self._seen(partition, offsets[indices[0]], offsets[indices[-1]])
             self._advance(partition, min(now_ms, newest_ms))
+        followed: defaultdict[tuple[int, str, int], list[str]] = defaultdict(list)
+        for index, traceparent in (traces or {}).items():
+            followed[partitions[index], events.shards[index], panes[index]].append(traceparent)
         digests = []
         for (partition, shard, pane), indices, group, newest_ms in zip(
             groups, groups.values(), grouped, newest, strict=True
         ):
+            named = followed.get((partition, shard, pane), []) if followed else []
             bodies: list[dict[str, Any]] = in_parts(self._counted(group), TUPLES_MAX)
             for part, body in enumerate(bodies):
                 digest = Digest(
@@ -96,6 +107,7 @@ class DigestBuilder:
                     events=0 if part else len(indices),
                     part=part,
                     parts=len(bodies),
+                    traces=() if part else tuple(named[:TRACES_MAX]),
                     **body,
                 )
                 digests.append(digest)

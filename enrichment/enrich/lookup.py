@@ -1,5 +1,6 @@
 """The hot path's reads of the feature cache: within a timebox, behind a circuit breaker."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -56,6 +57,7 @@ class Lookup:
         self.partitions = partitions
         self._now_ms = now_ms
         self._breaker = Breaker()
+        self._spent_s = 0.0
         self._decode = msgspec.json.Decoder(FeatureUpdate).decode
         self._markers = [layout.projection(number) for number in range(partitions)]
 
@@ -71,6 +73,7 @@ class Lookup:
         key = self._layout.feature
         keys = [*self._markers, *[key(SHARD_KIND, shard, GRAPH) for shard in shards]]
         keys += [key(*parts) for parts in wanted]
+        began_s = time.perf_counter()
         try:
             values, changed, overtaken = self._reads.read(keys)
         except redis.RedisError as error:
@@ -78,6 +81,8 @@ class Lookup:
             metrics.read_failures.add(1)
             logger().warning("the feature cache does not answer", error=str(error))
             return None
+        finally:
+            self._spent_s += time.perf_counter() - began_s
         self._breaker.succeeded()
         beats = self.partitions + len(shards)
         if late := len(keys) - len(values):
@@ -97,6 +102,11 @@ class Lookup:
             self._entities(changed),
             self._entities(overtaken),
         )
+
+    def spent_ms(self) -> float:
+        """What has been waited for the cache since this was last asked."""
+        spent_s, self._spent_s = self._spent_s, 0.0
+        return spent_s * 1000
 
     def _entities(self, keys: frozenset[bytes] | None) -> Changed:
         """The entities whose features stand at these keys."""

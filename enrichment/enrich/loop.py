@@ -24,9 +24,10 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from enrichment.enrich.batch import Enricher, Outputs, Record
+from enrichment.enrich.batch import Enricher, Record
 from enrichment.enrich.clients import Clients, LoopConfig
 from enrichment.enrich.outlet import Outlet, QueueFullError
+from enrichment.enrich.told import Levels, Told, given_up
 from enrichment.stream.aside import Aside
 from enrichment.stream.envelope import read_envelope
 from enrichment.stream.errors import is_fatal
@@ -34,7 +35,6 @@ from enrichment.stream.framing import BARE, Framing
 from enrichment.stream.headers import UnreadableHeadersError, headers_of
 from enrichment.stream.topics import StreamTopics
 from enrichment.stream.transaction import Outcome, TransactionalProducer
-from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 
 GATHER_S: Final = 0.001  # how late it may be noticed that a commit is done
@@ -84,6 +84,9 @@ class Loop:
         # The commit that is under way, True where it went through, and the offsets in it.
         self._commit: Future[bool] | None = None
         self._offsets: list[TopicPartition] = []
+        # What the batch in it will tell, and what is told now and then.
+        self._told: Told | None = None
+        self._levels = Levels()
         # What was read must be read again: a commit did not go through, or partitions were given up
         # while records of theirs were at hand.
         self._dropped = False
@@ -117,17 +120,18 @@ class Loop:
         """One batch. What could not be committed is read again."""
         records, offsets = self._records(self._gathered())
         if records and not self._dropped:
-            started_ms = self._now_ms()
-            outputs = self._enricher.process(records)
+            told = Told.taken(records, self._now_ms())
+            told.answered(self._enricher.process(records))
             # Producing has to wait for the commit before.
             if self._settle():
-                self._send(outputs, offsets)
-                self._count(outputs, self._now_ms() - started_ms)
+                told.mark("hold")
+                self._send(told, offsets)
                 self._tidy()
         elif self._commit is not None and self._commit.done():
             self._settle()
         if self._dropped:
             self._read_again()
+        self._levels.tell(self._consumer, killed=self._enricher.killed)
 
     def _gathered(self) -> list[Message]:
         """What has come: while a commit was under way, and at most so long or so much as is told.
@@ -154,12 +158,12 @@ class Loop:
             records.append(record)
         return records, [TopicPartition(*where, end) for where, end in ends.items()]
 
-    def _send(self, outputs: Outputs, offsets: list[TopicPartition]) -> None:
+    def _send(self, told: Told, offsets: list[TopicPartition]) -> None:
         """Produce the answers, and begin to commit them with the offsets."""
         try:
             if self._transactions is not None:
                 self._transactions.begin()
-            self._outlet.put(outputs, self._now_ms())
+            self._outlet.put(told.outputs, self._now_ms())
         except QueueFullError as error:
             raise LostInstanceError(str(error)) from None
         except KafkaException as failure:
@@ -168,24 +172,27 @@ class Loop:
             logger().warning("transaction aborted", error=str(failure.args[0]))
             self._take(self._transactions.give_up(failure))
             return
+        told.mark("produce")
         group = self._consumer.consumer_group_metadata()
-        self._offsets = offsets
-        self._commit = self._committer.submit(self._delivered, offsets, group)
+        self._offsets, self._told = offsets, told
+        self._commit = self._committer.submit(self._delivered, told, offsets, group)
 
-    def _delivered(self, offsets: list[TopicPartition], group: object) -> bool:
+    def _delivered(self, told: Told, offsets: list[TopicPartition], group: object) -> bool:
         """Have the broker take what was produced, in a transaction together with the offsets.
 
         Whether it did. Without a transaction the offsets are committed by the consumer's own
         thread, when this is done: in any other the call waits until records come (measured).
         """
         if self._transactions is not None:
-            return self._take(self._transactions.commit(offsets, group))
-        unsent = self._producer.flush(CALL_S)
-        if unsent or self._outlet.failed:
-            logger().warning("not delivered", unsent=unsent, errors=self._outlet.failed[:1])
-            self._dropped = True
-            return False
-        return True
+            done = self._take(self._transactions.commit(offsets, group))
+        else:
+            unsent = self._producer.flush(CALL_S)
+            done = not (unsent or self._outlet.failed)
+            if not done:
+                logger().warning("not delivered", unsent=unsent, errors=self._outlet.failed[:1])
+                self._dropped = True
+        told.mark("commit")  # here, since it may be noticed a while later
+        return done
 
     def _take(self, outcome: Outcome) -> bool:
         """Whether a transaction went through. Raises LostInstanceError where nobody can tell."""
@@ -210,10 +217,13 @@ class Loop:
         except TimeoutError:
             message = f"Kafka has not answered a commit for {COMMIT_S:.0f} s"
             raise LostInstanceError(f"{message}: starting again reads what was committed") from None
+        told, self._told = self._told, None
         if not done:
             return False
         if self._transactions is None:
             self._commit_offsets(last=last)
+        if told is not None:
+            told.tell(self._topic, self._config.group_id)
         return True
 
     def _commit_offsets(self, *, last: bool) -> None:
@@ -240,6 +250,7 @@ class Loop:
         # One that has failed since it was begun must not be taken for the next batch's.
         self._settle()
         self._dropped = False
+        given_up()
         self._enricher.forget()
         self._outlet.forget()
         assigned = self._consumer.assignment()
@@ -253,13 +264,6 @@ class Loop:
             if position.offset == OFFSET_INVALID:
                 position.offset = OFFSET_BEGINNING
             self._consumer.seek(position)
-
-    def _count(self, outputs: Outputs, took_ms: int) -> None:
-        metrics.batch_duration.record(took_ms)
-        for name, count in outputs.verdicts.items():
-            metrics.events.add(count, {"verdict": name})
-        if outputs.dead_letters:
-            metrics.dead_letters.add(len(outputs.dead_letters))
 
     def _complain(self, error: KafkaError) -> None:
         """A consumer error that the client mends itself is logged; a fatal one ends the process."""

@@ -126,6 +126,8 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
     # The served path would have declined, and the event is untreated: `decision` is then the
     # heuristic's; score, level and reasons stay the served path's.
     withheld: bool = False
+    # Level, decision and path with bars between them: what is counted, made once for each of them.
+    outcome: str = ""
 
 
 class Scorer:
@@ -137,9 +139,10 @@ class Scorer:
         # Where nobody says another.
         self.route = route_of_file(pipeline)
         self._levels = score.levels
-        self._outcomes = {
-            level: (level, Decision(getattr(score.decisions, level.value))) for level in Level
-        }
+        self._not_assessed, self._normal, self._elevated, self._highest = (
+            _outcome(level, Decision(getattr(score.decisions, level.value)))
+            for level in (Level.NOT_ASSESSED, Level.NORMAL, Level.ELEVATED, Level.HIGHEST)
+        )
         self.roles = tuple(pipeline.entities)
         self._by_role: dict[str, list[Addend]] = {role: [] for role in self.roles}
         self._of_event: list[Addend] = []
@@ -291,11 +294,12 @@ class Scorer:
         ranked = joint.reasons[path]
         if reasons:
             ranked = sorted(reasons + ranked)
-        level, decision = self._level(served, joint.assessed)
+        level, decision, outcomes = self._level(served, joint.assessed)
         withheld = False
         if route.untreated and decision is Decision.DECLINE and path != HEURISTIC:
-            _, decision = self._level(heuristic, joint.assessed)
+            _, decision, _ = self._level(heuristic, joint.assessed)
             withheld = decision is not Decision.DECLINE
+            _, _, outcomes = _outcome(level, decision)
         return Scored(
             PATHS[path],
             Scores(served=served, heuristic=heuristic, classical=classical, quantum=quantum),
@@ -303,6 +307,7 @@ class Scorer:
             decision,
             [reason for _, _, reason in ranked[:REASONS_MAX]],
             withheld,
+            outcomes[path],
         )
 
     def joints(
@@ -351,12 +356,21 @@ class Scorer:
         [joint] = self.joints([views], columns)
         return self.scored(base, reasons, joint, route)
 
-    def _level(self, score: float, assessed: bool) -> tuple[Level, Decision]:
+    def _level(self, score: float, assessed: bool) -> "_Outcome":
         if not assessed:
-            return self._outcomes[Level.NOT_ASSESSED]
+            return self._not_assessed
         if score >= self._levels.highest:
-            return self._outcomes[Level.HIGHEST]
-        return self._outcomes[Level.ELEVATED if score >= self._levels.elevated else Level.NORMAL]
+            return self._highest
+        return self._elevated if score >= self._levels.elevated else self._normal
+
+
+# A level, what it leads to, and how that is counted by path.
+_Outcome = tuple[Level, Decision, tuple[str, ...]]
+
+
+def _outcome(level: Level, decision: Decision) -> _Outcome:
+    names = tuple(f"{level.value}|{decision.value}|{path.value}" for path in PATHS)
+    return level, decision, names
 
 
 def _remember(memory: OrderedDict[Any, Any], key: Hashable, value: object) -> None:

@@ -36,6 +36,7 @@ from enrichment.feature.store import (
     without_differences,
 )
 from enrichment.rollout.control import ControlState
+from enrichment.stream import lag
 from enrichment.stream.errors import is_fatal
 from enrichment.stream.framing import unframed
 from enrichment.stream.topics import FEATURES
@@ -185,6 +186,7 @@ class Projector:
                     held = value
                 values[name] = held
         self._write(values)
+        _tell(messages, len(values))
         if ends:
             offsets = [TopicPartition(FEATURES, *end) for end in ends.items()]
             self._consumer.commit(offsets=offsets, asynchronous=False)
@@ -202,7 +204,6 @@ class Projector:
             self._writer.write(dict(chunk), self._config.ttl_ms)
         if gone := [key for key, value in values.items() if value is None]:
             self._cache.delete(*gone)
-        metrics.projected.add(len(values))
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Take over partitions: from their committed offsets, or rebuilt where Redis lacks them."""
@@ -269,12 +270,14 @@ class Projector:
     def _look_behind(self, now_s: float) -> None:
         """Say of partitions that have long been behind that they are, until they are not."""
         numbers = [tp.partition for tp in self._consumer.assignment()]
+        behind: dict[tuple[str, int], int] = {}
         for number in numbers:
             try:
                 end = self._end(TopicPartition(FEATURES, number), END_S)
             except KafkaException:
                 break  # nor does it tell of the others: they are as old as it is away
             self._progress.told(number, end, now_s)
+            behind[FEATURES, number] = max(0, end - self._progress.offset(number))
             if self._rebuilding.get(number) == UNKNOWN:
                 self._rebuilding[number] = end
         for number in numbers:
@@ -283,6 +286,7 @@ class Projector:
                 self._cache.set(self._layout.projection(number), BEHIND, xx=True)
                 self._rebuilding[number] = UNKNOWN
                 logger().warning("partition is behind", partition=number, seconds=round(behind_s))
+        lag.tell(behind)
         self._note_rebuilt({number: self._progress.offset(number) for number in numbers})
 
     def _mirror(self, *, again: bool = False) -> None:
@@ -307,3 +311,11 @@ class Projector:
                     continue
                 del self._rebuilding[number]
                 logger().info("partition projected", partition=number, offset=reached)
+
+
+def _tell(messages: list[Message], written: int) -> None:
+    """Count what the cache has been given, and how long the oldest of it was on its way."""
+    if written:
+        metrics.projected.add(written)
+        oldest_ms = min(each.timestamp()[1] for each in messages if each.error() is None)
+        metrics.projection_age.record(max(0.0, time.time() * 1000 - oldest_ms))

@@ -5,9 +5,12 @@ per entity takes.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
+
+TRACES_MAX: Final = 4
+"""Sampled events whose trace a digest carries on: 60 bytes each, and a window has many digests."""
 
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -104,6 +107,8 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     events: int = 0
     part: int = 0
     parts: int = 1
+    # `traceparent` of the first of its events that their senders had sampled: in the first part.
+    traces: tuple[str, ...] = ()
     link_columns: dict[str, Links] = {}
     tally_columns: dict[str, Tallies] = {}
     aggregate_columns: dict[str, Aggregates] = {}

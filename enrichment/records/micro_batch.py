@@ -1,8 +1,12 @@
 """A micro-batch: what one closed window of one shard left to solve, and why it closed."""
 
 from enum import Enum
+from typing import Final
 
 import msgspec
+
+TRACES_MAX: Final = 16
+"""Sampled events whose trace a micro-batch carries on: 1 kB, and as many links of its job's."""
 
 
 class Cause(Enum):
@@ -74,6 +78,9 @@ class MicroBatch(msgspec.Struct, frozen=True, kw_only=True):
     # The last digest offset that had been read, of whatever shard, when the window closed: a
     # rebuild follows the close at this place. Not known (-1) in records older than this field.
     read_through: int = -1
+    # `traceparent` of sampled events in the window, the first that its digests name. No part of
+    # the content: whoever derives the micro-batch again need not find the same.
+    traces: tuple[str, ...] = ()
 
     @property
     def version(self) -> int:

@@ -25,6 +25,7 @@ from enrichment.sample.sending import NotSent, NotTaken, Sending, Waiting
 from enrichment.sample.shelf import OpenJob, Shelf
 from enrichment.sample.terms import Terms, settled
 from enrichment.sample.transitions import FALLBACK_MS, Transitions
+from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 
 
@@ -222,6 +223,7 @@ class Attempts:
             return
         job, opened.flight = opened.job, None
         self._chain.failed(job.provider, failure.kind, now_ms)
+        metrics.attempts_failed.add(1, {"provider": job.provider, "kind": failure.kind.value})
         detail = f"{job.provider}: {failure.kind.value}: {failure.detail}"
         logger().warning("attempt failed", job_id=job.job_id, attempt=job.attempt, detail=detail)
         due_ms = retry_at_ms(

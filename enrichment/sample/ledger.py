@@ -33,6 +33,7 @@ from enrichment.sample.hearing import Hearing
 from enrichment.sample.outcomes import Said
 from enrichment.stream.errors import is_fatal
 from enrichment.stream.framing import unframed
+from enrichment.stream.lag import lags
 from enrichment.stream.to_end import scan_to_end
 from enrichment.stream.topics import CASES, JOBS, MICRO_BATCHES, ORDERS, StreamTopics
 from enrichment.stream.transaction import Message, Outcome, TransactionalProducer
@@ -193,6 +194,10 @@ class Ledger:
         else:
             self._consumer.resume(partitions)
         self._held = full
+
+    def lags(self) -> dict[tuple[str, int], int]:
+        """How many micro-batches wait in each partition: who became a job is no lag any more."""
+        return lags(self._consumer)
 
     def close(self) -> None:
         """Leave the group, so that others take over at once."""

@@ -10,6 +10,7 @@ from enrichment.records.feature import FeatureUpdate
 from enrichment.records.job import Job, JobEvent
 from enrichment.sample.cases import Change
 from enrichment.sample.machine import TERMINAL
+from enrichment.sample.told import Ended
 from enrichment.stream.framing import BARE, Framing
 from enrichment.stream.headers import cloud_event
 from enrichment.stream.topics import CASES, FEATURES, JOB_EVENTS, JOBS, partition_for
@@ -46,6 +47,8 @@ class Outbox:
     events: list[JobEvent] = field(default_factory=list)
     features: list[FeatureUpdate] = field(default_factory=list)
     cases: list[Change] = field(default_factory=list)
+    # Jobs that are over with this, which is told once it is written.
+    ended: list[Ended] = field(default_factory=list)
     # Finished jobs that the ledger need not keep any longer.
     dropped: list[str] = field(default_factory=list)
     # Provider and request id of what is to be cancelled once this is committed.

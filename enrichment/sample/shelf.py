@@ -64,6 +64,8 @@ class OpenJob:
     # The last failure of each provider that has failed at it.
     failures: dict[str, FailureKind] = field(default_factory=dict)
     submit: bool = False
+    # When it was ordered to be tried again after it had been over; 0 where it never was.
+    again_ms: int = 0
     # It was found unfinished, and waits to be taken up.
     left: bool = False
     # It may have been submitted, in whole or in part, by us or by who had the partition before.
@@ -123,6 +125,8 @@ class Shelf:
             recorded_attempt=recorded_attempt,
             deadline_ms=job.deadline_ms,
             provider=job.provider,
+            # An order that ended it would have left nothing to open.
+            again_ms=job.ordered_ms,
             # What will not publish holds nobody back, and waits for nobody.
             queue=f"|{job.job_id}" if job.check_of or self.outdated(job) else job.shard,
         )

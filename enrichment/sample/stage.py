@@ -5,8 +5,11 @@ from typing import Final
 
 from enrichment.sample.ledger import Ledger
 from enrichment.sample.outbox import Addresses
+from enrichment.sample.told import Due
 from enrichment.sample.worker import Worker
+from enrichment.stream import lag
 from enrichment.stream.transaction import Outcome
+from enrichment.telemetry import metrics
 
 WAIT_IDLE_S: Final = 0.02
 """A new micro-batch ends the wait at once; this is how late a deadline may be noticed."""
@@ -19,8 +22,12 @@ def run(ledger: Ledger, worker: Worker, to: Addresses, stopping: Callable[[], bo
     """Work until told to stop. Unfinished jobs stay in the ledger, for whoever is next."""
     ledger.join()
     try:
+        due = Due()
         while not stopping():
             turn(ledger, worker, to)
+            if due.now():
+                metrics.open_jobs.set(worker.open_jobs)
+                lag.tell(ledger.lags())
     finally:
         ledger.close()
 

@@ -22,6 +22,7 @@ from enrichment.sample.machine import TERMINAL
 from enrichment.sample.publish import publication
 from enrichment.sample.shelf import OpenJob, Shelf
 from enrichment.sample.terms import Terms, settled
+from enrichment.sample.told import Ended
 from enrichment.telemetry import metrics
 
 FALLBACK_MS: Final = 10_000
@@ -75,6 +76,13 @@ class Transitions:
             return
         shelf.record(before, opened.job, type(event).__name__, extra)
         if opened.job.state in TERMINAL:
+            ended = Ended(
+                job=opened.job,
+                event=shelf.outbox.events[-1],
+                traces=opened.batch.traces,
+                again_ms=opened.again_ms,
+            )
+            shelf.outbox.ended.append(ended)
             shelf.close(opened)
 
     def _do(

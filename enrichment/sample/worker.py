@@ -38,6 +38,7 @@ from enrichment.sample.retry import Draw
 from enrichment.sample.sending import CHECKS
 from enrichment.sample.shelf import Shelf
 from enrichment.sample.suspects import Suspects
+from enrichment.sample.told import tell_cases, tell_ended
 from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 
@@ -181,6 +182,8 @@ class Worker:
         shelf = self._shelves.get(partition)
         if shelf is None:
             return
+        if outcome.case_id:
+            metrics.outcomes.add(1, {"said": outcome.kind.value})
         shelf.change(shelf.cases.hear(outcome), self._now_ms())
         if outcome.case_id and not shelf.cases.knows(outcome.case_id):
             logger().warning(
@@ -227,6 +230,9 @@ class Worker:
         """The partition's outbox is in the topics: what had to wait for that may happen."""
         shelf = self._shelves[partition]
         outbox, shelf.outbox = shelf.outbox, Outbox()
+        for ended in outbox.ended:
+            tell_ended(ended)
+        tell_cases(outbox.cases)
         for job in outbox.jobs.values():
             opened = shelf.jobs.get(job.job_id)
             if opened is not None:

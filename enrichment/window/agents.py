@@ -23,24 +23,23 @@ from mode.supervisors import CrashingSupervisor
 
 from enrichment.pipelines import Pipeline
 from enrichment.records import Digest, Outcome
+from enrichment.stream import lag
 from enrichment.stream.framing import BARE, Framing, unframed
 from enrichment.stream.security import PLAIN, Security
 from enrichment.stream.topics import DIGESTS, MESSAGE_BYTES_MAX, StreamTopics, shard_key
-from enrichment.telemetry import metrics
 from enrichment.telemetry.log import logger
 from enrichment.window.driver import App, Consumer, credentials
 from enrichment.window.outlet import Outlet
 from enrichment.window.partition import Partition
 from enrichment.window.seldom import Seldom
 from enrichment.window.takeover import Note, Takeover
+from enrichment.window.told import REPORT_MS, tell_close, tell_counts
 
 TICK_S: Final = 0.01  # what waits for nothing but quiet waits at most two of these
 SESSION_S: Final = 6  # after a crash, another worker takes over within about this
 STOP_S: Final = 4.0  # after this a stop no longer waits for a broker that does not answer
 HEARTBEAT_MIN_MS: Final = 1_000
 HEARTBEAT_MAX_MS: Final = 10_000
-# Upper bounds of the classes by which late digests are counted.
-LATE_CLASSES: Final = ((1_000, "1s"), (60_000, "1m"), (3_600_000, "1h"), (86_400_000, "1d"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +74,7 @@ class WindowStage:
         self._takeover = Takeover(pipeline.name, config.bootstrap, config.security)
         # When each partition's horizons were last kept.
         self._kept_ms: dict[int, int] = {}
+        self._told_ms = 0
         self._generation = -1
         self._seen: dict[int, int] = {}
         self._lock = asyncio.Lock()
@@ -163,7 +163,7 @@ class WindowStage:
                 now_ms=self._now_ms(),
             )
             await self._publish_due(partition)
-            self._report(partition)
+            tell_counts(partition.counts, partition.number)
 
     def _on_outcome(self, event: Any) -> None:
         message = event.message
@@ -198,6 +198,18 @@ class WindowStage:
             logger().exception("the window stage's clock failed")
             await self.app.crash(error)
 
+    def _tell_lag(self, now_ms: int) -> None:
+        """Tell how far behind the digests' ends we are; a transaction's marker counts as one."""
+        self._told_ms = now_ms
+        end_of = self.app.consumer.end_of
+        lag.tell(
+            {
+                (DIGESTS, number): max(0, end - partition.next_offset)
+                for number, partition in self._partitions.items()
+                if (end := end_of(TP(DIGESTS, number))) is not None
+            }
+        )
+
     async def _tick(self) -> None:
         for number, partition in self._partitions.items():
             if self._seen.get(number) == partition.next_offset:
@@ -211,6 +223,8 @@ class WindowStage:
                 self._kept_ms[number] = now_ms
                 await self._outlet.horizons(partition.changes(), number)
                 partition.kept()
+        if not 0 <= (now_ms := self._now_ms()) - self._told_ms < REPORT_MS:
+            self._tell_lag(now_ms)
 
     async def _publish_due(self, partition: Partition) -> None:
         # The clock is asked anew for each: where several are due, the last closes a while after.
@@ -218,27 +232,7 @@ class WindowStage:
             await self._outlet.features(close.features)
             offset = await self._outlet.micro_batch(close.micro_batch, partition.number)
             partition.published(close, offset)
-            metrics.windows.add(1, {"cause": close.micro_batch.cause.value})
-
-    def _report(self, partition: Partition) -> None:
-        """Count what the partition has to say, and say it."""
-        for late_ms in partition.counts.late_ms:
-            lateness = next((name for most, name in LATE_CLASSES if late_ms <= most), "more")
-            metrics.late_digests.add(1, {"late": lateness})
-        if ahead_ms := partition.counts.ahead_ms:
-            metrics.quarantined_digests.add(len(ahead_ms))
-            logger().warning(
-                "digests quarantined: some clock is ahead",
-                partition=partition.number,
-                digests=len(ahead_ms),
-                ahead_ms=max(ahead_ms),
-            )
-            ahead_ms.clear()
-        for id_ in partition.counts.conflicts:
-            logger().error("a logged close is not what its digests give", micro_batch_id=id_)
-            metrics.window_conflicts.add(1)
-        partition.counts.late_ms.clear()
-        partition.counts.conflicts.clear()
+            tell_close(close.micro_batch, self._now_ms())
 
     def safe(self) -> dict[TP, tuple[int, str]]:
         """Per digest partition the oldest offset that a rebuild needs, and where its log starts."""

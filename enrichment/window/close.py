@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from enrichment.records import Cause, Digest, MicroBatch
+from enrichment.records.micro_batch import TRACES_MAX
 from enrichment.window.content import Content
 
 WINDOWS_OPEN_MAX: Final = 4_096  # a replay of years may hold a year of daily windows open
@@ -33,6 +34,7 @@ class Chunk:
     # When its first digest was written, by the wall clock.
     since_ms: int = 0
     events: int = 0
+    traces: tuple[str, ...] = ()
     content: Content = field(init=False)
 
     def __post_init__(self) -> None:
@@ -46,6 +48,8 @@ class Chunk:
         self.events += digest.events
         self.offset_first = offset if self.offset_first < 0 else min(self.offset_first, offset)
         self.offset_last = max(self.offset_last, offset)
+        if digest.traces:
+            self.traces = (self.traces + digest.traces)[:TRACES_MAX]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

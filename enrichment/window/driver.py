@@ -62,6 +62,20 @@ class Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is n
         found = await self.call_thread(fetch, partitions)
         return {TP(tp.topic, tp.partition): entry for tp, entry in found.items()}
 
+    def end_of(self, tp: TP) -> int | None:
+        """Where committed records end, as the last fetch told; None where that is not known.
+
+        Read beside the thread that changes it: each object is looked at once.
+        """
+        if (consumer := self._consumer) is None:
+            return None
+        # What is public asserts that the partition is still assigned.
+        subscription = consumer._subscription.subscription  # noqa: SLF001  # see above
+        assignment = None if subscription is None else subscription.assignment
+        partition = BrokerPartition(tp.topic, tp.partition)
+        state = None if assignment is None else assignment.state_value(partition)
+        return None if state is None else state.lso
+
     async def commit_noted(self, entries: Mapping[TP, OffsetAndMetadata], generation: int) -> bool:
         """Commit these as a member of that generation; whether it was done."""
         return bool(await self.call_thread(self._commit_noted, entries, generation))
@@ -102,6 +116,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust is not typed
         """What is committed for those partitions, notes included."""
         found: dict[TP, OffsetAndMetadata] = await self._thread.committed(tps)
         return found
+
+    def end_of(self, tp: TP) -> int | None:
+        """Where committed records end, as the last fetch told; None where that is not known."""
+        end: int | None = self._thread.end_of(tp)
+        return end
 
     async def _add_gap(self, *args: Any) -> None:
         """Nothing: gaps matter to acknowledgements alone."""

@@ -146,6 +146,7 @@ class Shard:
             problems=problems,
             left_out=left_out,
             read_through=moment.read_through,
+            traces=chunk.traces,
         )
         features = self._features(placements, touched | restated, changes.counted, micro_batch)
         self._release(placements)

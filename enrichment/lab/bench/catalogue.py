@@ -82,6 +82,11 @@ BENCHMARKS: Final = {
         "Microseconds per event, its own bytes carried through or written anew.",
         "enrichment.lab.bench.reencode",
     ),
+    "telemetry": Benchmark(
+        "Microseconds per event that the hot path pays for telling of itself: counts, and spans "
+        "of sampled events.",
+        "enrichment.lab.bench.telemetry",
+    ),
     "rings": Benchmark(
         "Members of a simulated ring that land in one candidate subgraph, at three strengths, and "
         "what the hub cut, the size cap and the shards cost; without servers.",

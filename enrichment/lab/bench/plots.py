@@ -134,6 +134,13 @@ def _reencode(report: Report, figure: Any) -> None:
     _bars(axes, rows, lambda row: row.system, "{:.2f}")
 
 
+def _telemetry(report: Report, figure: Any) -> None:
+    axes = figure.subplots()
+    axes.set_title("One event answered and told of, without Kafka, µs of CPU")
+    rows = [row for row in report.rows if row.metric == "time"]
+    _bars(axes, rows, lambda row: f"{row.case}, {row.system}", "{:.2f}")
+
+
 def _window(report: Report, figure: Any) -> None:
     costs = [row for row in report.rows if row.case.startswith("cost") and row.metric == "cpu"]
     # Either may have been left out (`--case`).
@@ -302,6 +309,7 @@ PLOTS: Final[dict[str, Callable[[Report, Any], None]]] = {
     "memory": _memory,
     "window": _window,
     "reencode": _reencode,
+    "telemetry": _telemetry,
     "rings": _rings,
     "devices": _devices,
     "sampling": _sampling,
