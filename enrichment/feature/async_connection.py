@@ -1,0 +1,45 @@
+"""Opens the feature cache that a URL names for asyncio, with redis-py's own clients."""
+
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as CacheConnectionError
+
+from enrichment.feature.address import Address, Kind
+from enrichment.feature.connection import CONNECT_S, login_options, tls_options
+
+AsyncCache = Redis | RedisCluster
+
+
+def open_async_cache(address: Address, timeout_s: float) -> AsyncCache:
+    """A client each of whose socket calls ends within `timeout_s`; it connects when first used.
+
+    A connection that is found closed is made anew, once.
+    """
+    limits: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": max(timeout_s, CONNECT_S),
+        "retry": Retry(NoBackoff(), 1, supported_errors=(CacheConnectionError,)),
+    }
+    login, tls = login_options(address.login), tls_options(address)
+    if address.kind is Kind.CLUSTER:
+        nodes = [ClusterNode(host, port) for host, port in address.hosts]
+        return RedisCluster(startup_nodes=nodes, **limits, **login, **tls)
+    options = limits | login | {"db": address.db}
+    if address.kind is Kind.SOCKET:
+        return Redis(unix_socket_path=address.path, **options)
+    if address.kind is Kind.SERVER:
+        [(host, port)] = address.hosts
+        return Redis(host=host, port=port, **options, **tls)
+    sentinels = Sentinel(  # type: ignore[no-untyped-call]
+        address.hosts,
+        sentinel_kwargs=limits | login_options(address.sentinel_login) | tls,
+        **options,
+        **tls,
+    )
+    client: Redis = sentinels.master_for(address.service)
+    return client
