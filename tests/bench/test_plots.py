@@ -14,7 +14,9 @@ from enrichment.lab.bench.systems import SYSTEMS
 def report(name: str) -> Report:
     """A report with the rows that its plot reads."""
     rows = [*together(), *on_devices(), *uplifted()]  # each plot takes the rows of its own metrics
-    rows += {"sampling": sampled, "noise": noisy, "kill": pulled}.get(name, lambda: iter(()))()
+    rows += {"sampling": sampled, "noise": noisy, "kill": pulled, "client": client_reads}.get(
+        name, lambda: iter(())
+    )()
     if name == "hot-path":
         for system in SYSTEMS:
             rates = [system.per_s, system.per_s * 1.1, system.per_s * 0.9]
@@ -65,6 +67,13 @@ def on_devices() -> Iterator[Row]:
         values = [share * drift for drift in (0.9, 1.0, 1.1)]
         for size in (6, 8):
             yield Row.of(f"device n={size} p=2", system, "ratio", values, "ratio")
+
+
+def client_reads() -> Iterator[Row]:
+    """The rows of `client` that are drawn."""
+    for case in ("1 account", "100 accounts"):
+        for system, micros in (("raw MGET", 400.0), ("enrichment", 500.0)):
+            yield Row.of(case, system, "p50", [0.9 * micros, micros, 1.1 * micros], "µs")
 
 
 def pulled() -> Iterator[Row]:

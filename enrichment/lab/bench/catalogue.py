@@ -82,6 +82,11 @@ BENCHMARKS: Final = {
         "Microseconds per event, its own bytes carried through or written anew.",
         "enrichment.lab.bench.reencode",
     ),
+    "client": Benchmark(
+        "p50 and p99 of reading 1, 10 and 100 accounts through the client, blocking, awaited and "
+        "kept, beside raw MGET of the same keys and Feast's Redis online store; on a Redis alone.",
+        "enrichment.lab.bench.client",
+    ),
     "rings": Benchmark(
         "Members of a simulated ring that land in one candidate subgraph, at three strengths, and "
         "what the hub cut, the size cap and the shards cost; without servers.",
