@@ -39,6 +39,7 @@ READS: Final = 2_000  # of each size in a run: twenty of them lie beyond a p99
 READS_QUICK: Final = 20
 KEEP_MAX: Final = 4 * ACCOUNTS  # all of it: what is measured is a copy that holds what is asked for
 START_S: Final = 20.0
+BEAT_EVERY: Final = 200  # batches: a heartbeat each second or so, as a window stage gives
 RAW, RAW_ASYNC = "raw MGET", "raw MGET, asyncio"
 OURS, OURS_ASYNC = "enrichment", "enrichment, asyncio"
 LOOKED_AT: Final = "enrichment, an estimate of each looked at"
@@ -116,7 +117,6 @@ class _Bench:
 
     def measure(self, size: int, reads: int, seed: int) -> Times:
         """One run of the ways that are called from here."""
-        self._cache.beat(["north"], ground.now_ms())
         return asyncio.run(self._turns(size, reads, seed))
 
     async def _turns(self, size: int, reads: int, seed: int) -> Times:
@@ -125,6 +125,8 @@ class _Bench:
         async with AsyncExitStack() as stack:
             ways = await self._ways(stack)
             for number in range(reads + 1):
+                if number % BEAT_EVERY == 0:
+                    self._cache.beat(["north"], ground.now_ms())
                 batch = [("account", id_, "ring") for id_ in draw.sample(self._ids, size)]
                 keys = self._keys(batch)
                 for name in list(ways) if number % 2 else reversed(ways):
