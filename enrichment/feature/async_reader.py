@@ -67,7 +67,7 @@ class AsyncFeatureReader:
             cluster = isinstance(cache, RedisCluster)
             answers = _client(cache)
         self._answers = answers
-        self._reading = Reading(definition, cluster=cluster, clock_ns=clock_ns)
+        self._reading = Reading(definition, cluster=cluster, clock_ns=clock_ns, keep_max=keep_max)
 
     async def __aenter__(self) -> Self:
         return self

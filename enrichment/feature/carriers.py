@@ -9,16 +9,17 @@ import os
 import threading
 import time
 from collections import deque
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import redis
 
 from enrichment.feature.address import Address
 from enrichment.feature.connection import CONNECT_S
-from enrichment.feature.reads import Session, TrackedReads, open_session
+from enrichment.feature.reads import Read, Session, TrackedReads, open_session
 
 # Open connections that nobody uses just now: as many threads as a web server has by default.
 IDLE_MAX: Final = 40
+_ABSENT: Final[Any] = object()  # None is what is kept of a key that Redis does not have
 
 
 class Carrier(Protocol):
@@ -122,30 +123,36 @@ class KeptReads:
     def _values(self, keys: list[str], deadline_s: float) -> list[bytes | None]:
         if self._reads is None:
             self._reads = TrackedReads(self._address, self._timeout_s)
-        kept = self._kept
-        wanted = [key for key in keys if key not in kept] if self._reads.tracking else keys
+        reads, kept = self._reads, self._kept
+        wanted = [key for key in keys if key not in kept] if reads.tracking else keys
         # One key at the least: its answer comes after word of every change before it.
-        found = self._read(self._reads, wanted or keys[:1], keys, deadline_s)
-        # Seldom any: what had changed, or all of it after a flush or over a new connection.
-        if again := [key for key in keys if key not in found]:
-            found |= self._read(self._reads, again, again, deadline_s)
-        while len(kept) > self._keep_max:
-            kept.pop(next(iter(kept)))  # what has been kept for longest
-        return [found[key] for key in keys]
-
-    def _read(
-        self, reads: TrackedReads, asked: list[str], keys: list[str], deadline_s: float
-    ) -> dict[str, bytes | None]:
-        """What is known of these keys once some of them were asked for."""
-        kept = self._kept
-        read = reads.read(asked, deadline_s)
-        read.forget_changed(kept)
-        kept |= zip(asked, read.values, strict=False)
-        found = {key: kept[key] for key in keys if key in kept}
+        read = self._read(reads, wanted or keys[:1], deadline_s)
+        values = [kept.get(key, _ABSENT) for key in keys]
         # Right for this call, and not for the next.
         read.forget_overtaken(kept)
+        if _ABSENT in values:
+            # Seldom any: what had changed, or all of it after a flush or over a new connection.
+            again = [key for key, value in zip(keys, values, strict=True) if value is _ABSENT]
+            read = self._read(reads, again, deadline_s)
+            read.forget_overtaken(kept)
+            found = dict(zip(again, read.values, strict=True))
+            values = [
+                found[key] if value is _ABSENT else value
+                for key, value in zip(keys, values, strict=True)
+            ]
+        while len(kept) > self._keep_max:
+            kept.pop(next(iter(kept)))  # what has been kept for longest
+        return values
+
+    def _read(self, reads: TrackedReads, asked: list[str], deadline_s: float) -> Read:
+        """Ask for these, and keep them. Raises redis.TimeoutError where not all came."""
+        read = reads.read(asked, deadline_s)
+        read.forget_changed(self._kept)
+        if len(read.values) < len(asked):
+            read.forget_overtaken(self._kept)
         _require_all(read.values, asked)
-        return found
+        self._kept |= zip(asked, read.values, strict=True)
+        return read
 
 
 def _require_all(values: list[bytes | None], keys: list[str]) -> None:

@@ -66,7 +66,7 @@ class FeatureReader:
                 cache.mget_nonatomic if isinstance(cache, redis.RedisCluster) else cache.mget
             )
             self._answers = lambda keys, _: mget(keys)
-        self._reading = Reading(definition, cluster=cluster, clock_ns=clock_ns)
+        self._reading = Reading(definition, cluster=cluster, clock_ns=clock_ns, keep_max=keep_max)
 
     def __enter__(self) -> Self:
         return self

@@ -8,6 +8,7 @@ heartbeats of the shards met before are asked for beside the values.
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -148,16 +149,30 @@ class Exchange:
 
 
 class Reading:
-    """Reads of one pipeline's features. Any thread may begin one. `clock_ns` is the wall clock."""
+    """Reads of one pipeline's features. Any thread may begin one. `clock_ns` is the wall clock.
 
-    def __init__(self, pipeline: Pipeline, *, cluster: bool, clock_ns: Callable[[], int]) -> None:
+    Of `keep_max` values it is remembered what they decoded to: of those that a carrier keeps.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        cluster: bool,
+        clock_ns: Callable[[], int],
+        keep_max: int = 0,
+    ) -> None:
         self._pipeline = pipeline.name
         self._layout = Layout(pipeline.name, cluster=cluster)
         self._sharded = pipeline.window.shard is not None
         self._rules = Rules.of(pipeline)
         self._clock_ns = clock_ns
-        self._update = msgspec.json.Decoder(FeatureUpdate).decode
-        self._stamp = msgspec.json.Decoder(Stamp).decode
+        self._update: Callable[[bytes], FeatureUpdate] = msgspec.json.Decoder(FeatureUpdate).decode
+        self._stamp: Callable[[bytes], Stamp] = msgspec.json.Decoder(Stamp).decode
+        if keep_max:
+            # By the bytes: once they are kept they know their hash, and are not read again.
+            self._update = lru_cache(keep_max)(self._update)
+            self._stamp = lru_cache(keep_max)(self._stamp)
         self._mirror = MirroredWithdrawals()
         # Replaced as a whole and never changed: another thread sees the one or the other.
         self._heads = self._headed(0, ())

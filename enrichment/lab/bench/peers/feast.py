@@ -66,7 +66,7 @@ def beside(url: str, ids: Sequence[str], options: BenchOptions) -> Iterator[Feas
         yield "it is not installed: `make feast`"
         return
     options.say("starting Feast, and writing the same figures with it")
-    folder = options.state_dir / f"feast-{time.time_ns()}"
+    folder = options.state_dir.resolve() / f"feast-{time.time_ns()}"  # it runs in there
     folder.mkdir(parents=True)
     address = url.removeprefix("redis://").partition("/")[0]
     command = [str(PYTHON), "-W", "ignore", "-m", MODULE, address, str(folder), str(len(ids))]
