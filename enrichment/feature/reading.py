@@ -61,7 +61,11 @@ class Stamp(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     subgraph: str
     event_time_ms: int
     computed_at_ms: int
-    source: Source | None = None
+
+    @property
+    def source(self) -> Source | None:
+        """Nobody's to ask: where anything is withdrawn, the whole value is decoded in its place."""
+        raise AssertionError("a stamp does not know how its value came to be")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class _Seen:
 
     graphs: list[FeatureUpdate | None]
     shards: list[str | None]
-    others: list[Stamp | None]
+    others: Sequence[FeatureUpdate | Stamp | None]
     raw_graphs: Values
     raw_others: Values
     heard: dict[str, FeatureUpdate]
@@ -222,17 +226,19 @@ class Reading:
         if further := [each for each in dict.fromkeys(shards) if each and each not in heard]:
             heard |= zip(further, (yield self._beats(further)), strict=True)
             self._heads = self._headed(count, (*further, *heads.shards)[:SHARDS_MAX])
-        marks = answer[2:beats]
+        marks, withdrawals = answer[2:beats], self._mirror.of(answer[1])
+        # Only who asks whether a value is withdrawn asks how it came to be.
+        decode = stamp if withdrawals is None else update
         return _Seen(
             graphs=found,
             shards=shards,
-            others=[None if value is None else stamp(value) for value in raw_others],
+            others=[None if value is None else decode(value) for value in raw_others],
             raw_graphs=raw_graphs,
             raw_others=raw_others,
             heard={shard: update(beat) for shard, beat in heard.items() if beat is not None},
             partitions=count,
             behind=frozenset(n for n, mark in enumerate(marks) if mark != READY) if marks else None,
-            withdrawals=self._mirror.of(answer[1]),
+            withdrawals=withdrawals,
         )
 
     def _headed(self, partitions: int, shards: tuple[str, ...]) -> _Heads:
