@@ -1,5 +1,6 @@
 """Opens the feature cache that a URL names for asyncio, with redis-py's own clients."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
@@ -15,7 +16,20 @@ from enrichment.feature.connection import CONNECT_S, login_options, tls_options
 AsyncCache = Redis | RedisCluster
 
 
-def open_async_cache(address: Address, timeout_s: float) -> AsyncCache:
+@dataclass(frozen=True, slots=True)
+class OpenedCache:
+    """A client of a cache, and those of the sentinels that it asks for its primary."""
+
+    client: AsyncCache
+    sentinels: tuple[Redis, ...] = ()
+
+    async def aclose(self) -> None:
+        """Let go of all connections: a client does not close its sentinels'."""
+        for each in (self.client, *self.sentinels):
+            await each.aclose()
+
+
+def open_async_cache(address: Address, timeout_s: float) -> OpenedCache:
     """A client each of whose socket calls ends within `timeout_s`; it connects when first used.
 
     A connection that is found closed is made anew, once.
@@ -28,13 +42,13 @@ def open_async_cache(address: Address, timeout_s: float) -> AsyncCache:
     login, tls = login_options(address.login), tls_options(address)
     if address.kind is Kind.CLUSTER:
         nodes = [ClusterNode(host, port) for host, port in address.hosts]
-        return RedisCluster(startup_nodes=nodes, **limits, **login, **tls)
+        return OpenedCache(RedisCluster(startup_nodes=nodes, **limits, **login, **tls))
     options = limits | login | {"db": address.db}
     if address.kind is Kind.SOCKET:
-        return Redis(unix_socket_path=address.path, **options)
+        return OpenedCache(Redis(unix_socket_path=address.path, **options))
     if address.kind is Kind.SERVER:
         [(host, port)] = address.hosts
-        return Redis(host=host, port=port, **options, **tls)
+        return OpenedCache(Redis(host=host, port=port, **options, **tls))
     sentinels = Sentinel(  # type: ignore[no-untyped-call]
         address.hosts,
         sentinel_kwargs=limits | login_options(address.sentinel_login) | tls,
@@ -42,4 +56,4 @@ def open_async_cache(address: Address, timeout_s: float) -> AsyncCache:
         **tls,
     )
     client: Redis = sentinels.master_for(address.service)
-    return client
+    return OpenedCache(client, tuple(sentinels.sentinels))

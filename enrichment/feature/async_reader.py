@@ -16,7 +16,7 @@ import redis
 from redis.asyncio import RedisCluster
 
 from enrichment.feature.address import Address
-from enrichment.feature.async_connection import AsyncCache, open_async_cache
+from enrichment.feature.async_connection import AsyncCache, OpenedCache, open_async_cache
 from enrichment.feature.carriers import Carrier
 from enrichment.feature.connection import CONNECT_S
 from enrichment.feature.features import Features
@@ -50,7 +50,7 @@ class AsyncFeatureReader:
         self._timeout_s = timeout_ms / 1000
         self._turns = asyncio.Semaphore(CONNECTIONS_MAX)
         self._connect_s = 0.0
-        self._own: AsyncCache | _Threaded | None = None
+        self._own: OpenedCache | _Threaded | None = None
         if isinstance(cache, str | Address):
             address = Address.parse(cache) if isinstance(cache, str) else cache
             cluster = address.is_cluster
@@ -61,7 +61,7 @@ class AsyncFeatureReader:
             else:
                 self._connect_s = CONNECT_S
                 self._own = opened = open_async_cache(address, self._timeout_s)
-                answers = _client(opened)
+                answers = _client(opened.client)
         else:
             refuse_to_keep(keep_max)
             cluster = isinstance(cache, RedisCluster)

@@ -79,10 +79,10 @@ def own_client(url: str, **options: Any) -> Iterator[Reads]:
 def own_async_client(url: str, **options: Any) -> Iterator[Reads]:
     """AsyncFeatureReader with an open client of redis.asyncio."""
     timeout_s = options.get("timeout_ms", 1_000) / 1_000
-    client = open_async_cache(Address.parse(url), timeout_s)
+    opened = open_async_cache(Address.parse(url), timeout_s)
     with _runner() as runner:
-        yield Reads(AsyncFeatureReader(client, **_told(options)), runner)
-        runner.run(client.aclose())
+        yield Reads(AsyncFeatureReader(opened.client, **_told(options)), runner)
+        runner.run(opened.aclose())
 
 
 WAYS: Final[tuple[Way, ...]] = (
