@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -20,7 +19,7 @@ AsyncCache = Redis | RedisCluster
 class OpenedCache:
     """A client of a cache, and those of the sentinels that it asks for its primary."""
 
-    client: AsyncCache
+    client: Redis
     sentinels: tuple[Redis, ...] = ()
 
     async def aclose(self) -> None:
@@ -32,17 +31,16 @@ class OpenedCache:
 def open_async_cache(address: Address, timeout_s: float) -> OpenedCache:
     """A client each of whose socket calls ends within `timeout_s`; it connects when first used.
 
-    A connection that is found closed is made anew, once.
+    A connection that is found closed is made anew, once. No cluster's: see `AsyncFeatureReader`.
     """
+    if address.is_cluster:
+        raise AssertionError("a cluster is read by threads")
     limits: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": max(timeout_s, CONNECT_S),
         "retry": Retry(NoBackoff(), 1, supported_errors=(CacheConnectionError,)),
     }
     login, tls = login_options(address.login), tls_options(address)
-    if address.kind is Kind.CLUSTER:
-        nodes = [ClusterNode(host, port) for host, port in address.hosts]
-        return OpenedCache(RedisCluster(startup_nodes=nodes, **limits, **login, **tls))
     options = limits | login | {"db": address.db}
     if address.kind is Kind.SOCKET:
         return OpenedCache(Redis(unix_socket_path=address.path, **options))

@@ -26,6 +26,7 @@ from enrichment.pipelines import Pipeline, load
 
 # Connections at a time, and tasks beyond that wait their turn: one Redis serves no more at once.
 CONNECTIONS_MAX: Final = 32
+THREADS_MAX: Final = 8  # reads of a cluster at a time, of which Python decodes one at a time anyway
 
 Answers = Callable[[list[str], float], Awaitable[Values]]
 
@@ -34,7 +35,8 @@ class AsyncFeatureReader:
     """A reader of one pipeline's features, for the tasks of one event loop.
 
     Arguments as of `FeatureReader`; an open client is one of `redis.asyncio`, and its calls too are
-    given up after `timeout_ms`. What is kept is read by a thread of its own.
+    given up after `timeout_ms`. What is kept is read by a thread of its own, a cluster by a few:
+    redis-py's own client for it asks for rights that a reader has no use for.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class AsyncFeatureReader:
             address = Address.parse(cache) if isinstance(cache, str) else cache
             cluster = address.is_cluster
             answers: Answers
-            if keep_max:
-                self._own = threaded = _Threaded(carrier(address, self._timeout_s, keep_max))
+            if keep_max or cluster:
+                threads = 1 if keep_max else THREADS_MAX
+                blocking = carrier(address, self._timeout_s, keep_max)
+                self._own = threaded = _Threaded(blocking, threads)
                 answers = threaded.mget
             else:
                 self._connect_s = CONNECT_S
@@ -118,18 +122,18 @@ def _client(cache: AsyncCache) -> Answers:
 
 
 class _Threaded:
-    """A carrier that blocks, on a thread of its own."""
+    """A carrier that blocks, on threads of its own."""
 
-    def __init__(self, blocking: Carrier) -> None:
+    def __init__(self, blocking: Carrier, threads: int) -> None:
         self._blocking = blocking
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feature-reader")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="feature-reader")
 
     async def mget(self, keys: list[str], deadline_s: float) -> Values:
         """The values that it brings."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._blocking.mget, keys, deadline_s)
+        return await loop.run_in_executor(self._threads, self._blocking.mget, keys, deadline_s)
 
     async def aclose(self) -> None:
-        """Let go of its connections and of the thread."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._blocking.close)
-        self._thread.shutdown()
+        """Let go of its connections and of the threads."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._blocking.close)
+        self._threads.shutdown()

@@ -19,7 +19,7 @@ from enrichment.records import Verdict, VerdictName
 from tests.feature import deployments
 from tests.feature.cached import NOW_MS, MemoryCache, heartbeat, ring, update
 from tests.feature.deployments import Server, eventually
-from tests.feature.readers import WAYS, Reads, Way, awaited_kept, blocking, blocking_kept
+from tests.feature.readers import BY_URL, WAYS, Reads, Way, awaited_kept, blocking, blocking_kept
 from tests.rollout.controls import control
 
 pytestmark = pytest.mark.servers
@@ -361,6 +361,16 @@ def test_a_forked_process_reads_over_connections_of_its_own(
             assert reads.one("account", "42", "ring").usable
             monkeypatch.undo()
             assert connections(client) - before, way.__name__
+
+
+@pytest.mark.parametrize("way", BY_URL, ids=lambda way: way.__name__)
+def test_what_was_opened_is_closed(client: redis.Redis, url: str, way: Way) -> None:
+    """A reader that is closed leaves no connection behind."""
+    before = connections(client)
+    with way(url) as reads:
+        assert reads.one("account", "42", "ring").usable
+        assert connections(client) - before
+    eventually("they are closed", lambda: not connections(client) - before)
 
 
 def connections(client: redis.Redis) -> set[str]:

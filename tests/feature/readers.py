@@ -5,9 +5,11 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from redis.asyncio import RedisCluster
+
 from enrichment.feature import AsyncFeatureReader, FeatureReader, Features
 from enrichment.feature.address import Address
-from enrichment.feature.async_connection import open_async_cache
+from enrichment.feature.async_connection import AsyncCache, OpenedCache, open_async_cache
 from enrichment.feature.connection import open_cache
 from tests.feature.cached import NOW_MS
 
@@ -79,20 +81,21 @@ def own_client(url: str, **options: Any) -> Iterator[Reads]:
 def own_async_client(url: str, **options: Any) -> Iterator[Reads]:
     """AsyncFeatureReader with an open client of redis.asyncio."""
     timeout_s = options.get("timeout_ms", 1_000) / 1_000
-    opened = open_async_cache(Address.parse(url), timeout_s)
+    address = Address.parse(url)
+    opened: RedisCluster | OpenedCache
+    if address.is_cluster:
+        [(host, port), *_] = address.hosts
+        client: AsyncCache = (opened := RedisCluster(host=host, port=port))
+    else:
+        opened = open_async_cache(address, timeout_s)
+        client = opened.client
     with _runner() as runner:
-        yield Reads(AsyncFeatureReader(opened.client, **_told(options)), runner)
+        yield Reads(AsyncFeatureReader(client, **_told(options)), runner)
         runner.run(opened.aclose())
 
 
-WAYS: Final[tuple[Way, ...]] = (
-    blocking,
-    awaited,
-    blocking_kept,
-    awaited_kept,
-    own_client,
-    own_async_client,
-)
+BY_URL: Final[tuple[Way, ...]] = (blocking, awaited, blocking_kept, awaited_kept)
+WAYS: Final[tuple[Way, ...]] = (*BY_URL, own_client, own_async_client)
 
 
 def _runner() -> asyncio.Runner:
