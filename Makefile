@@ -92,6 +92,9 @@ bench: setup peers prerequisites ## All benchmarks; tables here, JSON in bench-r
 .PHONY: peers
 peers: .venv-peers/.done ## Quix Streams beside, for benchmarks: it needs an older client than we do
 
+.PHONY: feast
+feast: .venv-feast/.done ## Feast beside, for `enrichment bench client` alone; neither tests nor CI need it
+
 .PHONY: prerequisites
 prerequisites: ## java, mvn and redis-server: installed where missing and allowed
 	@scripts/prerequisites servers
@@ -108,6 +111,9 @@ requirements: $(UV) ## Compile requirements/ anew from pyproject.toml
 	$(UV) pip compile --quiet pyproject.toml --extra bench --universal \
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/peers.txt
+	$(UV) pip compile --quiet --group feast --universal \
+	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+	  --output-file requirements/feast.txt
 	$(UV) pip compile --quiet --group fuzz --universal \
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/fuzz.txt
@@ -130,7 +136,7 @@ audit: .venv-audit/.done ## Known vulnerabilities of everything pinned; asks osv
 
 .PHONY: clean
 clean: ## Remove caches and environments; servers' data in .state stay
-	rm -rf .venv .venv-peers .venv-audit .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers .venv-audit .venv-feast .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(UV): requirements/tools.txt
 	@scripts/prerequisites python
@@ -153,4 +159,9 @@ $(UV): requirements/tools.txt
 .venv-peers/.done: $(UV) requirements/peers.txt pyproject.toml
 	@test -x .venv-peers/bin/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv-peers
 	$(UV) pip sync --quiet --python .venv-peers/bin/python --require-hashes requirements/peers.txt
+	@touch $@
+
+.venv-feast/.done: $(UV) requirements/feast.txt
+	@test -x .venv-feast/bin/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv-feast
+	$(UV) pip sync --quiet --python .venv-feast/bin/python --require-hashes requirements/feast.txt
 	@touch $@

@@ -203,7 +203,11 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(
         default=None, ge=1, le=65_535, description="Serve Prometheus metrics on this loopback port"
     )
-<<<<<<< HEAD
+    traces: Traces = Field(
+        default=Traces.NONE,
+        description="Where spans go: none, or console, which writes each as a line of JSON to "
+        "standard error",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -274,10 +278,3 @@ def _secret(value: SecretStr | None) -> str:
 
 def _path(value: Path | None) -> str:
     return "" if value is None else str(value)
-=======
-    traces: Traces = Field(
-        default=Traces.NONE,
-        description="Where spans go: none, or console, which writes each as a line of JSON to "
-        "standard error",
-    )
->>>>>>> telemetry

@@ -88,6 +88,8 @@ def bench(  # noqa: PLR0913, PLR0917  # one for each option
 
       enrichment bench hot-path --runs 5 --json hot-path.json --plots docs/plots
 
+      enrichment bench client --runs 5 --json client.json
+
       enrichment bench isolation --case redis-hung --case redis-dead --pairs 4
 
       enrichment bench sampling --stored docs/reports/sampling.json --page docs/sampling.md

@@ -60,17 +60,17 @@ def open_cache(
         "socket_connect_timeout": connect_s,
         "retry": Retry(NoBackoff(), retries, supported_errors=(redis.ConnectionError,)),
     }
-    options = limits | _login(address.login) | {"db": address.db}
+    options = limits | login_options(address.login) | {"db": address.db}
     if address.kind is Kind.SOCKET:
         del options["socket_connect_timeout"]
         return redis.Redis(unix_socket_path=address.path, **options)
-    tls = _tls(address)
+    tls = tls_options(address)
     if address.kind is Kind.SERVER:
         [(host, port)] = address.hosts
         return redis.Redis(host, port, **options, **tls)
     sentinels = Sentinel(  # type: ignore[no-untyped-call]
         address.hosts,
-        sentinel_kwargs=limits | _login(address.sentinel_login) | tls,
+        sentinel_kwargs=limits | login_options(address.sentinel_login) | tls,
         **options,
         **tls,
     )
@@ -80,11 +80,13 @@ def open_cache(
     return client
 
 
-def _login(login: Login) -> dict[str, Any]:
+def login_options(login: Login) -> dict[str, Any]:
+    """A login as redis-py's clients take it."""
     return {"username": login.username, "password": login.password}
 
 
-def _tls(address: Address) -> dict[str, Any]:
+def tls_options(address: Address) -> dict[str, Any]:
+    """What an address says of TLS, as redis-py's clients take it: nothing where it says none."""
     if address.tls is None:
         return {}
     return {

@@ -21,18 +21,19 @@ class MirroredWithdrawals:
     """The withdrawals that the mirror says are in force, decoded only when it has changed."""
 
     def __init__(self) -> None:
-        self._raw: bytes | None = None
-        self._withdrawals: Withdrawals | None = None
+        # Replaced as one: another thread never sees the one value's withdrawals beside the other.
+        self._held: tuple[bytes | None, Withdrawals | None] = (None, None)
 
     def of(self, raw: bytes | None) -> Withdrawals | None:
         """Those of the value just read; None where there are none, or nothing was ever mirrored.
 
         Raises msgspec.DecodeError where somebody else wrote it.
         """
-        if raw != self._raw:
-            self._withdrawals = None if raw is None else _decoder.decode(raw).withdrawals
-            self._raw = raw
-        return self._withdrawals
+        held, withdrawals = self._held
+        if raw != held:
+            withdrawals = None if raw is None else _decoder.decode(raw).withdrawals
+            self._held = (raw, withdrawals)
+        return withdrawals
 
 
 def mirrored_after_s(

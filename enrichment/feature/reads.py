@@ -318,12 +318,14 @@ class TrackedReads:
             self._opening.give_up()
             self._opening = None
 
-    def read(self, keys: Sequence[str]) -> Read:
+    def read(self, keys: Sequence[str], deadline_s: float | None = None) -> Read:
         """The values of these keys, or of the first of them, and what has changed.
 
-        Without keys it still asks what has changed. Raises redis.RedisError.
+        Without keys it still asks what has changed. `deadline_s`, on `time.monotonic`, may be
+        sooner than the timeout. Raises redis.RedisError.
         """
-        deadline_s = time.monotonic() + self._timeout_s
+        if deadline_s is None:
+            deadline_s = time.monotonic() + self._timeout_s
         if self._session is not None:
             try:
                 return self._read(self._session, keys, deadline_s)

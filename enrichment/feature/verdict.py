@@ -12,13 +12,13 @@ seems to be from the future, and nothing is fresh whose shard has been silent fo
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from enrichment.pipelines import Pipeline
 from enrichment.records import FeatureUpdate, Verdict, VerdictName
-from enrichment.rollout.control import Withdrawals
+from enrichment.rollout.control import Computed, Withdrawals
 
 UNCHANGED: Final = Verdict(VerdictName.FRESH, "subgraph_unchanged")
 IN_NO_SUBGRAPH: Final = Verdict(VerdictName.FRESH, "in_no_subgraph")
@@ -39,6 +39,18 @@ USABLE: Final = (VerdictName.FRESH, VerdictName.STALE)
 _FALLBACK: Final = VerdictName.FALLBACK
 _STALE: Final = VerdictName.STALE
 _FRESH: Final = VerdictName.FRESH
+
+
+class Sampled(Computed, Protocol):
+    """What a verdict asks of a `ring` value: a feature update, or as much of one."""
+
+    @property
+    def subgraph(self) -> str:
+        """The hash of what it was computed from."""
+
+    @property
+    def event_time_ms(self) -> int:
+        """The largest event time that it knows of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +75,7 @@ class Rules:
             by_event_time=features.clock == "event",
         )
 
-    def time_ms(self, value: FeatureUpdate) -> int:
+    def time_ms(self, value: Sampled) -> int:
         """When the value was true, by the pipeline's clock."""
         return value.event_time_ms if self.by_event_time else value.computed_at_ms
 
@@ -118,7 +130,7 @@ def judge_graph(
 
 
 def judge_ring(
-    ring: FeatureUpdate | None,
+    ring: Sampled | None,
     graph: FeatureUpdate | None,
     heard: FeatureUpdate | None,
     rules: Rules,
@@ -169,7 +181,7 @@ def _graph(graph: FeatureUpdate, heard: FeatureUpdate | None, rules: Rules, now_
 
 
 def _ring(
-    ring: FeatureUpdate | None,
+    ring: Sampled | None,
     graph: FeatureUpdate | None,
     heard: FeatureUpdate | None,
     rules: Rules,

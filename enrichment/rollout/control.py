@@ -11,7 +11,7 @@ withdraws its values of any other, however many those are, by one record for eac
 
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -19,9 +19,9 @@ from enrichment.records import (
     Compute,
     Control,
     Experiment,
-    FeatureUpdate,
     Path,
     Rollout,
+    Source,
     Stage,
     Withdrawal,
 )
@@ -52,6 +52,22 @@ class MalformedControlError(ValueError):
     """A record on the control topic that instructs nobody, said in one line."""
 
 
+class Computed(Protocol):
+    """What a withdrawal asks of a value: a feature update, or as much of one."""
+
+    @property
+    def group(self) -> str:
+        """Whether jobs compute it (`ring`), or the window stage (`graph`)."""
+
+    @property
+    def computed_at_ms(self) -> int:
+        """When it was computed."""
+
+    @property
+    def source(self) -> Source | None:
+        """How."""
+
+
 class Withdrawals(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which values must not be used: asked for each value on the hot path, while any is in force.
 
@@ -64,7 +80,7 @@ class Withdrawals(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     # Backend -> the calibration that it has: what it computed under another is covered.
     current: dict[str, str] = {}
 
-    def covers(self, update: FeatureUpdate) -> bool:
+    def covers(self, update: Computed) -> bool:
         """Whether the value is withdrawn."""
         at_ms = update.computed_at_ms
         if at_ms <= self.until_ms:

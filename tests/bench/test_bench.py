@@ -86,7 +86,7 @@ def test_a_quick_run_gives_every_figure(
     found = run(*arguments, *ARGUMENTS.get(name, ()), settings=settings)
     assert found.exit_code == 0, found.stderr
     content = json.loads(path.read_text())
-    if name not in WITHOUT_SERVERS:
+    if name not in (*WITHOUT_SERVERS, "client"):
         assert "4.3" in content["machine"]["kafka"]
     for row in content["rows"]:
         assert set(row) == FIELDS
@@ -98,6 +98,21 @@ def test_a_quick_run_gives_every_figure(
     assert left <= {"kafka-streams.lock"}, "servers left their folder behind"
     if name == "hot-path":
         _check_hot_path(content)
+    if name == "client":
+        _check_client(content)
+
+
+def _check_client(content: Any) -> None:
+    """Every way and size has its quantiles, and ratios are those of the times of one run."""
+    by_name = {(row["case"], row["system"], row["metric"]): row["value"] for row in content["rows"]}
+    for size in ("1 account", "10 accounts", "100 accounts"):
+        for system in ("raw MGET", "enrichment", "enrichment, kept", "enrichment, asyncio"):
+            assert 0 < by_name[size, system, "p50"] <= by_name[size, system, "p99"]
+        ratio = by_name[size, "enrichment ÷ raw MGET", "p50_ratio"]
+        ours, raw = (by_name[size, name, "p50"] for name in ("enrichment", "raw MGET"))
+        assert ratio == pytest.approx(ours / raw, rel=0.001)
+    said = " ".join(content["notes"])
+    assert ("1 account", "feast, one figure", "p50") in by_name or "left out, feast" in said
 
 
 def _check_hot_path(content: Any) -> None:

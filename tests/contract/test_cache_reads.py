@@ -24,6 +24,7 @@ from enrichment.records import FeatureUpdate
 from tests.feature import deployments
 from tests.feature.cached import NOW_MS, PARTITIONS, heartbeat, ring, update
 from tests.feature.deployments import Deployment, eventually, running
+from tests.feature.readers import WAYS, Way
 
 pytestmark = pytest.mark.servers
 
@@ -256,23 +257,36 @@ def fill(cache: Cache, *updates: FeatureUpdate) -> None:
     assert Writer(cache).write(values, 60_000) == len(values)
 
 
-def test_the_public_reader_reads_it(deployment: Deployment, cache: Cache) -> None:
-    """By the URL, or with a client that is there already, redis-py's for clusters included."""
-    accounts = [str(number) for number in range(200)]
+@pytest.fixture
+def accounts(cache: Cache) -> list[str]:
+    """Two hundred accounts in a subgraph that was sampled."""
+    found = [str(number) for number in range(200)]
     fill(
         cache,
         heartbeat(),
-        *(update("account", id_, "graph") for id_ in accounts),
-        *(ring("account", id_, 0.5) for id_ in accounts),
+        *(update("account", id_, "graph") for id_ in found),
+        *(ring("account", id_, 0.5) for id_ in found),
     )
-    ways: list[object] = [deployment.url, cache]
-    if is_cluster(cache):
-        port = deployment.servers[0].port
-        ways.append(redis.RedisCluster(host="127.0.0.1", port=port))
-    for way in ways:
-        reader = FeatureReader(way, "payments", clock_ns=lambda: NOW_MS * 1_000_000)  # type: ignore[arg-type]
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_the_public_readers_read_it(deployment: Deployment, accounts: list[str], way: Way) -> None:
+    """By the URL or with a client that is there already, blocking and awaited, kept or not."""
+    with way(deployment.url, timeout_ms=5_000) as reads:
+        for _ in range(2):
+            found = reads.many([("account", id_, "ring") for id_ in accounts])
+            assert {each.verdict.reason for each in found} == {"subgraph_unchanged"}
+            assert {each.estimate("quantum", "membership") for each in found} == {0.5}
+
+
+def test_a_client_of_redis_py_for_clusters_will_do(
+    deployment: Deployment, cache: Cache, accounts: list[str]
+) -> None:
+    """Its own MGET would refuse keys of several slots."""
+    if not is_cluster(cache):
+        pytest.skip("one server has no client of that kind")
+    with redis.RedisCluster(host="127.0.0.1", port=deployment.servers[0].port) as client:
+        reader = FeatureReader(client, "payments", clock_ns=lambda: NOW_MS * 1_000_000)
         found = reader.read_many(("account", id_, "ring") for id_ in accounts)
         assert {each.verdict.reason for each in found} == {"subgraph_unchanged"}
-        assert {each.estimate("quantum", "membership") for each in found} == {0.5}
-        if isinstance(way, redis.RedisCluster):
-            way.close()

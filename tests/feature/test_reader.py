@@ -4,11 +4,12 @@ import msgspec
 import pytest
 import redis
 
-from enrichment.feature.reader import KEYS_MAX, FeatureReader
+from enrichment.feature.reader import FeatureReader
+from enrichment.feature.reading import KEYS_MAX, SHARDS_MAX
 from enrichment.feature.store import projection_key
 from enrichment.pipelines import load
 from enrichment.records import Verdict, VerdictName
-from tests.feature.cached import NOW_MS, MemoryCache, heartbeat, ring, update
+from tests.feature.cached import NOW_MS, PARTITIONS, MemoryCache, heartbeat, ring, update
 
 HOUR_MS = 3_600_000
 
@@ -158,6 +159,58 @@ def test_many_are_read_in_order_and_in_pieces() -> None:
     assert {each.verdict.name for each in found if each.group == "graph"} == {VerdictName.FRESH}
     assert max(sizes) <= KEYS_MAX + 10
     assert reader(cache).read_many([]) == []
+
+
+def test_one_question_is_enough_once_the_shards_are_known(cache: MemoryCache) -> None:
+    """Values, marks, what is withdrawn and heartbeats come together."""
+    reading = reader(cache)
+    reading.read("account", "42", "ring")
+    before = cache.reads
+    assert reading.read("account", "42", "ring").usable
+    assert cache.reads == before + 1
+
+
+def test_more_shards_than_are_remembered_are_all_heard() -> None:
+    """Those that are not remembered take a second question; what is remembered is bounded."""
+    longest = 0
+
+    class Measuring(MemoryCache):
+        def mget(self, keys: list[str]) -> list[bytes | None]:  # type: ignore[override]
+            nonlocal longest
+            longest = max(longest, len(keys))
+            return super().mget(keys)
+
+    shards = [f"s{number}" for number in range(3 * SHARDS_MAX)]
+    cache = Measuring(
+        *(heartbeat(shard, NOW_MS + HOUR_MS) for shard in shards),
+        *(update("account", shard, "graph", shard=shard) for shard in shards),
+    )
+    reading = reader(cache, now_ms=NOW_MS + HOUR_MS)
+    for _ in range(2):
+        for shard in shards:
+            found = reading.read("account", shard, "graph")
+            assert found.verdict == Verdict(VerdictName.FRESH, "shard_heard")
+    assert longest <= SHARDS_MAX + PARTITIONS + 3
+
+
+def test_figures_are_decoded_when_they_are_looked_at(cache: MemoryCache) -> None:
+    """Once; and what no projector wrote among them raises then, not as if it were absent."""
+    found = reader(cache).read("account", "42", "ring")
+    assert found.estimates is found.estimates
+    key = "features:payments:account:42:ring"
+    cache.held[key] = cache.held[key].replace(b'"membership":0.8', b'"membership":"high"')
+    damaged = reader(cache).read("account", "42", "ring")
+    assert damaged.usable
+    for _ in range(2):
+        with pytest.raises(msgspec.DecodeError):
+            damaged.estimate("quantum", "membership")
+
+
+def test_what_is_shown_of_features_is_short(cache: MemoryCache) -> None:
+    """Who, what and how far to trust it, in a log or a notebook."""
+    assert repr(reader(cache).read("account", "42", "ring")) == (
+        "Features(account '42' ring: fresh, subgraph_unchanged)"
+    )
 
 
 def test_a_replay_is_read_as_of_its_own_time() -> None:

@@ -14,12 +14,12 @@ import redis
 
 from enrichment.feature.address import Address
 from enrichment.feature.connection import Writer, open_cache
-from enrichment.feature.reader import FeatureReader
 from enrichment.feature.reads import KEYS_MAX, LATE_MAX_S, Read, TrackedReads
 from enrichment.feature.store import Layout
 from enrichment.feature.wire import tls_context
 from tests.feature import deployments
 from tests.feature.deployments import Deployment, Server, eventually, running
+from tests.feature.readers import BY_URL
 from tests.feature.scripted import GREETING, Scripted
 
 pytestmark = pytest.mark.servers
@@ -391,8 +391,9 @@ def test_acl_users_read_what_they_may(
             assert projector.set(keys[0], b"1")
             assert projector.get(keys[0]) == b"1"
             assert projector.delete(*keys) == 100
-        with contextlib.closing(FeatureReader(url.format("reader"), "payments")) as reader:
-            assert reader.read("account", "1", "ring").verdict.reason == "rebuilding"
+        for way in BY_URL:
+            with way(url.format("reader"), timeout_ms=2_000) as reader:
+                assert reader.one("account", "1", "ring").verdict.reason == "rebuilding"
         for value in (b"1", b"2"):
             for key in keys:
                 cache.set(key, value)

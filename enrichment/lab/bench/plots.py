@@ -168,6 +168,23 @@ def _window(report: Report, figure: Any) -> None:
     right.set_ylim(bottom=0)
 
 
+def _client(report: Report, figure: Any) -> None:
+    rows = [row for row in report.rows if row.metric == "p50"]
+    cases = list(dict.fromkeys(row.case for row in rows))
+    sides = figure.subplots(1, len(cases))
+    figure.suptitle("One read through the client and beside it, p50 in µs (log scale)")
+    for axes, case in zip(sides, cases, strict=True):
+        mine = [row for row in rows if row.case == case]
+        axes.set_title(case)
+        _bars(axes, mine, lambda row: row.system, "{:,.0f}")
+        axes.set_xscale("log")
+        lowest, highest = min(row.low for row in mine), max(row.high for row in mine)
+        axes.set_xlim(lowest / 2, highest * 6)  # with room for the figure beside the longest bar
+        axes.grid(visible=False, axis="y")
+    for axes in sides[1:]:
+        axes.set_yticklabels([])
+
+
 def _rings(report: Report, figure: Any) -> None:
     figure.suptitle("Members of a simulated ring in one candidate subgraph, mean over rings")
     sides = figure.subplots(1, 2, sharey=True)
@@ -309,7 +326,11 @@ PLOTS: Final[dict[str, Callable[[Report, Any], None]]] = {
     "memory": _memory,
     "window": _window,
     "reencode": _reencode,
+<<<<<<< HEAD
     "telemetry": _telemetry,
+=======
+    "client": _client,
+>>>>>>> client
     "rings": _rings,
     "devices": _devices,
     "sampling": _sampling,
