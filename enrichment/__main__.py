@@ -18,7 +18,7 @@ def main() -> None:
     except ValidationError as error:
         for problem in error.errors():
             name = "ENRICHMENT_" + "_".join(str(part) for part in problem["loc"]).upper()
-            secret = name.endswith(("_URL", "_KEY", "_PASSWORD"))
+            secret = name.endswith(("_URL", "_KEY", "_PASSWORD", "_TOKEN"))
             found = "" if secret else f", found {problem['input']!r}"
             sys.stderr.write(f"error: {name}: {problem['msg']}{found}\n")
         sys.exit(2)

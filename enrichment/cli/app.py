@@ -16,6 +16,7 @@ NOUNS: Final = (
     "schemas",
     "preflight",
     "stages",
+    "console",
     "streams",
     "evaluate",
     "evidence",
