@@ -24,6 +24,8 @@ from enrichment.console.problems import Problem
 KEPT_BACK: Final = ("ENRICHMENT_CONSOLE_TOKEN", "ENRICHMENT_METRICS_PORT")
 """No command needs the token, and the port is taken by the console itself."""
 
+PIPE_BYTES: Final = 65_536  # what a pipe holds
+
 SAID_MAX: Final = 600  # characters of an error that are passed on
 
 
@@ -71,9 +73,10 @@ class Commands:
         )
         assert process.stdout is not None  # noqa: S101  # they are pipes
         assert process.stderr is not None  # noqa: S101
+        reads = [asyncio.create_task(_read(pipe)) for pipe in (process.stdout, process.stderr)]
         try:
             async with asyncio.timeout(within_s):
-                out, error = await asyncio.gather(_read(process.stdout), _read(process.stderr))
+                out, error = await asyncio.gather(*reads)
                 code = await process.wait()
         except TimeoutError:
             raise Problem(504, f"no answer within {within_s:.0f} s") from None
@@ -81,6 +84,11 @@ class Commands:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
+                for read in reads:
+                    read.cancel()
+                await asyncio.wait(reads)
+                # To their ends, which are near: a pipe that is left half read stays open.
+                await asyncio.gather(_drained(process.stdout), _drained(process.stderr))
                 await process.wait()
         said = error.decode(errors="replace").strip()
         return Said(code=code, out=out, error=said.removeprefix("error: ")[-SAID_MAX:])
@@ -90,9 +98,14 @@ async def _read(pipe: asyncio.StreamReader) -> bytes:
     """All of an output. Raises Problem where it is longer than anybody would read."""
     parts: list[bytes] = []
     size = 0
-    while part := await pipe.read(65_536):
+    while part := await pipe.read(PIPE_BYTES):
         size += len(part)
         if size > COMMAND_BYTES_MAX:
             raise Problem(502, f"the answer is larger than {COMMAND_BYTES_MAX >> 20} MiB")
         parts.append(part)
     return b"".join(parts)
+
+
+async def _drained(pipe: asyncio.StreamReader) -> None:
+    while await pipe.read(PIPE_BYTES):
+        pass

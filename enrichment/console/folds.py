@@ -16,7 +16,7 @@ from enrichment.rollout.control import EVERY, MalformedControlError, control_key
 
 Record = tuple[bytes | None, bytes | None]
 
-ENDED: Final = frozenset({"succeeded", "failed", "timed_out", "fallback_complete"})
+ENDED: Final = frozenset({"succeeded", "failed", "fallback_complete"})
 """States from which a job goes on only by an operator's order."""
 
 

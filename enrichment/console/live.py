@@ -14,10 +14,14 @@ from enrichment.console.limits import STREAMS_MAX
 from enrichment.console.problems import Problem
 
 TELL_S: Final = 2.0
+PAGE: Final = "console.html"
 FILES: Final = {
+    PAGE: "text/html; charset=utf-8",
     "console.css": "text/css; charset=utf-8",
-    "console.js": "text/javascript; charset=utf-8",
-    "console.html": "text/html; charset=utf-8",
+    **dict.fromkeys(
+        ("console.js", "sections.js", "opened.js", "charts.js", "dom.js"),
+        "text/javascript; charset=utf-8",
+    ),
 }
 
 
@@ -28,9 +32,7 @@ def _file(name: str) -> bytes:
 
 async def page(_: Desk, __: Request) -> Response:
     """The page."""
-    return Response(
-        _file("console.html"), 200, {"cache-control": "no-cache"}, FILES["console.html"]
-    )
+    return Response(_file(PAGE), 200, {"cache-control": "no-cache"}, FILES[PAGE])
 
 
 async def asset(_: Desk, request: Request) -> Response:

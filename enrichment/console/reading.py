@@ -219,7 +219,23 @@ async def _drawn(desk: Desk, request: Request) -> Drawn:
         if found is None:
             found = await _draw(desk, row, problem)
             desk.kept.keep(key, found)
+            # Its picture is asked for next, by the number that this has told.
+            desk.kept.keep((row.job_id, row.updated_ms, _number(found.said)), found)
     return found
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    number: int
+
+
+class _Explained(msgspec.Struct, frozen=True):
+    """What is looked at of a drawn job: which of its problems is shown."""
+
+    problem: _Problem
+
+
+def _number(said: bytes) -> int:
+    return msgspec.json.decode(said, type=_Explained).problem.number
 
 
 async def _draw(desk: Desk, row: JobRow, problem: int) -> Drawn:

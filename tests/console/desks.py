@@ -164,24 +164,29 @@ class Console:
     token: str | None = TOKEN
     hosts: tuple[str, ...] = (HOST,)
     known: MemoryKnown = field(default_factory=MemoryKnown)
-    commands: MemoryCommands = field(default_factory=MemoryCommands)
+    commands: Any = field(default_factory=MemoryCommands)
     features: Any = field(default_factory=MemoryFeatures)
     history: Callable[[str, str, int], list[JobEvent]] = lambda *_: [event()]
     now_s: float = 1_000.0
+    # A clock that goes on by itself, for who cannot move this one.
+    now: Callable[[], float] | None = None
 
-    def client(self) -> TestClient:
-        """Whoever asks it."""
+    def desk(self) -> Desk:
+        """What its endpoints are handed."""
         drawn = iter(range(1_000_000))
-        desk = Desk(
+        return Desk(
             PIPELINE,
             "payments",
             self.known,
             Ports(features=self.features, history=self.history, commands=self.commands),
             Access(self.token, new_secret=lambda: f"secret-{next(drawn)}"),
-            Clocks(now_ms=lambda: 1_700_000_200_000, now_s=lambda: self.now_s),
+            Clocks(now_ms=lambda: 1_700_000_200_000, now_s=self.now or (lambda: self.now_s)),
         )
+
+    def client(self) -> TestClient:
+        """Whoever asks it."""
         return TestClient(
-            application(desk, self.hosts),
+            application(self.desk(), self.hosts),
             base_url=f"http://{HOST}",
             raise_server_exceptions=False,
         )

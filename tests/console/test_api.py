@@ -150,10 +150,11 @@ def test_a_job_is_drawn_once_while_it_stays_as_it_is() -> None:
     """Seconds of computing are kept; a job that has not ended cannot be drawn."""
     console = Console()
     client = console.client()
-    console.commands.says = Said(code=3, out=b'{"problem": {}}', error="")
+    console.commands.says = Said(code=3, out=b'{"problem": {"number": 2}}', error="")
     assert client.get(f"/v1/drawn/{JOB}").json() == client.get(f"/v1/drawn/{JOB}").json()
     assert len(console.commands.asked) == 1
-    assert is_problem(client.get(f"/v1/circuits/{JOB}"), 404, "no circuit")
+    assert is_problem(client.get(f"/v1/circuits/{JOB}?problem=2"), 404, "no circuit")
+    assert len(console.commands.asked) == 1
     console.known.jobs = Jobs(rows={JOB: job(state="executing")})
     assert is_problem(client.get(f"/v1/drawn/{JOB}"), 409, "executing")
 
