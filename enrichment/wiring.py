@@ -484,9 +484,7 @@ def run_console(settings: Settings, pipeline: Pipeline, argument: str) -> None:
         def app() -> Any:
             ports = Ports(
                 features=FeatureReader(cache, pipeline),
-                history=lambda job_id, shard, since_ms: history(
-                    kafka, job_id, (pipeline.name, shard), since_ms
-                ),
+                history=lambda job: history(kafka, job),
                 commands=Commands(),
             )
             access = Access(

@@ -64,8 +64,6 @@ def application(desk: Desk, hosts: Iterable[str]) -> ASGIApp:
         exception_handlers={
             Problem: _told,
             HTTPException: _told,
-            KafkaException: _told,
-            Exception: _told,
         },
     )
     inner.router.redirect_slashes = False
@@ -84,25 +82,27 @@ def _called(desk: Desk, one: Endpoint) -> Callable[[Request], Awaitable[Response
         desk.admit(one.cost, client_of(request))
         if one.cost is Cost.ACTION:
             may_act(desk, request)
-        return await one.handler(desk, request)
+        try:
+            return await one.handler(desk, request)
+        except (Problem, HTTPException):
+            raise
+        except KafkaException as error:
+            raise Problem(502, f"Kafka does not answer: {error.args[0].str()}") from error
+        except Exception as error:
+            # What went wrong stays here: its words may hold what is nobody's business.
+            logger().exception("a request could not be answered", path=one.path)
+            raise Problem(500, "a mistake of ours: see the console's log") from error
 
     return endpoint
 
 
 async def _told(request: Request, error: Exception) -> Response:
-    """Whatever went wrong, as a problem; of a mistake of ours the log says more than the answer."""
+    """Whatever was not answered as asked, as a problem."""
     if isinstance(error, Problem):
-        problem = error
-    elif isinstance(error, HTTPException):
-        problem = Problem(error.status_code, error.detail)
-    elif isinstance(error, KafkaException):
-        problem = Problem(502, f"Kafka does not answer: {error.args[0].str()}")
-    else:
-        logger().error("a request could not be answered", path=request.url.path, error=repr(error))
-        problem = Problem(500, "a mistake of ours: see the console's log")
-    response = response_of(problem, request.url.path)
-    if isinstance(error, HTTPException) and error.headers:
-        response.headers.update(error.headers)
+        return response_of(error, request.url.path)
+    assert isinstance(error, HTTPException)  # noqa: S101  # it handles no other
+    response = response_of(Problem(error.status_code, error.detail), request.url.path)
+    response.headers.update(error.headers or {})  # which methods are allowed
     return response
 
 

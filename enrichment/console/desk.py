@@ -11,10 +11,12 @@ import msgspec
 
 from enrichment.console.access import Access
 from enrichment.console.commands import Said
+from enrichment.console.folds import JobRow
 from enrichment.console.limits import (
     ACTIONS,
     CLIENTS_MAX,
     DRAWN_MAX,
+    HISTORIES_MAX,
     LOOKUPS,
     READS,
     SIGN_INS,
@@ -80,6 +82,7 @@ class Kept:
     drawing: asyncio.Lock = field(default_factory=asyncio.Lock)
     weighing: asyncio.Lock = field(default_factory=asyncio.Lock)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    histories: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HISTORIES_MAX))
 
     def keep(self, key: tuple[str, int, int], drawn: Drawn) -> None:
         """Keep a drawing; the one kept longest makes room for it."""
@@ -93,7 +96,7 @@ class Ports:
     """Whom the console asks: the cache, a job's history, the project's commands."""
 
     features: ReadsFeatures
-    history: Callable[[str, str, int], list[JobEvent]]
+    history: Callable[[JobRow], list[JobEvent]]
     commands: Runs
 
 

@@ -98,7 +98,7 @@ ENDPOINTS: Final = (
         answer=shapes.JobsListed, problems=(400,),
     ),
     Endpoint(
-        method="GET", path="/v1/jobs/{id}", cost=Cost.READ, handler=reading.job,
+        method="GET", path="/v1/jobs/{id}", cost=Cost.LOOKUP, handler=reading.job,
         parameters=(_path("id", "The job's id"),), answer=shapes.JobShown,
         problems=(400, 404, 502, 504),
     ),

@@ -14,7 +14,7 @@ NAME_CHARACTERS_MAX: Final = 80
 
 # How often one client may ask, as (a second, at once). A page that is opened asks a dozen times.
 READS: Final = (20.0, 60.0)
-LOOKUPS: Final = (0.5, 6.0)  # each starts a process that reads topics
+LOOKUPS: Final = (1.0, 12.0)  # each reads topics, most in a process; a job opened is three
 ACTIONS: Final = (0.5, 6.0)
 SIGN_INS: Final = (0.1, 5.0)  # a token of 16 characters is not guessed at that pace
 CLIENTS_MAX: Final = 4_096  # addresses remembered; the one heard of least lately is forgotten
@@ -26,6 +26,7 @@ COMMANDS_MAX: Final = 2  # child processes, 100 to 300 MB each: those with circu
 COMMAND_WAIT_S: Final = 10.0  # for one of them to become free; then: busy
 COMMAND_S: Final = 90.0  # a virtual device draws a minute long
 COMMAND_BYTES_MAX: Final = 8 * 1024 * 1024  # of one answer; a lineage has some 100 kB
+HISTORIES_MAX: Final = 2  # read from topics: two clients of the broker each
 DRAWN_MAX: Final = 16  # drawn jobs kept: they do not change, and take seconds to draw
 EVIDENCE_S: Final = 60.0  # how long evidence is kept: it moves by the outcome, and takes seconds
 

@@ -48,8 +48,10 @@ async def board(desk: Desk, _: Request) -> Response:
     return Response(desk.board(), 200, {"cache-control": "no-store"}, "application/json")
 
 
-async def stream(desk: Desk, _: Request) -> Response:
+async def stream(desk: Desk, request: Request) -> Response:
     """The page at a glance, again every two seconds, as events named `board`."""
+    if request.method == "HEAD":  # which would be told for ever, and shown nothing
+        return Response(None, 200, media_type="text/event-stream")
     if desk.kept.streams >= STREAMS_MAX:
         raise Problem(503, f"{STREAMS_MAX} pages follow already: ask /v1/board", retry_after_s=10.0)
     return StreamingResponse(

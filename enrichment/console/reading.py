@@ -112,10 +112,11 @@ async def jobs(desk: Desk, request: Request) -> Response:
 async def job(desk: Desk, request: Request) -> Response:
     """One job and its transitions."""
     row = _job(desk, id_of(request, "id"))
-    try:
-        events = await asyncio.to_thread(desk.ports.history, row.job_id, row.shard, row.created_ms)
-    except TimeoutError as error:
-        raise Problem(504, str(error)) from error
+    async with desk.kept.histories:
+        try:
+            events = await asyncio.to_thread(desk.ports.history, row)
+        except TimeoutError as error:
+            raise Problem(504, str(error)) from error
     return json_response(JobShown(job=row, events=tuple(events)))
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ANSWER_S: Final = 30.0
@@ -23,6 +23,13 @@ ANSWER_S: Final = 30.0
 def found() -> str | None:
     """Where a Chromium is on this machine, or None."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+class Screen(NamedTuple):
+    """A screen in CSS pixels."""
+
+    wide: int
+    tall: int
 
 
 class Chromium:
@@ -100,14 +107,14 @@ class Chromium:
         *whole, self._read = self._read.split(b"\0")
         return [json.loads(one) for one in whole]
 
-    def look(self, *, wide: int, tall: int, dark: bool = False) -> None:
+    def look(self, screen: Screen, *, dark: bool = False) -> None:
         """Be a screen of that size, and somebody who prefers light or dark."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
-            width=wide,
-            height=tall,
+            width=screen.wide,
+            height=screen.tall,
             deviceScaleFactor=1,
-            mobile=wide < 600,
+            mobile=screen.wide < 600,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])

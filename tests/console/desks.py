@@ -166,7 +166,7 @@ class Console:
     known: MemoryKnown = field(default_factory=MemoryKnown)
     commands: Any = field(default_factory=MemoryCommands)
     features: Any = field(default_factory=MemoryFeatures)
-    history: Callable[[str, str, int], list[JobEvent]] = lambda *_: [event()]
+    history: Callable[[JobRow], list[JobEvent]] = lambda _: [event()]
     now_s: float = 1_000.0
     # A clock that goes on by itself, for who cannot move this one.
     now: Callable[[], float] | None = None

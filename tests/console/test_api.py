@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from enrichment.console.access import COOKIE, CSRF_HEADER
 from enrichment.console.commands import Said
 from enrichment.console.endpoints import ENDPOINTS
-from enrichment.console.folds import Cases, Jobs
+from enrichment.console.folds import Cases, JobRow, Jobs
 from enrichment.console.limits import BODY_BYTES_MAX, LOOKUPS, QUERY_BYTES_MAX
 from enrichment.records import CaseStatus, JobEvent
 from tests.console.desks import JOB, TOKEN, Console, case, gauged, job, killed
@@ -69,16 +69,16 @@ def test_jobs_are_listed_newest_first_and_by_state() -> None:
 
 
 def test_a_job_comes_with_its_transitions() -> None:
-    """An id with slashes and bars is one path parameter; its history is of its own shard."""
-    asked: list[tuple[str, str, int]] = []
+    """An id with slashes and bars is one path parameter; its history is asked for by its entry."""
+    asked: list[JobRow] = []
 
-    def history(*where: Any) -> list[JobEvent]:
-        asked.append(where)
+    def history(row: JobRow) -> list[JobEvent]:
+        asked.append(row)
         return []
 
     told = Console(history=history).client().get(f"/v1/jobs/{JOB}").json()
     assert told["job"]["job_id"] == JOB
-    assert asked == [(JOB, "eu/west", 1_700_000_000_000)]
+    assert asked == [job()]
 
 
 def test_cases_are_a_work_list() -> None:
@@ -334,10 +334,10 @@ def test_nothing_may_be_framed_run_or_kept() -> None:
 def test_kafka_away_and_our_own_mistakes_are_problems() -> None:
     """What cannot be answered is said as such, and a mistake's words stay in the log."""
 
-    def away(*_: Any) -> list[JobEvent]:
+    def away(_: JobRow) -> list[JobEvent]:
         raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, "all down"))
 
-    def broken(*_: Any) -> list[JobEvent]:
+    def broken(_: JobRow) -> list[JobEvent]:
         raise ZeroDivisionError("secret")
 
     assert is_problem(Console(history=away).client().get(f"/v1/jobs/{JOB}"), 502, "all down")

@@ -17,14 +17,14 @@ from enrichment.console.app import application
 from enrichment.console.commands import Said
 from enrichment.console.folds import Cases, Jobs
 from enrichment.console.serve import listening, serve
-from tests.console.chromium import Chromium, found
+from tests.console.chromium import Chromium, Screen, found
 from tests.console.desks import JOB, TOKEN, Console, case, gauged, job, killed
 from tests.console.told import DRAWN, EVENT, EVIDENCE, Estimates, told_svg
 
 CHROMIUM: Final = found()
 SHOTS: Final = Path(__file__).resolve().parents[2] / ".state" / "screenshots"
-LAPTOP: Final = {"wide": 1_280, "tall": 900}
-PHONE: Final = {"wide": 390, "tall": 844}
+LAPTOP: Final = Screen(1_280, 900)
+PHONE: Final = Screen(390, 844)
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: `make chromium`"),
@@ -104,7 +104,7 @@ def test_everything_is_drawn_and_fits_a_laptop_and_a_phone(
 ) -> None:
     """Live figures, a job with its circuit, a case as a graph, evidence, in either light."""
     url, *_ = served
-    browser.look(**LAPTOP)
+    browser.look(LAPTOP)
     browser.open(f"{url}#job={JOB.replace('|', '%7C').replace('/', '%2F')}")
     browser.until("document.getElementById('state').textContent === 'live'")
     browser.until("!!document.querySelector('#job button')")
@@ -119,13 +119,13 @@ def test_everything_is_drawn_and_fits_a_laptop_and_a_phone(
     browser.js("document.querySelector('#lookup-event input').value = 'e-1'")
     browser.js("document.getElementById('lookup-event').requestSubmit()")
     browser.until("!!document.querySelector('#found .tiles')")
-    for name, size, dark in (
+    for name, screen, dark in (
         ("laptop-light", LAPTOP, False),
         ("laptop-dark", LAPTOP, True),
         ("phone-light", PHONE, False),
         ("phone-dark", PHONE, True),
     ):
-        browser.look(**size, dark=dark)
+        browser.look(screen, dark=dark)
         assert is_within(browser), name
         browser.shoot(SHOTS / f"console-{name}.png")
     # What was an id with a script in it is a text.
@@ -138,7 +138,7 @@ def test_the_board_moves_without_being_asked(
 ) -> None:
     """What topics say next is on the page within seconds, a switch that was pulled above all."""
     url, made, _ = served
-    browser.look(**LAPTOP)
+    browser.look(LAPTOP)
     browser.open(url)
     browser.until("document.getElementById('state').textContent === 'live'")
     made.known.controls = killed()
@@ -153,7 +153,7 @@ def test_by_keyboard_alone_a_case_is_opened_and_the_focus_stays(
 ) -> None:
     """Tab reaches it, Enter opens it, what opens has the focus, and no update takes it away."""
     url, made, _ = served
-    browser.look(**LAPTOP)
+    browser.look(LAPTOP)
     browser.open(url)
     browser.until("!!document.querySelector('[data-key=\"case-1\"]')")
     for _ in range(60):
@@ -174,7 +174,7 @@ def test_whoever_listens_hears_names_of_everything(
 ) -> None:
     """In the accessibility tree every control, table, region and picture has a name."""
     url, *_ = served
-    browser.look(**LAPTOP)
+    browser.look(LAPTOP)
     browser.open(f"{url}#case=case-1")
     browser.until("!!document.querySelector('#case svg')")
     browser.until("document.querySelectorAll('#flow-stages table').length === 1")
@@ -194,7 +194,7 @@ def test_a_page_acts_only_after_signing_in(
 ) -> None:
     """No lever before; with the token one is there, asks whether it is meant, and pulls."""
     url, _, answers = served
-    browser.look(**LAPTOP)
+    browser.look(LAPTOP)
     browser.open(url)
     browser.until("!document.getElementById('sign-in').hidden")
     assert browser.js("document.querySelectorAll('#switch button').length") == 0

@@ -1,6 +1,7 @@
 """The console as a process on real servers: what topics say is shown, and what is done is done."""
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -121,7 +122,9 @@ def outcomes(stream: Stream) -> list[Outcome]:
 def test_the_console_shows_what_topics_say_and_does_what_it_is_told(stream: Stream) -> None:
     """Jobs, cases, events and rates are followed; switch and verdict are on the topics at once."""
     job_id, shard = f"{stream.name}|eu/west|1700000000000|0", "eu/west"
-    put(stream, JOBS, job_id, shard, job(job_id, pipeline=stream.name))
+    now_ms = time.time_ns() // 1_000_000
+    row = job(job_id, pipeline=stream.name, created_ms=now_ms, updated_ms=now_ms)
+    put(stream, JOBS, job_id, shard, row)
     step = msgspec.structs.replace(event(), job_id=job_id, pipeline=stream.name)
     put(stream, JOB_EVENTS, job_id, shard, step)
     put(stream, CASES, f"{stream.name}|case-1", shard, case(pipeline=stream.name))
@@ -148,7 +151,7 @@ def test_the_console_shows_what_topics_say_and_does_what_it_is_told(stream: Stre
         [one] = [
             one for one in page.ask("/v1/flow")[1]["flow"]["stages"] if one["stage"] == "enrich"
         ]
-        return one["lag"] == 0
+        return bool(one["lag"] == 0)
 
     eventually("enrich has answered, and the page says so", answered)
     status, told = page.ask("/v1/events/e-7?account=acc-1")
