@@ -16,6 +16,13 @@ STAGES: Final = ("enrich", "window", "sample", "project")
 HELD: Final = "window"
 """Its committed offset is the oldest digest of its horizon: what lies behind is held, not late."""
 
+PLAIN: Final = "enrich"
+"""Whose topic is written by others, without transactions."""
+
+MARKER: Final = 1
+"""Behind the last record of a transaction stands its marker, which nobody commits past: one offset
+of lag in a partition is that, far sooner than a record, which waits for no second."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
@@ -83,17 +90,14 @@ def flow_of(
 def _stage(stage: str, topic: str, before: Reading | None, now: Reading) -> StageFlow:
     ends, committed = now.ends.get(topic, {}), now.committed.get(stage, {})
     former = None if before is None else before.committed.get(stage)
-    lag = (
-        sum(max(0, end - committed[number]) for number, end in ends.items() if number in committed)
-        if committed
-        else None
-    )
+    behind = [end - committed[number] for number, end in ends.items() if number in committed]
+    lag = sum(each for each in behind if each > (0 if stage == PLAIN else MARKER))
     return StageFlow(
         stage=stage,
         reads=topic,
         per_s=_per_s(former, committed, before, now) if committed else None,
-        lag=None if stage == HELD else lag,
-        held=lag if stage == HELD else None,
+        lag=lag if committed and stage != HELD else None,
+        held=lag if committed and stage == HELD else None,
     )
 
 

@@ -113,6 +113,18 @@ def test_rates_are_of_what_both_readings_know() -> None:
     assert flow.history == ((100.0, 100.0),)
 
 
+def test_a_transactions_marker_is_no_lag() -> None:
+    """Stages that read what was written in transactions rest one offset before the end."""
+    reads = {"enrich": "in", "sample": "batches"}
+    now = Reading(
+        at_s=1.0,
+        ends={"in": {0: 10}, "batches": {0: 11, 1: 13}},
+        committed={"enrich": {0: 9}, "sample": {0: 10, 1: 10}},
+    )
+    enrich, sample = flow_of(None, now, reads, None).stages
+    assert (enrich.lag, sample.lag) == (1, 3)
+
+
 def test_the_history_is_bounded() -> None:
     """A console that runs for months holds three minutes of rates."""
     flow: Flow | None = None

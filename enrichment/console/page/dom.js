@@ -71,8 +71,10 @@ export const tile = (value, name, tone = "") => h("div", { class: "tile" }, h("b
 export const chip = (name, value) => h("span", { class: "chip" }, `${name} `, h("b", {}, number(value)));
 
 // Names and values, one under the other.
-export const facts = (caption, pairs) => table(caption, [["", ([name]) => name], ["", ([, value]) => value]],
-  pairs.filter(([, value]) => value !== "" && value !== null && value !== undefined));
+export const facts = (caption, pairs) => h("div", { class: "table", tabindex: "0", role: "region", "aria-label": caption },
+  h("table", {}, h("caption", {}, caption), h("tbody", {},
+    pairs.filter(([, value]) => value !== "" && value !== null && value !== undefined)
+      .map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value))))));
 
 export const id = (text) => h("span", { class: "id" }, text);
 

@@ -6,20 +6,24 @@ import { state } from "./sections.js";
 
 const ENDED = ["succeeded", "failed", "fallback_complete"];
 
+// Whoever opens another thing before the first has come sees the other.
+let asks = 0;
+
 // Show a place, what is on its way, and then what came of it or why nothing did.
 async function opening(where, title, made) {
   const place = $(where);
+  const asked = String(++asks);
+  place.dataset.asked = asked;
   place.hidden = false;
   fill(place, h("h3", {}, title), h("p", { role: "status" }, "One moment …"));
   place.focus();
   place.scrollIntoView({ block: "nearest" });
   try {
     const parts = await made();
-    fill(place, h("h3", {}, title), parts);
+    if (place.dataset.asked === asked) fill(place, h("h3", {}, title), parts);
   } catch (error) {
-    fill(place, h("h3", {}, title), h("p", { class: "trouble" }, error.message));
+    if (place.dataset.asked === asked) fill(place, h("h3", {}, title), h("p", { class: "trouble" }, error.message));
   }
-  return place;
 }
 
 export function openJob(jobId, act) {

@@ -77,8 +77,8 @@ function freshness(groups) {
       ["sampled", (one) => number(one.sampled), true]], groups));
 }
 
-const opener = (text, open, name) => h("button", { type: "button", class: "plain id", "data-key": text, click: () => open(text) },
-  text, h("span", { hidden: true }, ` open ${name}`));
+const opener = (text, open, name) => h("button",
+  { type: "button", class: "plain id", "data-key": text, "aria-label": `Open ${name} ${text}`, click: () => open(text) }, text);
 
 function jobs(board, open) {
   fill($("jobs-counts"), Object.entries(board.jobs_by_state).map(([name, count]) => chip(name.replace("_", " "), count)),
