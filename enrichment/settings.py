@@ -142,10 +142,6 @@ class Settings(BaseSettings):
     schema_registry_ca: Path | None = Field(
         default=None, description="The CA certificates, a file or a folder, that it is trusted by"
     )
-    log_text: bool = Field(default=False, description="Logs as text instead of JSON")
-    metrics_port: int | None = Field(
-        default=None, ge=1, le=65_535, description="Serve Prometheus metrics on this loopback port"
-    )
     console_host: str = Field(
         default="127.0.0.1", description="The address that the console listens on"
     )
@@ -160,4 +156,8 @@ class Settings(BaseSettings):
         min_length=16,
         max_length=512,
         description="Whoever knows it may act in the console; without it the console only reads",
+    )
+    log_text: bool = Field(default=False, description="Logs as text instead of JSON")
+    metrics_port: int | None = Field(
+        default=None, ge=1, le=65_535, description="Serve Prometheus metrics on this loopback port"
     )

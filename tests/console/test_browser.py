@@ -3,23 +3,21 @@
 Screenshots are kept in `.state/screenshots`: whoever changes the page looks at them.
 """
 
-import asyncio
 import json
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from enrichment.console.app import application
-from enrichment.console.commands import Said
-from enrichment.console.folds import Cases, Jobs
+from enrichment.console.folds import Cases
 from enrichment.console.serve import listening, serve
 from tests.console.chromium import Chromium, Screen, found
-from tests.console.desks import JOB, TOKEN, Console, case, gauged, job, killed
-from tests.console.told import DRAWN, EVENT, EVIDENCE, Estimates, told_svg
+from tests.console.desks import JOB, TOKEN, Console, case, killed
+from tests.console.served import Answers, made_up
 
 CHROMIUM: Final = found()
 SHOTS: Final = Path(__file__).resolve().parents[2] / ".state" / "screenshots"
@@ -32,40 +30,10 @@ pytestmark = [
 ]
 
 
-class Answers:
-    """Commands that answer as the project's do, by their first words."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, ...]] = []
-
-    async def run(self, *arguments: str) -> Said:
-        """Say what that command says."""
-        self.asked.append(arguments)
-        for argument in arguments:
-            if argument.startswith("--svg="):
-                # Not in the event loop's way: it is a test's.
-                await asyncio.to_thread(Path(argument[6:]).write_text, told_svg())
-        told: dict[str, Any] = {
-            "jobs": DRAWN, "evidence": EVIDENCE, "lineage": EVENT,
-        }.get(arguments[0], {"done": "written"})  # fmt: skip
-        return Said(code=0, out=json.dumps(told).encode(), error="")
-
-
-def console() -> tuple[Console, Answers]:
-    """A console with jobs, cases and a flow, hand-made."""
-    answers = Answers()
-    made = Console(commands=answers, features=Estimates())
-    jobs = [job(), job("payments|eu|1700000002000|0", state="failed", provider="ionq")]
-    made.known.jobs = Jobs(rows={one.job_id: one for one in jobs})
-    made.known.cases = Cases(rows={"case-1": case(), "case-2": case("case-2")})
-    made.known.gauged = gauged()
-    return made, answers
-
-
 @pytest.fixture
 def served() -> Iterator[tuple[str, Console, Answers]]:
     """A console on a port of this machine: its address, and the parts that a test tells."""
-    made, answers = console()
+    made, answers = made_up()
     made.now = time.monotonic
     stop = threading.Event()
     with listening("127.0.0.1", 0) as listener:
