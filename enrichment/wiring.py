@@ -486,6 +486,7 @@ def run_console(settings: Settings, pipeline: Pipeline, argument: str) -> None:
                 features=FeatureReader(cache, pipeline),
                 history=lambda job: history(kafka, job),
                 commands=Commands(),
+                stopping=stop.is_set,
             )
             access = Access(
                 None if token is None else token.get_secret_value(),

@@ -98,6 +98,8 @@ class Ports:
     features: ReadsFeatures
     history: Callable[[JobRow], list[JobEvent]]
     commands: Runs
+    # Whether the process has been told to end.
+    stopping: Callable[[], bool] = lambda: False
 
 
 class Desk:

@@ -18,6 +18,7 @@ PAGE: Final = "console.html"
 FILES: Final = {
     PAGE: "text/html; charset=utf-8",
     "console.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
     **dict.fromkeys(
         ("console.js", "sections.js", "opened.js", "charts.js", "dom.js"),
         "text/javascript; charset=utf-8",
@@ -66,7 +67,7 @@ async def _events(desk: Desk) -> AsyncIterator[bytes]:
     desk.kept.streams += 1
     try:
         yield b"retry: 3000\n\n"
-        while True:
+        while not desk.ports.stopping():  # or a server that ends would wait for us
             yield b"event: board\ndata: " + desk.board() + b"\n\n"
             await asyncio.sleep(TELL_S)
     finally:

@@ -130,9 +130,10 @@ class Chromium:
         return told["result"].get("value")
 
     def until(self, text: str, within_s: float = 20.0) -> None:
-        """Wait until an expression of the page is true."""
+        """Wait until an expression of the page is true; one that fails is not true yet."""
         give_up_s = time.monotonic() + within_s
-        while not self.js(text):
+        guarded = f"(() => {{ try {{ return !!({text}); }} catch {{ return false; }} }})()"
+        while not self.js(guarded):
             assert time.monotonic() < give_up_s, f"not within {within_s:.0f} s: {text}"
             time.sleep(0.1)
 

@@ -168,6 +168,7 @@ class Console:
     features: Any = field(default_factory=MemoryFeatures)
     history: Callable[[JobRow], list[JobEvent]] = lambda _: [event()]
     now_s: float = 1_000.0
+    stopping: Callable[[], bool] = lambda: False
     # A clock that goes on by itself, for who cannot move this one.
     now: Callable[[], float] | None = None
 
@@ -178,7 +179,12 @@ class Console:
             PIPELINE,
             "payments",
             self.known,
-            Ports(features=self.features, history=self.history, commands=self.commands),
+            Ports(
+                features=self.features,
+                history=self.history,
+                commands=self.commands,
+                stopping=self.stopping,
+            ),
             Access(self.token, new_secret=lambda: f"secret-{next(drawn)}"),
             Clocks(now_ms=lambda: 1_700_000_200_000, now_s=self.now or (lambda: self.now_s)),
         )

@@ -59,6 +59,7 @@ def main(port: int) -> None:
     minutes = count(1)
     made.now = lambda: 60.0 * next(minutes)
     stop = threading.Event()
+    made.stopping = stop.is_set
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with listening("127.0.0.1", port) as listener:

@@ -36,6 +36,7 @@ def served() -> Iterator[tuple[str, Console, Answers]]:
     made, answers = made_up()
     made.now = time.monotonic
     stop = threading.Event()
+    made.stopping = stop.is_set
     with listening("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         thread = threading.Thread(
@@ -50,8 +51,8 @@ def served() -> Iterator[tuple[str, Console, Answers]]:
 
 
 @pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Chromium]:
-    """A browser with one page; what it complains of fails the test."""
+def browser(served: tuple[str, Console, Answers], tmp_path: Path) -> Iterator[Chromium]:  # noqa: ARG001
+    """A browser with one page, gone before its server is; what it complains of fails the test."""
     assert CHROMIUM is not None
     SHOTS.mkdir(parents=True, exist_ok=True)
     with Chromium(CHROMIUM, tmp_path) as one:

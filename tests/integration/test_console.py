@@ -29,7 +29,7 @@ from enrichment.stream.topics import (
     shard_key,
 )
 from tests.console.desks import TOKEN, case, event, job
-from tests.integration.stages import ROOT, Stream, eventually
+from tests.integration.stages import PATIENCE_S, ROOT, Stream, eventually
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(150)]
 
@@ -62,6 +62,13 @@ class Page:
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"
 
+    def await_answer(self, path: str) -> None:
+        """Wait until it is answered by 200; what was answered last is in the failure."""
+        give_up_s = time.monotonic() + PATIENCE_S
+        while (told := self.ask(path))[0] != 200:
+            assert time.monotonic() < give_up_s, told
+            time.sleep(0.1)
+
     def ask(
         self, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, Any]:
@@ -71,7 +78,7 @@ class Page:
             self._url + path, sent, {"content-type": "application/json", **(headers or {})}
         )
         try:
-            with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
+            with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -134,7 +141,7 @@ def test_the_console_shows_what_topics_say_and_does_what_it_is_told(stream: Stre
     )
     enrich = stream.start("enrich")
     page = Page(port)
-    eventually("the console is ready", lambda: page.ask("/healthz/ready")[0] == 200)
+    page.await_answer("/healthz/ready")
     assert page.ask("/healthz/startup") == (200, {"ok": True, "trouble": {}})
 
     status, told = page.ask(f"/v1/jobs/{quote(job_id, safe='')}")
@@ -191,7 +198,7 @@ def test_a_broker_that_is_away_makes_it_unready_and_no_restart_helps(
         "console", ENRICHMENT_CONSOLE_PORT=str(port), ENRICHMENT_KAFKA_BOOTSTRAP=nowhere
     )
     page = Page(port)
-    eventually("it lives", lambda: page.ask("/healthz/live")[0] == 200)
+    page.await_answer("/healthz/live")
     status, told = page.ask("/healthz/ready")
     assert status == 503
     assert JOBS in told["trouble"]

@@ -71,7 +71,7 @@ export const tile = (value, name, tone = "") => h("div", { class: "tile" }, h("b
 export const chip = (name, value) => h("span", { class: "chip" }, `${name} `, h("b", {}, number(value)));
 
 // Names and values, one under the other.
-export const facts = (caption, pairs) => h("div", { class: "table", tabindex: "0", role: "region", "aria-label": caption },
+export const facts = (caption, pairs) => h("div", { class: "table facts", tabindex: "0", role: "region", "aria-label": caption },
   h("table", {}, h("caption", {}, caption), h("tbody", {},
     pairs.filter(([, value]) => value !== "" && value !== null && value !== undefined)
       .map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value))))));

@@ -71,7 +71,7 @@ function freshness(groups) {
   const share = (one, name) => `${number((100 * (one.verdicts[name] ?? 0)) / Math.max(1, one.sampled), 1)} %`;
   return fill($("freshness-list"), table("What answers of the last minute read, by kind of entity and group of features; fresh: what it was computed from has not changed",
     [["entity", (one) => one.kind], ["group", (one) => one.group],
-      ["", (one) => shares(one.verdicts, ["fresh", "stale", "fallback", "missing"].map((name) => `${name} ${share(one, name)}`).join(", "))],
+      ["shares", (one) => shares(one.verdicts, ["fresh", "stale", "fallback", "missing"].map((name) => `${name} ${share(one, name)}`).join(", "))],
       ...["fresh", "stale", "fallback", "missing"].map((name) => [name, (one) => share(one, name), true]),
       ["median age", (one) => one.age_p50_ms === null ? "" : duration(one.age_p50_ms), true],
       ["sampled", (one) => number(one.sampled), true]], groups));
