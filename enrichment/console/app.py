@@ -55,9 +55,12 @@ def application(desk: Desk, hosts: Iterable[str]) -> ASGIApp:
         return json_response(document(ENDPOINTS, __version__))
 
     described = Endpoint(method="GET", path="/openapi.json", cost=Cost.READ, handler=openapi)
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for one in (*ENDPOINTS, *PAGE, described):
+        by_path.setdefault(one.path, {})[one.method] = one
+    # One route for each path: it knows all methods that are allowed.
     routes = [
-        Route(_starlette(one.path), _called(desk, one), methods=[one.method])
-        for one in (*ENDPOINTS, *PAGE, described)
+        Route(_starlette(path), _called(desk, of), methods=list(of)) for path, of in by_path.items()
     ]
     inner = Starlette(
         routes=routes,
@@ -75,10 +78,11 @@ def _starlette(path: str) -> str:
     return re.sub(r"\{(\w+)\}$", r"{\1:path}", path)
 
 
-def _called(desk: Desk, one: Endpoint) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint behind its limits, and behind the token where it does something."""
+def _called(desk: Desk, of: dict[str, Endpoint]) -> Callable[[Request], Awaitable[Response]]:
+    """A path's endpoints by method, behind their limits, and the token where they do something."""
 
     async def endpoint(request: Request) -> Response:
+        one = of["GET" if request.method == "HEAD" else request.method]
         desk.admit(one.cost, client_of(request))
         if one.cost is Cost.ACTION:
             may_act(desk, request)

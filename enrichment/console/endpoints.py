@@ -10,7 +10,7 @@ from starlette.responses import Response
 from enrichment.console import acting, health, live, reading, shapes
 from enrichment.console.board import Board
 from enrichment.console.desk import Cost, Desk
-from enrichment.console.limits import ID_CHARACTERS_MAX, LIST, LIST_MAX
+from enrichment.console.limits import ID_CHARACTERS_MAX, LIST, LIST_MAX, PRINTABLE
 
 Handler = Callable[[Desk, Request], Awaitable[Response]]
 
@@ -45,7 +45,12 @@ class Endpoint:
         return (self.handler.__doc__ or "").strip().splitlines()[0]
 
 
-TEXT: Final = {"type": "string", "minLength": 1, "maxLength": ID_CHARACTERS_MAX}
+TEXT: Final = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": ID_CHARACTERS_MAX,
+    "pattern": PRINTABLE,
+}
 
 
 def _path(name: str, what: str) -> Parameter:
@@ -53,7 +58,7 @@ def _path(name: str, what: str) -> Parameter:
 
 
 def _query(name: str, what: str, schema: dict[str, Any] | None = None) -> Parameter:
-    known = schema or {"type": "string", "maxLength": ID_CHARACTERS_MAX}
+    known = schema or {name: of for name, of in TEXT.items() if name != "minLength"}
     return Parameter(name=name, what=what, where="query", schema=known)
 
 

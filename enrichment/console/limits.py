@@ -4,6 +4,9 @@ from typing import Final
 
 # What one request may be.
 ID_CHARACTERS_MAX: Final = 512  # of an entity, event, job or case: ours are under a hundred
+PRINTABLE: Final = "^(?![\\s\\S]*[\\x00-\\x1f\\x7f-\\x9f])"
+"""No control characters in what becomes an argument of a command, or a line of a record."""
+
 QUERY_BYTES_MAX: Final = 2_048  # a filter or two
 BODY_BYTES_MAX: Final = 16_384  # an action is a name, an id and a reason
 DEPTH_MAX: Final = 8  # nesting of a body: ours are flat

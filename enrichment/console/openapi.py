@@ -14,8 +14,8 @@ from enrichment.console.shapes import Health
 REF: Final = "#/components/schemas/{name}"
 BY_COST: Final = {
     Cost.FREE: (),
-    Cost.READ: (400, 429),
-    Cost.LOOKUP: (400, 429, 502, 503, 504),
+    Cost.READ: (400, 414, 429),
+    Cost.LOOKUP: (400, 414, 429, 502, 503, 504),
     Cost.ACTION: (401, 403, 409, 429, 502, 503, 504),
     Cost.SIGN_IN: (429,),
 }

@@ -1,6 +1,7 @@
 """What a request says, within its bounds: ids, figures, bodies."""
 
 import asyncio
+import re
 from typing import Final, TypeVar
 
 import msgspec
@@ -13,11 +14,13 @@ from enrichment.console.limits import (
     ID_CHARACTERS_MAX,
     LIST,
     LIST_MAX,
+    PRINTABLE,
 )
 from enrichment.console.problems import Problem
 
 T = TypeVar("T")
 MEDIA_TYPE: Final = "application/json"
+_is_printable: Final = re.compile(PRINTABLE).search
 
 
 def client_of(request: Request) -> str:
@@ -32,16 +35,16 @@ def id_of(request: Request, name: str) -> str:
         raise Problem(404, f"the path ends before the {name}")
     if len(text) > ID_CHARACTERS_MAX:
         raise Problem(400, f"{name}: at most {ID_CHARACTERS_MAX} characters, found {len(text)}")
-    if not text.isprintable():
-        raise Problem(400, f"{name}: only printable characters")
+    if not _is_printable(text):
+        raise Problem(400, f"{name}: no control characters")
     return text
 
 
 def text_of(request: Request, name: str) -> str:
     """A query parameter, or ""."""
     text = request.query_params.get(name, "")
-    if len(text) > ID_CHARACTERS_MAX or not text.isprintable():
-        raise Problem(400, f"{name}: at most {ID_CHARACTERS_MAX} printable characters")
+    if len(text) > ID_CHARACTERS_MAX or not _is_printable(text):
+        raise Problem(400, f"{name}: at most {ID_CHARACTERS_MAX} characters, none of control")
     return text
 
 

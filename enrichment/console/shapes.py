@@ -12,13 +12,12 @@ from enrichment.console.folds import JobRow
 from enrichment.console.limits import (
     ID_CHARACTERS_MAX,
     NAME_CHARACTERS_MAX,
+    PRINTABLE,
     REASON_CHARACTERS_MAX,
     TOKEN_CHARACTERS_MIN,
 )
 from enrichment.records import Case, JobEvent, Source, Verdict
 
-# No control characters: it becomes an argument of a command, and a line in a record.
-PRINTABLE = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
 Id = Annotated[str, Meta(min_length=1, max_length=ID_CHARACTERS_MAX, pattern=PRINTABLE)]
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS_MAX, pattern=PRINTABLE)]
 Why = Annotated[str, Meta(min_length=1, max_length=REASON_CHARACTERS_MAX, pattern=PRINTABLE)]

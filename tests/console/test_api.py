@@ -50,6 +50,8 @@ def test_what_there_is_not_is_a_problem_that_says_what_there_is() -> None:
     assert is_problem(client.get("/v1/cases/case-9"), 404, "case-9")
     assert is_problem(client.get("/v1/nothing"), 404)
     assert is_problem(client.post("/v1/jobs"), 405)
+    allowed = client.put("/session").headers["allow"]
+    assert set(allowed.replace(" ", "").split(",")) == {"GET", "HEAD", "POST", "DELETE"}
 
 
 def test_jobs_are_listed_newest_first_and_by_state() -> None:
@@ -270,7 +272,7 @@ def test_ids_and_queries_are_bounded() -> None:
     console = Console()
     client = console.client()
     assert is_problem(client.get("/v1/events/" + "x" * 513), 400, "512")
-    assert is_problem(client.get("/v1/events/a%00b"), 400, "printable")
+    assert is_problem(client.get("/v1/events/a%00b"), 400, "control")
     assert is_problem(client.get("/v1/events/"), 404)
     assert is_problem(client.get("/v1/jobs?x=" + "y" * QUERY_BYTES_MAX), 414)
     assert not console.commands.asked
