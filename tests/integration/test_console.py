@@ -29,7 +29,7 @@ from enrichment.stream.topics import (
     shard_key,
 )
 from tests.console.desks import TOKEN, case, event, job
-from tests.integration.stages import PATIENCE_S, ROOT, Stream, eventually
+from tests.integration.stages import PATIENCE_S, ROOT, Stage, Stream, eventually
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(150)]
 
@@ -62,10 +62,12 @@ class Page:
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"
 
-    def await_answer(self, path: str) -> None:
-        """Wait until it is answered by 200; what was answered last is in the failure."""
+    def await_answer(self, path: str, console: Stage) -> None:
+        """Wait until it is answered by 200. Fails where the console ends first."""
         give_up_s = time.monotonic() + PATIENCE_S
         while (told := self.ask(path))[0] != 200:
+            ended = console.process.poll()
+            assert ended is None, f"it has ended with {ended}: {console.said()}"
             assert time.monotonic() < give_up_s, told
             time.sleep(0.1)
 
@@ -141,7 +143,7 @@ def test_the_console_shows_what_topics_say_and_does_what_it_is_told(stream: Stre
     )
     enrich = stream.start("enrich")
     page = Page(port)
-    page.await_answer("/healthz/ready")
+    page.await_answer("/healthz/ready", console)
     assert page.ask("/healthz/startup") == (200, {"ok": True, "trouble": {}})
 
     status, told = page.ask(f"/v1/jobs/{quote(job_id, safe='')}")
@@ -198,7 +200,7 @@ def test_a_broker_that_is_away_makes_it_unready_and_no_restart_helps(
         "console", ENRICHMENT_CONSOLE_PORT=str(port), ENRICHMENT_KAFKA_BOOTSTRAP=nowhere
     )
     page = Page(port)
-    page.await_answer("/healthz/live")
+    page.await_answer("/healthz/live", console)
     status, told = page.ask("/healthz/ready")
     assert status == 503
     assert JOBS in told["trouble"]
