@@ -1,14 +1,14 @@
 """Offsets read and answers sampled every two seconds, in a thread, without joining any group."""
 
+import contextlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from enrichment.console.answers import AnswersSample, Shares
 from enrichment.console.flow import STAGES, Flow, Reading, flow_of
@@ -103,11 +103,14 @@ class Gauge:
 
     def _follow(self) -> None:
         """Read until told to stop, or raise what is wrong."""
-        admin = AdminClient(self._kafka)
-        with Reader(self._kafka, timeout_s=SAMPLE_S) as reader:
+        with contextlib.ExitStack() as stack:
+            reader = stack.enter_context(Reader(self._kafka, timeout_s=SAMPLE_S))
+            # Asked what their groups have committed; none of them joins. The admin client's own
+            # question for it ended the process now and then (SIGSEGV, confluent-kafka 2.16).
+            groups = {stage: self._group(group, stack) for stage, group in self._groups.items()}
             while not self._stop.is_set():
                 began_s = time.monotonic()
-                now = self._read(admin)
+                now = self._read(reader, groups)
                 flow = flow_of(self._before, now, self._reads, self.latest.flow)
                 self._sample.take(self._answers(reader, now.ends.get(self._enriched, {})))
                 self._before = now
@@ -115,38 +118,26 @@ class Gauge:
                 self.away = ""
                 self._stop.wait(max(0.0, EVERY_S - (time.monotonic() - began_s)))
 
-    def _read(self, admin: AdminClient) -> Reading:
-        there = admin.list_topics(timeout=CALL_S).topics
-        wanted = [
-            TopicPartition(topic, number)
-            for topic in self._topics
-            if topic in there
-            for number in sorted(there[topic].partitions)
-        ]
-        ends: dict[str, dict[int, int]] = {}
-        asked = admin.list_offsets(
-            {each: OffsetSpec.latest() for each in wanted}, request_timeout=CALL_S
-        )
-        for each, future in asked.items():
-            ends.setdefault(each.topic, {})[each.partition] = future.result(CALL_S).offset
-        return Reading(at_s=time.monotonic(), ends=ends, committed=self._committed(admin))
+    def _group(self, group: str, stack: contextlib.ExitStack) -> Consumer:
+        consumer = Consumer({**self._kafka, "group.id": group, "enable.auto.commit": False})
+        stack.callback(consumer.close)
+        return consumer
 
-    def _committed(self, admin: AdminClient) -> dict[str, dict[int, int]]:
-        """By stage, what its group has committed of the topic that it reads."""
-        asked = [
-            (stage, admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]))
-            for stage, group in self._groups.items()
-        ]
-        committed: dict[str, dict[int, int]] = {}
-        for stage, futures in asked:
-            [future] = futures.values()
-            found: Sequence[TopicPartition] = future.result(CALL_S).topic_partitions
-            committed[stage] = {
-                each.partition: each.offset
-                for each in found
-                if each.topic == self._reads[stage] and each.offset >= 0
+    def _read(self, reader: Reader, groups: Mapping[str, Consumer]) -> Reading:
+        ends = {
+            topic: {
+                number: reader.whole(topic, number)[1] for number in range(reader.partitions(topic))
             }
-        return committed
+            for topic in self._topics
+            if reader.partitions(topic)
+        }
+        committed: dict[str, dict[int, int]] = {}
+        for stage, consumer in groups.items():
+            topic = self._reads[stage]
+            asked = [TopicPartition(topic, number) for number in ends.get(topic, {})]
+            found = consumer.committed(asked, CALL_S) if asked else []
+            committed[stage] = {each.partition: each.offset for each in found if each.offset >= 0}
+        return Reading(at_s=time.monotonic(), ends=ends, committed=committed)
 
     def _answers(self, reader: Reader, ends: Mapping[int, int]) -> list[bytes]:
         """The newest answers of each partition since the last reading, at most so many."""
