@@ -103,6 +103,10 @@ prerequisites: ## java, mvn and redis-server: installed where missing and allowe
 toxiproxy: ## Toxiproxy in .tools, built where there is a go: without it tests that cut the network are skipped
 	@scripts/prerequisites faults
 
+.PHONY: chromium
+chromium: ## Chromium, installed where missing and allowed: without it tests of the console's page are skipped
+	@scripts/prerequisites browser
+
 .PHONY: requirements
 requirements: $(UV) ## Compile requirements/ anew from pyproject.toml
 	$(UV) pip compile --quiet pyproject.toml --extra all --group dev --universal \

@@ -199,6 +199,21 @@ class Settings(BaseSettings):
     schema_registry_ca: Path | None = Field(
         default=None, description="The CA certificates, a file or a folder, that it is trusted by"
     )
+    console_host: str = Field(
+        default="127.0.0.1", description="The address that the console listens on"
+    )
+    console_port: int = Field(default=8180, ge=0, le=65_535, description="Its port; 0: a free one")
+    console_hosts: list[str] = Field(
+        default=["localhost", "127.0.0.1", "::1"],
+        description='The names that it may be called by, without ports, as JSON; ["*"]: any, for '
+        "a proxy that checks them",
+    )
+    console_token: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        max_length=512,
+        description="Whoever knows it may act in the console; without it the console only reads",
+    )
     log_text: bool = Field(default=False, description="Logs as text instead of JSON")
     metrics_port: int | None = Field(
         default=None, ge=1, le=65_535, description="Serve Prometheus metrics on this loopback port"

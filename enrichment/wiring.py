@@ -47,6 +47,7 @@ BACKOFF_FIRST_S = 0.5
 CACHE_S = (
     2.0  # the longest that the hot path waits for its connection to the cache before it begins
 )
+CONSOLE_READ_S = 1.0  # a person waits, and readers behind them
 COUNTER_S = 0.5  # one call of the budget's thread: nobody waits for it, and Redis may be busy
 GC_OBJECTS = 20_000  # looked through in some 2 ms
 CONTROL_S = 60.0  # an open transaction may hide the end of a topic as long as it may last
@@ -505,6 +506,51 @@ def evidence_now(
     kafka, of = kafka_config(settings, "evidence"), experimented(state.experiment)
     gathered = gather(kafka, pipeline, of, now_ms=now_ms())
     return gathered.at(0) if gathered.reached_ms else None
+
+
+def run_console(settings: Settings, pipeline: Pipeline, argument: str) -> None:
+    """Serve the console until a signal ends it. `argument` is what commands call the pipeline."""
+    import secrets
+
+    from enrichment.console.access import Access
+    from enrichment.console.app import application
+    from enrichment.console.commands import Commands
+    from enrichment.console.desk import Clocks, Desk, Ports
+    from enrichment.console.history import history
+    from enrichment.console.serve import listening, serve
+    from enrichment.console.watch import watching
+    from enrichment.feature.reader import FeatureReader
+
+    stop = stop_on_signals()
+    where = f"{settings.console_host}:{settings.console_port}"
+    try:
+        listener = listening(settings.console_host, settings.console_port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {where}: {error.strerror}; set ENRICHMENT_CONSOLE_HOST or "
+            "ENRICHMENT_CONSOLE_PORT"
+        ) from error
+    token = settings.console_token
+    kafka = kafka_config(settings, "console")
+    cache = open_redis(settings, CONSOLE_READ_S)
+    with listener, contextlib.closing(cache), watching(kafka, pipeline.name) as known:
+
+        def app() -> Any:
+            ports = Ports(
+                features=FeatureReader(cache, pipeline),
+                history=lambda job: history(kafka, job),
+                commands=Commands(),
+                stopping=stop.is_set,
+            )
+            access = Access(
+                None if token is None else token.get_secret_value(),
+                new_secret=lambda: secrets.token_urlsafe(32),
+            )
+            clocks = Clocks(now_ms=now_ms, now_s=time.monotonic)
+            desk = Desk(pipeline, argument, known, ports, access, clocks)
+            return application(desk, settings.console_hosts)
+
+        serve(app, listener, stop)
 
 
 def run_sample(settings: Settings, pipeline: Pipeline) -> None:

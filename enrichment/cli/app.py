@@ -17,6 +17,7 @@ NOUNS: Final = (
     "schemas",
     "preflight",
     "stages",
+    "console",
     "streams",
     "evaluate",
     "evidence",

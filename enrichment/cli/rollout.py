@@ -2,17 +2,12 @@
 
 import json
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import typer
 
 from enrichment.cli.app import JsonOption, PipelineOption, pipeline_or_fail, settings_of
-from enrichment.cli.instructing import plain, standing_or_fail
-
-if TYPE_CHECKING:
-    from enrichment.pipelines import Pipeline
-    from enrichment.records import Control
-    from enrichment.rollout.instruct import Standing
+from enrichment.cli.instructing import standing_or_fail
 
 # Each of these modules has `register(group)`. A new verb is one file and one line.
 VERBS: Final = ("rollout_serving", "rollout_provider", "rollout_promote")
@@ -43,64 +38,16 @@ def show(
 
       enrichment rollout show -p payments --json | jq '.paths[] | select(.serves)'
     """
+    from enrichment.rollout.shown import shown
+
     settings = settings_of(context)
     definition = pipeline_or_fail(pipeline, settings)
     found = standing_or_fail(settings)
-    told = shown(definition, found)
+    told = shown(definition, found.controls, found.malformed)
     if as_json:
         typer.echo(json.dumps(told, indent=2))
     else:
         _print(told)
-
-
-def shown(pipeline: "Pipeline", found: "Standing") -> dict[str, Any]:
-    """The rollout of a pipeline as what stands on the topic has it, for programs."""
-    from enrichment.rollout.assign import capped, rollouts_of
-    from enrichment.rollout.control import EVERY, by_weight, in_force
-    from enrichment.rollout.words import in_words
-
-    held = by_weight(pipeline.name, found.controls.values())
-    state = in_force(pipeline.name, held)
-    by_path = {one.rollout.path: one for one in held if one.rollout is not None}
-    paths = []
-    for rollout in rollouts_of(pipeline, state):
-        serves = rollout.stage.value != "shadow" and not capped(state, rollout.path)
-        row = {
-            "path": rollout.path.value,
-            "stage": rollout.stage.value,
-            "share": rollout.share if rollout.share else float(rollout.stage.value == "live"),
-            "serves": serves,
-            "capped": capped(state, rollout.path),
-            "override": rollout.override,
-            "evidence_id": rollout.evidence_id,
-            "said_by": "file" if rollout.path not in by_path else "record",
-        }
-        paths.append(row | _who(by_path.get(rollout.path)))
-    return {
-        "pipeline": pipeline.name,
-        "revision": state.revision,
-        "serve": state.serve,
-        "caps": [plain(one) for one in held if one.serve],
-        "paths": paths,
-        "untreated_share": pipeline.rollout.untreated_share,
-        "untreated_amount_max": pipeline.rollout.untreated_amount_max,
-        "compute": next(
-            (plain(one) | {"said": in_words(one)} for one in reversed(held) if one.compute), None
-        ),
-        "experiment": next((plain(one) for one in reversed(held) if one.experiment), None),
-        "malformed": {
-            key: said
-            for key, said in found.malformed.items()
-            if key.partition("|")[0] in (pipeline.name, EVERY)
-        },
-    }
-
-
-def _who(control: "Control | None") -> dict[str, Any]:
-    """Since when, by whom and why; of what the pipeline's file says nobody knows."""
-    if control is None:
-        return {"since_ms": None, "by": "", "reason": ""}
-    return {"since_ms": control.issued_at_ms, "by": control.issued_by, "reason": control.reason}
 
 
 def _print(told: dict[str, Any]) -> None:

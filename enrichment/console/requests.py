@@ -1,0 +1,120 @@
+"""What a request says, within its bounds: ids, figures, bodies."""
+
+import asyncio
+import re
+from typing import Final, TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+
+from enrichment.console.limits import (
+    BODY_BYTES_MAX,
+    BODY_S,
+    DEPTH_MAX,
+    ID_CHARACTERS_MAX,
+    LIST,
+    LIST_MAX,
+    PRINTABLE,
+)
+from enrichment.console.problems import Problem
+
+T = TypeVar("T")
+MEDIA_TYPE: Final = "application/json"
+_is_printable: Final = re.compile(PRINTABLE).search
+
+
+def client_of(request: Request) -> str:
+    """Who asks, by address: behind a proxy that is the proxy, and all share its rate."""
+    return request.client.host if request.client is not None else "unknown"
+
+
+def id_of(request: Request, name: str) -> str:
+    """An id in the path. Raises Problem for what can be nobody's."""
+    text = str(request.path_params[name])
+    if not text:
+        raise Problem(404, f"the path ends before the {name}")
+    if len(text) > ID_CHARACTERS_MAX:
+        raise Problem(400, f"{name}: at most {ID_CHARACTERS_MAX} characters, found {len(text)}")
+    if not _is_printable(text):
+        raise Problem(400, f"{name}: no control characters")
+    return text
+
+
+def text_of(request: Request, name: str) -> str:
+    """A query parameter, or ""."""
+    text = request.query_params.get(name, "")
+    if len(text) > ID_CHARACTERS_MAX or not _is_printable(text):
+        raise Problem(400, f"{name}: at most {ID_CHARACTERS_MAX} characters, none of control")
+    return text
+
+
+def number_of(request: Request, name: str, default: int, highest: int, *, lowest: int = 0) -> int:
+    """A whole number of the query. Raises Problem where it is none, or out of bounds."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    # Longer ones are out of bounds, whatever they are; and int() takes underscores and blanks.
+    if not (text.isascii() and text.isdigit()) or len(text) > 9 or not (
+        lowest <= int(text) <= highest
+    ):  # fmt: skip
+        raise Problem(400, f"{name}: wanted a whole number from {lowest} to {highest}")
+    return int(text)
+
+
+def limit_of(request: Request) -> int:
+    """How many are to be listed."""
+    return number_of(request, "limit", LIST, LIST_MAX, lowest=1)
+
+
+async def body_of(request: Request, kind: type[T]) -> T:
+    """The body as that type. Raises Problem where it is too large, too slow, or something else."""
+    sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if sent != MEDIA_TYPE:
+        # A form of another site can send neither this nor our header: see `access`.
+        raise Problem(415, f"wanted {MEDIA_TYPE}")
+    raw = await _raw(request)
+    if _depth(raw) > DEPTH_MAX:
+        raise Problem(400, f"nested deeper than {DEPTH_MAX}")
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        raise Problem(422, str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(400, f"not JSON: {error}") from error
+
+
+async def _raw(request: Request) -> bytes:
+    raw = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                raw += part
+                if len(raw) > BODY_BYTES_MAX:
+                    raise Problem(413, f"a body of more than {BODY_BYTES_MAX} bytes")
+    except TimeoutError:
+        raise Problem(408, f"the body did not come within {BODY_S:.0f} s") from None
+    except ClientDisconnect:
+        raise Problem(400, "the body ended early") from None
+    return bytes(raw)
+
+
+def _depth(raw: bytes) -> int:
+    """How deep brackets are nested outside of strings, without parsing anything."""
+    depth = deepest = 0
+    within = escaped = False
+    for byte in raw:
+        if within:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:  # backslash
+                escaped = True
+            elif byte == 0x22:  # quote
+                within = False
+        elif byte == 0x22:
+            within = True
+        elif byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
