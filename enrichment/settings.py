@@ -1,10 +1,11 @@
 """The settings of a process, from the environment: read once, by `__main__`."""
 
 from enum import Enum
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PlainSerializer, PlainValidator, SecretStr
+from pydantic import Field, IPvAnyAddress, PlainSerializer, PlainValidator, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from enrichment.feature.address import Address
@@ -144,5 +145,10 @@ class Settings(BaseSettings):
     )
     log_text: bool = Field(default=False, description="Logs as text instead of JSON")
     metrics_port: int | None = Field(
-        default=None, ge=1, le=65_535, description="Serve Prometheus metrics on this loopback port"
+        default=None, ge=1, le=65_535, description="Serve Prometheus metrics on this port"
+    )
+    metrics_host: IPvAnyAddress = Field(
+        default=IPv4Address("127.0.0.1"),
+        validate_default=True,
+        description="At this address; 0.0.0.0 in a container that is scraped from outside of it",
     )
