@@ -105,6 +105,16 @@ requirements: $(UV) ## Compile requirements/ anew from pyproject.toml
 	$(UV) pip compile --quiet pyproject.toml --extra all --group dev --universal \
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/all.txt
+	$(UV) pip compile --quiet pyproject.toml --extra stream --extra window --extra sample \
+	  --extra registry --constraint requirements/all.txt --universal \
+	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+	  --output-file requirements/image.txt
+	echo 'hatchling>=1.27' | $(UV) pip compile --quiet - --constraint requirements/all.txt --universal \
+	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+	  --output-file requirements/build.txt
+	$(UV) pip compile --quiet --group docs --universal \
+	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+	  --output-file requirements/docs.txt
 	$(UV) pip compile --quiet pyproject.toml --extra bench --universal \
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/peers.txt

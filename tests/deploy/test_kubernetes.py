@@ -1,6 +1,7 @@
 """What deploy/kubernetes promises, asked of what kustomize builds; no cluster runs here."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Final
@@ -61,7 +62,7 @@ def built(request: pytest.FixtureRequest) -> Built:
 
 
 def test_every_manifest_is_what_kubernetes_takes(built: Built) -> None:
-    """Valid by the strict schemas of Kubernetes, no unknown field among them; or of a known kind."""
+    """Valid by the strict schemas of Kubernetes, no unknown field in it; or of a known kind."""
     for each in built.manifests:
         version, kind = each["apiVersion"], each["kind"]
         if (version, kind) in FOREIGN:
@@ -269,7 +270,7 @@ def test_lag_scales_what_lag_is_true_of(production: Built) -> None:
 def test_groups_are_named_as_scalers_have_it(stage: str, source: str) -> None:
     """Where a stage joins its group, the name is the one that its scaler asks for."""
     text = (ROOT / "enrichment" / source).read_text()
-    assert f'f"enrichment.{stage}.{{' in text
+    assert re.search(rf'group[._]id"?(=|: )f"enrichment\.{stage}\.{{[^}}]*}}"', text)
 
 
 def test_production_topics_outlive_a_broker(production: Built) -> None:
