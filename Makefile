@@ -89,6 +89,12 @@ bench: setup peers prerequisites ## All benchmarks; tables here, JSON in bench-r
 	mkdir -p bench-results
 	$(BIN)/enrichment bench all --runs 5 --json bench-results/ --plots docs/plots/
 
+.PHONY: docs
+docs: setup .venv-docs/.done ## The pages as a site in site/; a link that leads nowhere ends it
+	$(BIN)/enrichment docs reference --check
+	.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going -b html docs site
+	@echo "site/index.html"
+
 .PHONY: peers
 peers: .venv-peers/.done ## Quix Streams beside, for benchmarks: it needs an older client than we do
 
@@ -124,7 +130,7 @@ requirements: $(UV) ## Compile requirements/ anew from pyproject.toml
 
 .PHONY: clean
 clean: ## Remove caches and environments; servers' data in .state stay
-	rm -rf .venv .venv-peers .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers .venv-docs site .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(UV): requirements/tools.txt
 	@scripts/prerequisites python
@@ -142,4 +148,9 @@ $(UV): requirements/tools.txt
 .venv-peers/.done: $(UV) requirements/peers.txt pyproject.toml
 	@test -x .venv-peers/bin/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv-peers
 	$(UV) pip sync --quiet --python .venv-peers/bin/python --require-hashes requirements/peers.txt
+	@touch $@
+
+.venv-docs/.done: $(UV) requirements/docs.txt
+	@test -x .venv-docs/bin/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv-docs
+	$(UV) pip sync --quiet --python .venv-docs/bin/python --require-hashes requirements/docs.txt
 	@touch $@

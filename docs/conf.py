@@ -1,13 +1,13 @@
 """How the pages become a site: `make docs`. Sphinx reads them as they are, Markdown by MyST."""
-
-from pathlib import Path
+# ruff: noqa: INP001  # Sphinx looks for a file of this name in the pages' own folder
 
 import tomllib
+from pathlib import Path
 
 _about = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 
 project = "enrichment"
-author = copyright = "the enrichment authors"
+author = project_copyright = "the enrichment authors"
 release = version = _about["version"]
 
 extensions = ["myst_parser"]

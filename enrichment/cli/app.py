@@ -35,6 +35,7 @@ NOUNS: Final = (
     "demo",
     "story",
     "bench",
+    "sizing",
     "docs",
 )
 

@@ -74,7 +74,7 @@ def _row(parameter: Parameter, context: typer.Context) -> str:
     if isinstance(parameter, TyperArgument):
         names = f"`{' '.join(parameter.get_usage_pieces(context))}`"
     default = parameter.get_default(context, call=False)
-    plain = default is None or callable(default) or default in (False, (), [])
+    plain = default is None or callable(default) or default in (False, "", (), [])
     shown = "" if plain else f"`{default}`"
     if parameter.required:
         shown = "required"

@@ -14,7 +14,9 @@ from enrichment.lab.bench.systems import SYSTEMS
 def report(name: str) -> Report:
     """A report with the rows that its plot reads."""
     rows = [*together(), *on_devices(), *uplifted()]  # each plot takes the rows of its own metrics
-    rows += {"sampling": sampled, "noise": noisy, "kill": pulled}.get(name, lambda: iter(()))()
+    rows += {"sampling": sampled, "noise": noisy, "kill": pulled, "scale": shared}.get(
+        name, lambda: iter(())
+    )()
     if name == "hot-path":
         for system in SYSTEMS:
             rates = [system.per_s, system.per_s * 1.1, system.per_s * 0.9]
@@ -40,6 +42,13 @@ def report(name: str) -> Report:
     series = {"resident memory, MiB": ((0.0, 60.0), (5e5, 98.0), (5e6, 100.0))}
     machine: dict[str, str | int | float] = {"cores": 2, "cpu": "of a test"}
     return Report(name=name, machine=machine, rows=tuple(rows), series=series)
+
+
+def shared() -> Iterator[Row]:
+    """The rows of `scale` that are drawn."""
+    for count, rate in ((1, 3e4), (2, 5e4)):
+        rates = [rate, 1.1 * rate, 0.9 * rate]
+        yield Row.of("scale", f"{count} processes", "throughput", rates, "events/s")
 
 
 def together() -> Iterator[Row]:

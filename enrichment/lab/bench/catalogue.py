@@ -59,6 +59,10 @@ BENCHMARKS: Final = {
         "its answer, at four rates.",
         "enrichment.lab.bench.latency",
     ),
+    "scale": Benchmark(
+        "Events per second of one hot-path process, and of two that share its partitions.",
+        "enrichment.lab.bench.scale",
+    ),
     "isolation": Benchmark(
         "The hot path's p99 with the sampler saturated, hung or crashing, and Redis hung or dead, "
         "beside its p99 without.",
