@@ -87,7 +87,7 @@ def kafka_config(settings: Settings, client_id: str) -> dict[str, Any]:
     }
 
 
-def serve_metrics(port: int, host: str) -> None:
+def serve_metrics(port: int, host: str = "127.0.0.1") -> None:
     """Let the counters be scraped by Prometheus: /metrics at that port of that address."""
     from opentelemetry import metrics
     from opentelemetry.exporter.prometheus import PrometheusMetricReader
