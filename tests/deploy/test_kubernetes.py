@@ -259,6 +259,23 @@ def test_lag_scales_what_lag_is_true_of(production: Built) -> None:
         assert spec["maxReplicaCount"] <= topics[told["topic"]].partitions
 
 
+def test_every_pod_is_scraped_as_compose_scrapes_it(production: Built) -> None:
+    """By its named port, under the job and the label of its stage that rules and dashboards ask."""
+    (monitor,) = production.of("PodMonitor")
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    job = config["scrape_configs"][0]
+    for workload in production.workloads().values():
+        labels = labels_of(workload)
+        assert selects(monitor["spec"]["selector"], labels)
+        assert labels[monitor["spec"]["jobLabel"]] == job["job_name"]
+        (asked,) = monitor["spec"]["podMetricsEndpoints"]
+        assert asked["port"] in {port["name"] for port in container(workload)["ports"]}
+        (told,) = asked["relabelings"]
+        assert told["targetLabel"] in job["static_configs"][0]["labels"]
+        assert told["sourceLabels"] == ["__meta_kubernetes_pod_label_app_kubernetes_io_component"]
+        assert labels["app.kubernetes.io/component"] == workload["metadata"]["name"]
+
+
 @pytest.mark.parametrize(
     ("stage", "source"),
     [
