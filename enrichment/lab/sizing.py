@@ -21,10 +21,12 @@ WINDOW_FAST_PER_S: Final = 20_000.0  # from here on the first of the two; betwee
 PROBLEMS_PER_CORE_S: Final = 552.0  # docs/sampling.md: the whole worker, 12 accounts, 1,000 shots
 DIGEST_BYTES: Final = 193.0  # docs/windows.md: for each event, at 20,000/s
 ANSWER_BYTES: Final = 2_000.0  # docs/hot-path.md: an enriched event
-GRAPH_BYTES: Final = 1_000.0  # docs/sizing.md
-RING_BYTES: Final = 3_000.0  # docs/sizing.md
-RING_SHARE: Final = 0.1  # docs/sizing.md
-TRACKED_BYTES: Final = 150.0  # docs/sizing.md: a key in the server's table of what was read
+# Redis, all in docs/sizing.md: a key with its value, entities with a ring, a key that was read.
+GRAPH_BYTES: Final = 674.0
+RING_BYTES: Final = 1_594.0
+RING_SHARE: Final = 0.067
+TRACKED_BYTES: Final = 223.0
+TRACKED_MAX: Final = 1_000_000  # `tracking-table-max-keys`, Redis's default
 POD_MIN: Final = 2
 """Of the hot path, however little there is to do: one may be replaced or lost."""
 
@@ -74,7 +76,8 @@ def size(load: Load, pipeline: Pipeline) -> Size:
     closes = math.ceil(load.rate_per_s / windows_per_s / window.events_max)
     problems = windows_per_s * closes * pipeline.problem.problems_max
     sampler_cores = problems / PROBLEMS_PER_CORE_S
-    entity_bytes = GRAPH_BYTES + RING_SHARE * RING_BYTES + TRACKED_BYTES
+    values = load.entities * (GRAPH_BYTES + RING_SHARE * RING_BYTES)
+    tracked = min(load.entities * (1 + RING_SHARE), TRACKED_MAX) * TRACKED_BYTES
     return Size(
         enrich_cores=enrich_cores,
         enrich_processes=enrichers,
@@ -85,7 +88,7 @@ def size(load: Load, pipeline: Pipeline) -> Size:
         problems_per_s_max=problems,
         sampler_cores_max=sampler_cores,
         sampler_processes=max(1, math.ceil(sampler_cores / BUSY)),
-        redis_mib=load.entities * entity_bytes / 2**20,
+        redis_mib=(values + tracked) / 2**20,
         answers_mb_per_s=load.rate_per_s * ANSWER_BYTES / 1e6,
         digests_mb_per_s=load.rate_per_s * DIGEST_BYTES / 1e6,
     )

@@ -54,6 +54,15 @@ def test_more_workers_than_shards_would_stand_idle() -> None:
     assert size(_load(100_000.0, shards=2), PAYMENTS).window_processes == 2
 
 
+def test_redis_tells_of_a_million_keys_at_most() -> None:
+    """Beyond what its table of read keys holds, an entity costs its values alone."""
+    few, many, more = (
+        size(_load(1.0, entities=n), PAYMENTS).redis_mib for n in (10**5, 10**7, 10**8)
+    )
+    assert few * 100 > many
+    assert more - many == pytest.approx(9 * 10**7 * (674 + 0.067 * 1_594) / 2**20)
+
+
 def test_the_page_shows_what_the_sums_give() -> None:
     """Its table is made from the same figures."""
     page = PAGE.read_text(encoding="utf-8")
