@@ -89,6 +89,12 @@ bench: setup peers prerequisites ## All benchmarks; tables here, JSON in bench-r
 	mkdir -p bench-results
 	$(BIN)/enrichment bench all --runs 5 --json bench-results/ --plots docs/plots/
 
+.PHONY: docs
+docs: setup .venv-docs/.done ## The pages as a site in site/; a link that leads nowhere ends it
+	$(BIN)/enrichment docs reference --check
+	.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going -b html docs site
+	@echo "site/index.html"
+
 .PHONY: peers
 peers: .venv-peers/.done ## Quix Streams beside, for benchmarks: it needs an older client than we do
 
@@ -112,6 +118,16 @@ requirements: $(UV) ## Compile requirements/ anew from pyproject.toml
 	$(UV) pip compile --quiet pyproject.toml --extra all --group dev --universal \
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/all.txt
+	$(UV) pip compile --quiet pyproject.toml --extra stream --extra window --extra sample \
+	  --extra registry --constraint requirements/all.txt --universal \
+	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+	  --output-file requirements/image.txt
+	echo 'hatchling>=1.27' | $(UV) pip compile --quiet - --constraint requirements/all.txt --universal \
+	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+	  --output-file requirements/build.txt
+	$(UV) pip compile --quiet --group docs --universal \
+	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+	  --output-file requirements/docs.txt
 	$(UV) pip compile --quiet pyproject.toml --extra bench --universal \
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/peers.txt
@@ -140,7 +156,7 @@ audit: .venv-audit/.done ## Known vulnerabilities of everything pinned; asks osv
 
 .PHONY: clean
 clean: ## Remove caches and environments; servers' data in .state stay
-	rm -rf .venv .venv-peers .venv-audit .venv-feast .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers .venv-audit .venv-feast .venv-docs site .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(UV): requirements/tools.txt
 	@scripts/prerequisites python
@@ -168,4 +184,9 @@ $(UV): requirements/tools.txt
 .venv-feast/.done: $(UV) requirements/feast.txt
 	@test -x .venv-feast/bin/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv-feast
 	$(UV) pip sync --quiet --python .venv-feast/bin/python --require-hashes requirements/feast.txt
+	@touch $@
+
+.venv-docs/.done: $(UV) requirements/docs.txt
+	@test -x .venv-docs/bin/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv-docs
+	$(UV) pip sync --quiet --python .venv-docs/bin/python --require-hashes requirements/docs.txt
 	@touch $@

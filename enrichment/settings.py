@@ -2,6 +2,7 @@
 
 import os
 from enum import Enum
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Final, Self
 
@@ -9,6 +10,7 @@ from pydantic import (
     DirectoryPath,
     Field,
     FilePath,
+    IPvAnyAddress,
     PlainSerializer,
     PlainValidator,
     SecretStr,
@@ -216,7 +218,12 @@ class Settings(BaseSettings):
     )
     log_text: bool = Field(default=False, description="Logs as text instead of JSON")
     metrics_port: int | None = Field(
-        default=None, ge=1, le=65_535, description="Serve Prometheus metrics on this loopback port"
+        default=None, ge=1, le=65_535, description="Serve Prometheus metrics on this port"
+    )
+    metrics_host: IPvAnyAddress = Field(
+        default=IPv4Address("127.0.0.1"),
+        validate_default=True,
+        description="At this address; 0.0.0.0 in a container that is scraped from outside of it",
     )
     traces: Traces = Field(
         default=Traces.NONE,

@@ -97,15 +97,15 @@ def kafka_config(settings: Settings, client_id: str) -> dict[str, Any]:
     }
 
 
-def serve_metrics(port: int) -> None:
-    """Let the counters be scraped by Prometheus, on loopback: /metrics at that port."""
+def serve_metrics(port: int, host: str = "127.0.0.1") -> None:
+    """Let the counters be scraped by Prometheus: /metrics at that port of that address."""
     from opentelemetry import metrics
     from opentelemetry.exporter.prometheus import PrometheusMetricReader
     from opentelemetry.sdk.metrics import MeterProvider
     from prometheus_client import start_http_server
 
     metrics.set_meter_provider(MeterProvider(metric_readers=[PrometheusMetricReader()]))
-    start_http_server(port, addr="127.0.0.1")
+    start_http_server(port, addr=host)
 
 
 def export_spans(settings: Settings, pipeline: Pipeline, stage: str) -> None:

@@ -37,6 +37,8 @@ NOUNS: Final = (
     "demo",
     "story",
     "bench",
+    "sizing",
+    "docs",
 )
 
 PipelineOption = Annotated[

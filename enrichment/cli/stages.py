@@ -56,7 +56,7 @@ def _stage(stage: str, function: str) -> Callable[[typer.Context, str], None]:
         try:
             wiring.check_profile(settings, definition, stage)
             if settings.metrics_port is not None:
-                wiring.serve_metrics(settings.metrics_port)
+                wiring.serve_metrics(settings.metrics_port, str(settings.metrics_host))
             wiring.export_spans(settings, definition, stage)
             getattr(wiring, function)(settings, definition)
         except wiring.ConfigurationError as error:

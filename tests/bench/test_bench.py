@@ -57,7 +57,7 @@ ARGUMENTS = {
 
 WITHOUT_SERVERS = ("rings", "devices", "sampling", "noise", "uplift")
 
-SLOWEST = ("isolation", "kill", "latency", "memory", "window")
+SLOWEST = ("isolation", "kill", "latency", "memory", "scale", "window")
 
 
 @pytest.mark.servers

@@ -14,14 +14,15 @@ from enrichment.lab.bench.systems import SYSTEMS
 def report(name: str) -> Report:
     """A report with the rows that its plot reads."""
     rows = [*together(), *on_devices(), *uplifted()]  # each plot takes the rows of its own metrics
-<<<<<<< HEAD
-    more = {"sampling": sampled, "noise": noisy, "kill": pulled, "telemetry": told}
+    more = {
+        "sampling": sampled,
+        "noise": noisy,
+        "kill": pulled,
+        "telemetry": told,
+        "client": client_reads,
+        "scale": shared,
+    }
     rows += more.get(name, lambda: iter(()))()
-=======
-    rows += {"sampling": sampled, "noise": noisy, "kill": pulled, "client": client_reads}.get(
-        name, lambda: iter(())
-    )()
->>>>>>> client
     if name == "hot-path":
         for system in SYSTEMS:
             rates = [system.per_s, system.per_s * 1.1, system.per_s * 0.9]
@@ -49,6 +50,13 @@ def report(name: str) -> Report:
     return Report(name=name, machine=machine, rows=tuple(rows), series=series)
 
 
+def shared() -> Iterator[Row]:
+    """The rows of `scale` that are drawn."""
+    for count, rate in ((1, 3e4), (2, 5e4)):
+        rates = [rate, 1.1 * rate, 0.9 * rate]
+        yield Row.of("scale", f"{count} processes", "throughput", rates, "events/s")
+
+
 def together() -> Iterator[Row]:
     """The rows of `rings` that are drawn."""
     for strength, share in ((0.25, 0.7), (0.5, 0.8), (0.75, 0.9)):
@@ -74,19 +82,18 @@ def on_devices() -> Iterator[Row]:
             yield Row.of(f"device n={size} p=2", system, "ratio", values, "ratio")
 
 
-<<<<<<< HEAD
 def told() -> Iterator[Row]:
     """The rows of `telemetry` that are drawn."""
     for case in ("none sampled", "all sampled"):
         for way in ("told to nobody", "counted"):
             yield Row.of(case, way, "time", [5.0, 5.1, 5.3], "µs/event")
-=======
+
+
 def client_reads() -> Iterator[Row]:
     """The rows of `client` that are drawn."""
     for case in ("1 account", "100 accounts"):
         for system, micros in (("raw MGET", 400.0), ("enrichment", 500.0)):
             yield Row.of(case, system, "p50", [0.9 * micros, micros, 1.1 * micros], "µs")
->>>>>>> client
 
 
 def pulled() -> Iterator[Row]:

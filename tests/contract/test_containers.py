@@ -1,19 +1,23 @@
 """What compose.yaml and the Dockerfile promise, read from them: no container engine runs here."""
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
 
+from enrichment.cli.stages import STAGES
 from enrichment.lab.kafka_server import OPEN, PROPERTIES
 from enrichment.lab.redis_server import CONFIG
 from enrichment.lab.servers import KAFKA_PORT, REDIS_PORT
 from enrichment.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-ROLES: Final = ("enrich", "window", "sample", "project")
+ROLES: Final = tuple(STAGES)
 SERVERS: Final = ("kafka", "redis")
+# What shows the rest; the host sees these two on its loopback.
+WATCHERS: Final = {"prometheus": 9090, "grafana": 3000}
 # A container's addresses are its own; all else is to be as `enrichment up` has it.
 ADDRESSES: Final = frozenset(
     {
@@ -34,7 +38,7 @@ def services() -> dict[str, dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("name", SERVERS + ROLES)
+@pytest.mark.parametrize("name", [*SERVERS, *ROLES, *WATCHERS])
 def test_every_server_and_role_has_a_health_check(
     services: dict[str, dict[str, Any]], name: str
 ) -> None:
@@ -72,6 +76,42 @@ def test_a_role_is_given_only_settings_that_exist(
     assert str(settings.metrics_port) in services["enrich"]["healthcheck"]["test"][-1]
 
 
+def test_what_is_run_is_pinned(services: dict[str, dict[str, Any]]) -> None:
+    """Images of others bear a version and none that moves; ours is built here."""
+    for name in (*SERVERS, *WATCHERS):
+        tag = services[name]["image"].partition(":")[2]
+        assert re.fullmatch(r"v?[0-9]+(\.[0-9]+)+", tag), name
+    assert {services[role]["image"] for role in ROLES} == {"enrichment:local"}
+
+
+def test_compose_runs_as_it_is() -> None:
+    """Whatever compose.yaml takes from its caller has a default, so that it runs as it is."""
+    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    assert set(re.findall(r"\$\{([^}]*)\}", text)) == {"ENRICHMENT_PIPELINE:-payments"}
+
+
+def test_prometheus_scrapes_every_role(services: dict[str, dict[str, Any]]) -> None:
+    """Each at the port that it serves its metrics on, under its own name."""
+    folder = ROOT / "deploy" / "prometheus"
+    config = yaml.safe_load((folder / "prometheus.yml").read_text(encoding="utf-8"))
+    (jobs,) = [each for each in config["scrape_configs"] if each["job_name"] == "enrichment"]
+    scraped = {each["labels"]["stage"]: each["targets"] for each in jobs["static_configs"]}
+    port = services["enrich"]["environment"]["ENRICHMENT_METRICS_PORT"]
+    assert scraped == {role: [f"{role}:{port}"] for role in ROLES}
+    assert "./deploy/prometheus:/etc/prometheus:ro" in services["prometheus"]["volumes"]
+    assert all(each.startswith("/etc/prometheus/") for each in config["rule_files"])
+
+
+def test_grafana_finds_prometheus_and_its_dashboards(services: dict[str, dict[str, Any]]) -> None:
+    """Its source is the service beside it; dashboards are looked for where they are mounted."""
+    provisioning = ROOT / "deploy" / "grafana" / "provisioning"
+    source = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text("utf-8"))
+    assert source["datasources"][0]["url"] == f"http://prometheus:{WATCHERS['prometheus']}"
+    shown = yaml.safe_load((provisioning / "dashboards" / "enrichment.yaml").read_text("utf-8"))
+    path = shown["providers"][0]["options"]["path"]
+    assert f"./deploy/grafana:{path}:ro" in services["grafana"]["volumes"]
+
+
 def test_the_broker_is_set_up_as_up_sets_it_up(services: dict[str, dict[str, Any]]) -> None:
     """Every broker setting of `enrichment up` that is no address stands in compose.yaml."""
     lines = [line for line in (PROPERTIES + OPEN).splitlines() if line and not line.startswith("#")]
@@ -96,6 +136,8 @@ def test_only_loopback_sees_the_servers(services: dict[str, dict[str, Any]]) -> 
     """Published on the host's loopback alone, on the ports that `enrichment up` uses."""
     assert services["kafka"]["ports"] == [f"127.0.0.1:{KAFKA_PORT}:{KAFKA_PORT}"]
     assert services["redis"]["ports"] == [f"127.0.0.1:{REDIS_PORT}:6379"]
+    for name, port in WATCHERS.items():
+        assert services[name]["ports"] == [f"127.0.0.1:{port}:{port}"]
     assert all("ports" not in services[role] for role in ROLES)
 
 
@@ -103,14 +145,29 @@ def test_the_image_runs_as_nobody_special_from_hashed_requirements() -> None:
     """A user of its own, requirements by hash, and nothing copied that .dockerignore hides."""
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
     users = [line.split()[1] for line in lines if line.startswith("USER ")]
-    assert users == ["enrichment"]
-    assert any("--require-hashes --requirement requirements/all.txt" in line for line in lines)
+    assert users == ["10001:10001"]
+    installs = [line for line in lines if " install " in line and line.startswith("RUN ")]
+    assert all("--require-hashes --requirement requirements/" in line for line in installs)
     shown = {
         line[1:]
         for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
         if line.startswith("!")
     }
     copied = [line.split()[1:-1] for line in lines if line.startswith("COPY ")]
+    assert lines[-1] == 'CMD ["--help"]'
     sources = {source for row in copied if "--from=build" not in row for source in row}
     assert sources == shown
     assert all((ROOT / source).exists() for source in sources)
+
+
+def test_the_image_has_what_a_role_needs_and_no_more() -> None:
+    """Its pins are those that tests run with; tools of development are not among them."""
+    pins = {
+        name: set(re.findall(r"^\S+==\S+", (ROOT / "requirements" / name).read_text(), re.M))
+        for name in ("all.txt", "image.txt", "build.txt")
+    }
+    assert pins["image.txt"] < pins["all.txt"]
+    assert pins["build.txt"] < pins["all.txt"]
+    names = {pin.partition("==")[0] for pin in pins["image.txt"]}
+    assert {"confluent-kafka", "qsimcirq", "faust-streaming", "redis"} <= names
+    assert not names & {"pytest", "mypy", "ruff", "hypothesis", "scikit-learn", "pyarrow"}

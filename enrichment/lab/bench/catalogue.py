@@ -59,6 +59,10 @@ BENCHMARKS: Final = {
         "its answer, at four rates.",
         "enrichment.lab.bench.latency",
     ),
+    "scale": Benchmark(
+        "Events per second of one hot-path process, and of two that share its partitions.",
+        "enrichment.lab.bench.scale",
+    ),
     "isolation": Benchmark(
         "The hot path's p99 with the sampler saturated, hung or crashing, and Redis hung or dead, "
         "beside its p99 without.",
@@ -82,17 +86,15 @@ BENCHMARKS: Final = {
         "Microseconds per event, its own bytes carried through or written anew.",
         "enrichment.lab.bench.reencode",
     ),
-<<<<<<< HEAD
     "telemetry": Benchmark(
         "Microseconds per event that the hot path pays for telling of itself: counts, and spans "
         "of sampled events.",
         "enrichment.lab.bench.telemetry",
-=======
+    ),
     "client": Benchmark(
         "p50 and p99 of reading 1, 10 and 100 accounts through the client, blocking, awaited and "
         "kept, beside raw MGET of the same keys and Feast's Redis online store; on a Redis alone.",
         "enrichment.lab.bench.client",
->>>>>>> client
     ),
     "rings": Benchmark(
         "Members of a simulated ring that land in one candidate subgraph, at three strengths, and "

@@ -67,6 +67,13 @@ def _hot_path(report: Report, figure: Any) -> None:
     axes.grid(visible=False, axis="y")
 
 
+def _scale(report: Report, figure: Any) -> None:
+    axes = figure.subplots()
+    figure.suptitle("Events per second of the hot path, by processes that share one topic")
+    rows = [row for row in report.rows if (row.case, row.metric) == ("scale", "throughput")]
+    _bars(axes, rows, lambda row: row.system, "{:,.0f}")
+
+
 def _latency(report: Report, figure: Any) -> None:
     sides = figure.subplots(1, 2, sharey=True)
     for axes, case in zip(sides, ("exactly_once", "at_least_once"), strict=True):
@@ -321,16 +328,14 @@ def _line(axes: Any, xs: Sequence[float], rows: Sequence[Row], colour: str, labe
 PLOTS: Final[dict[str, Callable[[Report, Any], None]]] = {
     "hot-path": _hot_path,
     "latency": _latency,
+    "scale": _scale,
     "isolation": _isolation,
     "kill": _kill,
     "memory": _memory,
     "window": _window,
     "reencode": _reencode,
-<<<<<<< HEAD
     "telemetry": _telemetry,
-=======
     "client": _client,
->>>>>>> client
     "rings": _rings,
     "devices": _devices,
     "sampling": _sampling,
