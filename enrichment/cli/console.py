@@ -43,7 +43,7 @@ def console(context: typer.Context, pipeline: PipelineOption = "payments") -> No
     try:
         wiring.check_profile(settings, definition, "console")
         if settings.metrics_port is not None:
-            wiring.serve_metrics(settings.metrics_port)
+            wiring.serve_metrics(settings.metrics_port, str(settings.metrics_host))
         wiring.run_console(settings, definition, pipeline)
     except wiring.ConfigurationError as error:
         fail(str(error), 2)

@@ -14,7 +14,7 @@ from enrichment.lab.servers import KAFKA_PORT, REDIS_PORT
 from enrichment.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-ROLES: Final = tuple(STAGES)
+ROLES: Final = (*STAGES, "console")
 SERVERS: Final = ("kafka", "redis")
 # What shows the rest; the host sees these two on its loopback.
 WATCHERS: Final = {"prometheus": 9090, "grafana": 3000}
@@ -138,7 +138,8 @@ def test_only_loopback_sees_the_servers(services: dict[str, dict[str, Any]]) -> 
     assert services["redis"]["ports"] == [f"127.0.0.1:{REDIS_PORT}:6379"]
     for name, port in WATCHERS.items():
         assert services[name]["ports"] == [f"127.0.0.1:{port}:{port}"]
-    assert all("ports" not in services[role] for role in ROLES)
+    assert services["console"]["ports"] == ["127.0.0.1:8180:8180"]
+    assert all("ports" not in services[role] for role in STAGES)
 
 
 def test_the_image_runs_as_nobody_special_from_hashed_requirements() -> None:

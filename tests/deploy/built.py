@@ -93,3 +93,11 @@ def references(workload: Manifest, kind: str) -> Iterator[str]:
     for each in container(workload).get("env", []):
         if (reference := each.get("valueFrom", {}).get(f"{kind}KeyRef")) is not None:
             yield reference["name"]
+
+
+def secret_files(workload: Manifest) -> Iterator[tuple[str, str]]:
+    """Each secret that is mounted where settings are looked for, and the file that it becomes."""
+    volumes = {each["name"]: each for each in workload["spec"]["template"]["spec"]["volumes"]}
+    for source in volumes["secrets"]["projected"]["sources"]:
+        for item in source["secret"]["items"]:
+            yield source["secret"]["name"], item["path"]

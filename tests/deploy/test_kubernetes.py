@@ -26,6 +26,7 @@ from tests.deploy.built import (
     environment,
     labels_of,
     references,
+    secret_files,
     selects,
 )
 
@@ -39,12 +40,20 @@ DEFINED: Final = {
 # Kinds of others, whose schemas are theirs: what we use of them is asked below.
 FOREIGN: Final = {
     ("keda.sh/v1alpha1", "ScaledObject"),
+    ("keda.sh/v1alpha1", "TriggerAuthentication"),
     ("kafka.strimzi.io/v1", "KafkaTopic"),
+    ("kafka.strimzi.io/v1", "KafkaUser"),
     ("monitoring.coreos.com/v1", "PodMonitor"),
 }
 KEDA_METADATA: Final = {
-    "bootstrapServers", "consumerGroup", "topic", "lagThreshold", "offsetResetPolicy",
+    "bootstrapServers", "consumerGroup", "topic", "lagThreshold", "offsetResetPolicy", "sasl",
+    "tls",
 }  # fmt: skip
+# The stages, and the role that shows what they do.
+ROLES: Final = (*STAGES, "console")
+# The cache is opened by those stages that write or read features, and by the console.
+OPENS_CACHE: Final = frozenset({*OF_CACHE, "console"})
+PROBES: Final = ("startupProbe", "livenessProbe", "readinessProbe")
 # What a pod is told by a stable name: two under one name fence each other.
 NAMED: Final = frozenset({"enrich", "sample", "project"})
 
@@ -83,9 +92,9 @@ def test_the_schema_finds_a_misspelt_field(built: Built) -> None:
     assert not jsonschema.Draft7Validator(schema).is_valid(workload)
 
 
-def test_every_stage_runs_as_the_command_line_has_it(built: Built) -> None:
-    """One workload for each stage, called by its name, and nothing that is no stage."""
-    assert built.workloads().keys() == STAGES.keys()
+def test_every_role_runs_as_the_command_line_has_it(built: Built) -> None:
+    """One workload for each stage and one for the console, called by its name, and nothing else."""
+    assert built.workloads().keys() == set(ROLES)
     for name, workload in built.workloads().items():
         assert container(workload)["args"] == [name, "--pipeline", "payments"]
 
@@ -138,7 +147,7 @@ def test_nothing_is_reached_but_what_is_named(built: Built) -> None:
             for way in policy["spec"]["egress"]
             for to in way["to"]
         }
-        assert reached == ({"kafka", "redis"} if name in OF_CACHE else {"kafka"})
+        assert reached == ({"kafka", "redis"} if name in OPENS_CACHE else {"kafka"})
 
 
 def test_every_pod_is_confined(built: Built) -> None:
@@ -176,40 +185,72 @@ def test_a_stage_has_time_to_end(built: Built) -> None:
 
 
 def test_what_is_referred_to_is_there(built: Built) -> None:
-    """Config maps are among the manifests; a secret is one that bears its stage's own name."""
+    """Config maps are among the manifests; a role's secrets are its own, and the cluster's CA."""
     maps = built.named("ConfigMap")
     for name, workload in built.workloads().items():
         assert set(references(workload, "configMap")) <= maps.keys()
-        assert set(references(workload, "secret")) <= {name}
+        assert not set(references(workload, "secret")), "secrets are files"
+        own = {f"enrichment-{name}-payments"} | ({name} if name in OPENS_CACHE else set())
+        if name == "enrich":
+            own.add("pseudonyms")
+        assert {secret for secret, _ in secret_files(workload)} == own
     assert not built.of("Secret"), "a secret in a repository is none"
+
+
+def test_each_role_is_its_own_user_of_kafka(production: Built) -> None:
+    """The user that it says it is is among the users, with the password that is made for it."""
+    users = production.named("KafkaUser")
+    for name, workload in production.workloads().items():
+        user = environment(production, workload)["ENRICHMENT_KAFKA_SASL_USER"]
+        assert user == f"enrichment-{name}-payments"
+        assert users[user]["metadata"]["namespace"] == "kafka"
+        assert users[user]["spec"]["authentication"] == {"type": "scram-sha-512"}
+
+
+def test_scalers_ask_as_the_stage_that_they_scale(production: Built) -> None:
+    """By the user in its environment and that user's password."""
+    authentications = production.named("TriggerAuthentication")
+    assert authentications.keys() == production.named("ScaledObject").keys()
+    for name, each in production.named("ScaledObject").items():
+        assert each["spec"]["triggers"][0]["authenticationRef"] == {"name": name}
+        told = authentications[name]["spec"]
+        assert told["env"][0]["name"] == "ENRICHMENT_KAFKA_SASL_USER"
+        secrets = {one["parameter"]: one["name"] for one in told["secretTargetRef"]}
+        assert secrets == {"password": f"enrichment-{name}-payments", "ca": "kafka-cluster-ca-cert"}
 
 
 def test_variables_are_settings(built: Built) -> None:
     """Each one that a stage is given is a field of the settings."""
     known = {f"ENRICHMENT_{name.upper()}" for name in Settings.model_fields}
     for workload in built.workloads().values():
-        assert environment(built, workload).keys() <= known
+        files = {file for _, file in secret_files(workload)}
+        assert environment(built, workload).keys() | files <= known
 
 
-def _started(built: Built, workload: Manifest, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings that a pod would start with; secrets and names are made up."""
-    given = environment(built, workload)
+def _started(
+    built: Built, workload: Manifest, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """The settings that a pod would start with; secrets, CA and names are made up."""
+    (folder / "ca.crt").write_text("made up")
+    (folder / "secrets").mkdir()
+    for _, name in secret_files(workload):
+        (folder / "secrets" / name).write_text("8d1f03c4b79a526e")
     made_up = {
-        "ENRICHMENT_REDIS_PASSWORD": "drawn-at-random",
-        "ENRICHMENT_PSEUDONYM_KEY": "8d1f03c4b79a526e",
+        "ENRICHMENT_SECRETS_DIR": str(folder / "secrets"),
+        "ENRICHMENT_KAFKA_SSL_CA": str(folder / "ca.crt"),
         "ENRICHMENT_INSTANCE": f"{workload['metadata']['name']}-0",
     }
-    for name, value in given.items():
+    for name, value in environment(built, workload).items():
         monkeypatch.setenv(name, made_up.get(name, value))
     return Settings()
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ROLES)
 def test_production_starts_with_them(
-    production: Built, stage: str, monkeypatch: pytest.MonkeyPatch
+    production: Built, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is refused but the shipped weights, which were fitted on a simulated stream."""
-    settings = _started(production, production.workloads()[stage], monkeypatch)
+    settings = _started(production, production.workloads()[stage], tmp_path, monkeypatch)
     assert settings.profile.value == "production"
     found = breaches(settings, load("payments"), stage)
     refused = {each.rule for each in found if each.weight is Weight.REFUSED}
@@ -219,13 +260,20 @@ def test_production_starts_with_them(
 
 
 def test_probes_ask_a_port_that_is_there(built: Built) -> None:
-    """Both by the name of the port that metrics are served on."""
-    for workload in built.workloads().values():
+    """A stage's by the port of its metrics; the console's by its own, whose paths it answers."""
+    for name, workload in built.workloads().items():
         stage = container(workload)
-        named = {port["name"] for port in stage["ports"]}
-        for probe in ("startupProbe", "livenessProbe"):
-            assert stage[probe]["httpGet"] == {"path": "/metrics", "port": "metrics"}
-        assert "metrics" in named
+        ports = {port["name"]: port["containerPort"] for port in stage["ports"]}
+        asked = {probe: stage[probe]["httpGet"] for probe in PROBES if probe in stage}
+        assert all(each["port"] in ports for each in asked.values())
+        if name == "console":
+            paths = {each["path"] for each in asked.values()}
+            table = (ROOT / "enrichment" / "console" / "endpoints.py").read_text()
+            assert paths == set(re.findall(r'path="(/healthz/\w+)"', table))
+            assert environment(built, workload)["ENRICHMENT_CONSOLE_PORT"] == str(ports["http"])
+        else:
+            metrics = {"path": "/metrics", "port": "metrics"}
+            assert asked == {"startupProbe": metrics, "livenessProbe": metrics}
 
 
 def test_images_are_pinned(production: Built) -> None:
