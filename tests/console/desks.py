@@ -122,8 +122,6 @@ class MemoryFeatures:
                 verdict=missing,
                 age_ms=0,
                 half_life_ms=1,
-                values={},
-                estimates={},
             )
             for kind, id_, group in wanted
         ]

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+
 from enrichment.feature.reader import Features
-from enrichment.records import Verdict, VerdictName
+from enrichment.records import FeatureUpdate, Verdict, VerdictName
 
 PATHS: Final = ("quantum", "classical", "random")
 
@@ -121,8 +123,20 @@ class Estimates:
                 verdict=Verdict(VerdictName.FRESH, "subgraph_unchanged"),
                 age_ms=300,
                 half_life_ms=1,
-                values={"degree": 4.0},
-                estimates=shares if group == "ring" else {},
+                raw=msgspec.json.encode(
+                    FeatureUpdate(
+                        version=1,
+                        pipeline="payments",
+                        entity=kind,
+                        id=id_,
+                        group=group,
+                        subgraph="",
+                        event_time_ms=0,
+                        computed_at_ms=0,
+                        values={"degree": 4.0},
+                        estimates=shares if group == "ring" else {},
+                    )
+                ),
             )
             for kind, id_, group in wanted
         ]
