@@ -228,7 +228,7 @@ def test_sigterm_cancels_what_nobody_could_fetch(
     stage.toml.write_text(
         stage.toml.read_text()
         .replace('provider = "qsim"', 'provider = "ionq"')
-        .replace("deadline_ms = 20000", "deadline_ms = 60_000")
+        .replace("deadline_ms = 20000", "deadline_ms = 900_000")
     )
     process = stage.start()
     stage.send(*stage.batches(range(3)))
