@@ -187,8 +187,7 @@ def _virtual_provider(_: "Settings", pipeline: "Pipeline") -> str:
 
 
 def _noise_scaled(settings: "Settings", _: "Pipeline") -> str:
-    # A setting of the virtual device's; there is none where that has no scale yet.
-    scale = float(getattr(settings, "virtual_noise_scale", 1.0))
+    scale = settings.virtual_noise_scale
     return "" if scale == 1.0 else f"the virtual device's noise is scaled by {scale:g}"
 
 

@@ -12,6 +12,7 @@ from enrichment.cli.instructing import (
     mirrored,
     on_kafka,
     plain,
+    say_why,
     standing_or_fail,
     tell,
 )
@@ -86,8 +87,7 @@ def withdraw(  # noqa: PLR0913, PLR0917  # one for each option
     from enrichment.rollout.control import EVERY, WITHDRAWALS_MAX, control_key
 
     settings = settings_of(context)
-    if not reason.strip():
-        fail("say why with --reason: whoever finds it in force will want to know", EXIT_MISUSE)
+    say_why(reason)
     skew_ms = SKEW_MS
     if pipeline != EVERY:
         definition = pipeline_or_fail(pipeline, settings)

@@ -11,7 +11,8 @@ from enrichment.cli.app import fail
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from enrichment.records import Control
+    from enrichment.pipelines import Pipeline
+    from enrichment.records import Control, Path
     from enrichment.rollout.instruct import Standing, Written
     from enrichment.settings import Settings
     from enrichment.stream.framing import Framing
@@ -19,7 +20,38 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EXIT_MISUSE: Final = 2
+PATHS: Final = ("quantum", "classical")
 MIRRORED_S: Final = 3.0  # the promise is two seconds; a projector that is not there never answers
+
+
+def ring_path(said: str) -> "Path":
+    """The ring path of that name, or the end."""
+    import difflib
+
+    from enrichment.records import Path
+
+    if said == "heuristic":
+        fail("the heuristic is always let in: it is what is left", EXIT_MISUSE)
+    if said not in PATHS:
+        near = difflib.get_close_matches(said, PATHS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "wanted quantum or classical"
+        fail(f"there is no path '{said}'; {hint}", EXIT_MISUSE)
+    return Path(said)
+
+
+def say_why(reason: str) -> None:
+    """The end where no reason is given."""
+    if not reason.strip():
+        fail("say why with --reason: whoever finds it in force will want to know", EXIT_MISUSE)
+
+
+def canary_share(pipeline: "Pipeline", share: float | None) -> float:
+    """The share that is asked for, or the pipeline file's; the end where that is none."""
+    wanted = pipeline.rollout.canary_share if share is None else share
+    if not 0 < wanted <= 1:
+        given = "canary_share in the pipeline's file" if share is None else "--share"
+        fail(f"{given} is {wanted:g}: a canary wants a share above 0, up to 1", EXIT_MISUSE)
+    return wanted
 
 
 def on_kafka(settings: "Settings", call: Callable[[dict[str, Any], int], T]) -> T:

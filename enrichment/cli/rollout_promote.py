@@ -7,8 +7,11 @@ import typer
 from enrichment.cli.app import JsonOption, fail, pipeline_or_fail, settings_of
 from enrichment.cli.instructing import (
     EXIT_MISUSE,
+    canary_share,
     framing_or_fail,
     on_kafka,
+    ring_path,
+    say_why,
     standing_or_fail,
 )
 from enrichment.cli.progress import progress
@@ -18,14 +21,13 @@ from enrichment.cli.who import By, login
 
 if TYPE_CHECKING:
     from enrichment.pipelines import Pipeline
-    from enrichment.records import Control, Experiment, Path, Rollout, Stage
+    from enrichment.records import Control, Experiment, Rollout, Stage
     from enrichment.rollout.control import ControlState
     from enrichment.rollout.evidence import Evidence
     from enrichment.rollout.judgement import Judgement, Proofs, Question
     from enrichment.settings import Settings
 
 EXIT_REFUSED: Final = 3
-PATHS: Final = ("quantum", "classical")
 
 
 def register(group: typer.Typer) -> None:
@@ -84,9 +86,8 @@ def promote(  # noqa: PLR0913, PLR0917  # one for each option
     from enrichment.rollout.gate import judge
 
     settings = settings_of(context)
-    wanted = _path(path)
-    if not reason.strip():
-        fail("say why with --reason: whoever finds it in force will want to know", EXIT_MISUSE)
+    wanted = ring_path(path)
+    say_why(reason)
     definition = pipeline_or_fail(pipeline, settings)
     who = by or login()
     found = standing_or_fail(settings)
@@ -146,21 +147,6 @@ def look(settings: "Settings", pipeline: "Pipeline", state: "ControlState") -> "
         fail(explained(error))
 
 
-def _path(said: str) -> "Path":
-    """The ring path of that name, or the end."""
-    import difflib
-
-    from enrichment.records import Path
-
-    if said == "heuristic":
-        fail("the heuristic is always let in: it is what is left", EXIT_MISUSE)
-    if said not in PATHS:
-        near = difflib.get_close_matches(said, PATHS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "wanted quantum or classical"
-        fail(f"there is no path '{said}'; {hint}", EXIT_MISUSE)
-    return Path(said)
-
-
 def _target(now: "Rollout", to: str, share: float | None) -> "Stage":
     """The stage that is asked for; the end where that is not further than now."""
     from enrichment.records import Stage
@@ -185,10 +171,7 @@ def _share(pipeline: "Pipeline", now: "Rollout", target: "Stage", share: float |
         if share is not None:
             fail("--share is a canary's: live is for all accounts", EXIT_MISUSE)
         return 0.0
-    wanted = pipeline.rollout.canary_share if share is None else share
-    if not 0 < wanted <= 1:
-        given = "canary_share in the pipeline's file" if share is None else "--share"
-        fail(f"{given} is {wanted:g}: a canary wants a share above 0, up to 1", EXIT_MISUSE)
+    wanted = canary_share(pipeline, share)
     if wanted <= now.share:
         fail(
             f"{now.path.value} is a canary for {now.share:.2%} of the accounts already: for fewer "

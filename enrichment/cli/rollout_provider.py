@@ -12,6 +12,7 @@ from enrichment.cli.instructing import (
     framing_or_fail,
     mirrored,
     on_kafka,
+    say_why,
     standing_or_fail,
     tell,
 )
@@ -85,8 +86,7 @@ def provider(  # noqa: PLR0913, PLR0917  # one for each option
     from enrichment.rollout.control import COMPUTE, control_key
 
     settings = settings_of(context)
-    if not reason.strip():
-        fail("say why with --reason: whoever finds it in force will want to know", EXIT_MISUSE)
+    say_why(reason)
     if bool(check) is not bool(every) or (check and no_check):
         fail("a check is --check PROVIDER and --every N, its end --no-check", EXIT_MISUSE)
     if not (name or check or no_check):

@@ -8,9 +8,12 @@ import typer
 from enrichment.cli.app import JsonOption, fail, pipeline_or_fail, settings_of
 from enrichment.cli.instructing import (
     EXIT_MISUSE,
+    canary_share,
     framing_or_fail,
     mirrored,
     on_kafka,
+    ring_path,
+    say_why,
     standing_or_fail,
     tell,
 )
@@ -18,12 +21,11 @@ from enrichment.cli.who import By, login
 
 if TYPE_CHECKING:
     from enrichment.pipelines import Pipeline
-    from enrichment.records import Control, Path, Rollout
+    from enrichment.records import Control, Rollout
     from enrichment.rollout.instruct import Written
     from enrichment.settings import Settings
     from enrichment.stream.framing import Framing
 
-PATHS: Final = ("quantum", "classical")
 STAGES: Final = ("shadow", "canary")
 
 Why = Annotated[str, typer.Option("--reason", help="Why: it is asked for, and kept.")]
@@ -75,8 +77,8 @@ def demote(  # noqa: PLR0913, PLR0917  # one for each option
     from enrichment.rollout.control import ROLLOUT, in_force
 
     settings = settings_of(context)
-    wanted = _path(path)
-    _say_why(reason)
+    wanted = ring_path(path)
+    say_why(reason)
     if to not in STAGES:
         fail(f"--to {to}: wanted shadow or canary; a path is made live by `promote`", EXIT_MISUSE)
     definition = pipeline_or_fail(pipeline, settings)
@@ -122,8 +124,8 @@ def kill(
     from enrichment.stream.framing import BARE
 
     settings = settings_of(context)
-    cap = CAPS[CAPS.index(_path(path).value) - 1]
-    _say_why(reason)
+    cap = CAPS[CAPS.index(ring_path(path).value) - 1]
+    say_why(reason)
     if pipeline != EVERY:
         pipeline = pipeline_or_fail(pipeline, settings).name
     control = _control(pipeline, SERVE, reason, by, serve=cap)
@@ -197,26 +199,6 @@ def restore(
         typer.secho(f"another cap is left: nothing above {left} serves", err=True)
 
 
-def _path(said: str) -> "Path":
-    """The ring path of that name, or the end."""
-    import difflib
-
-    from enrichment.records import Path
-
-    if said == "heuristic":
-        fail("the heuristic is always let in: it is what is left", EXIT_MISUSE)
-    if said not in PATHS:
-        near = difflib.get_close_matches(said, PATHS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "wanted quantum or classical"
-        fail(f"there is no path '{said}'; {hint}", EXIT_MISUSE)
-    return Path(said)
-
-
-def _say_why(reason: str) -> None:
-    if not reason.strip():
-        fail("say why with --reason: whoever finds it in force will want to know", EXIT_MISUSE)
-
-
 def _lower(pipeline: "Pipeline", now: "Rollout", to: str, share: float | None) -> "Rollout":
     """The rollout that was asked for; the end where it lets the path in further than now."""
     from enrichment.records import Rollout, Stage
@@ -226,10 +208,7 @@ def _lower(pipeline: "Pipeline", now: "Rollout", to: str, share: float | None) -
         if share is not None:
             fail("--share is a canary's: in shadow a path serves nobody", EXIT_MISUSE)
         return Rollout(path=now.path, stage=Stage.SHADOW)
-    wanted = pipeline.rollout.canary_share if share is None else share
-    if not 0 < wanted <= 1:
-        given = "canary_share in the pipeline's file" if share is None else "--share"
-        fail(f"{given} is {wanted:g}: a canary wants a share above 0, up to 1", EXIT_MISUSE)
+    wanted = canary_share(pipeline, share)
     serves = {Stage.SHADOW: 0.0, Stage.CANARY: now.share, Stage.LIVE: 1.0}[now.stage]
     if wanted > serves:
         fail(

@@ -114,6 +114,12 @@ class Projector:
                 "enable.partition.eof": True,
             }
         )
+        # Asks where partitions end, and reads nothing. Behind an open transaction there may be
+        # committed values that a committed reader cannot see yet: to him the end lies before it,
+        # and he would seem to be there.
+        self._asker = Consumer(
+            config.client | {"group.id": config.group_id, "isolation.level": "read_uncommitted"}
+        )
 
     def run(self, stop: threading.Event) -> None:
         """Project until told to stop. A Redis that is away is waited for; nothing is skipped."""
@@ -128,6 +134,7 @@ class Projector:
                     stop.wait(AWAY_S)
         finally:
             self._consumer.close()
+            self._asker.close()
 
     def join(self) -> None:
         """Join the group: partitions come with a later round."""
@@ -297,8 +304,8 @@ class Projector:
             self._mirrored = state
 
     def _end(self, partition: TopicPartition, within_s: float = CALL_S) -> int:
-        """The end of a partition that a committed reader can reach now."""
-        _, high = self._consumer.get_watermark_offsets(partition, timeout=within_s)
+        """The end of a partition, with what is not committed yet."""
+        _, high = self._asker.get_watermark_offsets(partition, timeout=within_s)
         return int(high)
 
     def _note_rebuilt(self, ends: dict[int, int]) -> None:

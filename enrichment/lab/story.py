@@ -252,7 +252,7 @@ class Story:
 
     def _found(self, phase: str, holds: Callable[[Enriched], bool]) -> bool:
         """Whether there is such an event now: one with ring features, where there is one."""
-        event = self._newest(lambda each: holds(each) and _with_job(each)) or self._newest(holds)
+        event = newest(self._client, NAME, holds, better=_with_job)
         if event is not None:
             self._told.events[phase] = event
         return event is not None

@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -22,6 +21,7 @@ from enrichment.records.job import JobEvent
 from enrichment.rollout.control import ControlState
 from enrichment.rollout.evidence import Evidence
 from enrichment.rollout.policy import Demotion, Policy, Standing
+from enrichment.stream.background import Background
 from enrichment.stream.framing import unframed
 from enrichment.stream.topics import JOB_EVENTS
 from enrichment.telemetry import metrics
@@ -47,28 +47,15 @@ class Ports:
     demote: Callable[[Demotion], None]
 
 
-class Weighing:
+class Weighing(Background):
     """A thread that has evidence weighed now and then; only the newest is kept."""
 
     def __init__(self, evidence: Callable[[], Evidence | None], every_s: float = WEIGH_S) -> None:
+        # Whoever ends the guard does not wait until a topic has been read.
+        super().__init__("weigh", stop_s=0.0)
         self._evidence = evidence
         self._every_s = every_s
         self._newest: Queue[Evidence] = Queue(maxsize=1)
-        self._stop = threading.Event()
-        # A daemon: whoever ends the guard does not wait until a topic has been read.
-        self._thread = threading.Thread(target=self._run, name="weigh", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
 
     def newest(self) -> Evidence | None:
         """What has been weighed since it was last asked."""

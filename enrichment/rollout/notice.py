@@ -4,13 +4,11 @@ One transactional id for each pipeline: of several processes that start at once,
 what another has open, and only then reads what was recorded. So nothing is recorded twice.
 """
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from confluent_kafka import KafkaException
 from msgspec.structs import replace
@@ -19,6 +17,7 @@ from enrichment.records import Change, ChangeKind
 from enrichment.rollout.changes import kept, stood_at
 from enrichment.rollout.control import in_force
 from enrichment.rollout.instruct import pause_s, standing
+from enrichment.stream.background import Background
 from enrichment.stream.changes import message_of, missing, new_change_id, recorded
 from enrichment.stream.framing import BARE, Framing
 from enrichment.stream.reviews import UnwrittenError
@@ -129,7 +128,7 @@ def _dated(
     ]
 
 
-class Noticing:
+class Noticing(Background):
     """A thread: `with Noticing(...)`. The stage does not wait for it, and runs without it."""
 
     def __init__(
@@ -141,22 +140,8 @@ class Noticing:
         now_ms: Callable[[], int],
     ) -> None:
         """Nothing is asked yet."""
+        super().__init__("changes", stop_s=STOP_S)
         self._kafka, self._finder, self._framing, self._now_ms = kafka, finder, framing, now_ms
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join(STOP_S)
 
     def _run(self) -> None:
         """Notice once; where Kafka is in trouble, a few times."""

@@ -5,10 +5,8 @@ which does, only where a calibration is not the one that it has last found stand
 with Kafka is said and met by the next round; until then features of before the change stay in use.
 """
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from confluent_kafka import KafkaException
 
@@ -16,6 +14,7 @@ from enrichment.provider.contract import Description
 from enrichment.records import Control
 from enrichment.rollout.control import control_key
 from enrichment.sample.calibrations import Seen, change, control_name, current_of, seen
+from enrichment.stream.background import Background
 from enrichment.telemetry.log import logger
 
 CHECK_S: Final = 5.0
@@ -33,7 +32,7 @@ KafkaException.
 """
 
 
-class CalibrationWatch:
+class CalibrationWatch(Background):
     """A thread: `with CalibrationWatch(...)`. `check` is one round of it."""
 
     def __init__(
@@ -46,6 +45,7 @@ class CalibrationWatch:
         now_ms: Callable[[], int],
     ) -> None:
         """Ask each of `devices` what it is; nothing is asked yet."""
+        super().__init__("calibrations", stop_s=STOP_S)
         self._pipeline = pipeline
         self._devices = devices
         self._read = read
@@ -54,21 +54,6 @@ class CalibrationWatch:
         self._seen: dict[int, Seen | None] = {}
         # By backend: the calibration last found standing, or written.
         self._stands: dict[str, str] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="calibrations", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join(STOP_S)
 
     def check(self) -> None:
         """Ask once, and write what follows. Raises as `Read` and `Write` do."""

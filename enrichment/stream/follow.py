@@ -10,8 +10,7 @@ is read again from its beginning, for ever, a little later each time. The topic 
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
-from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -21,6 +20,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from enrichment.stream.background import Background
 from enrichment.stream.framing import unframed
 from enrichment.telemetry.log import logger
 
@@ -52,7 +52,7 @@ class _Trouble(Exception):  # noqa: N818  # no error of anybody's: a reason to b
     """Why the topic is to be read again, in words."""
 
 
-class Follower(Generic[State]):
+class Follower(Background, Generic[State]):
     """A thread that follows a topic. `with Follower(...) as follower: follower.await_ready(10)`.
 
     `state` is what the topic says, as of milliseconds ago; before `ready` it is what an empty topic
@@ -63,6 +63,7 @@ class Follower(Generic[State]):
         self, kafka: Mapping[str, Any], topic: str, new_fold: Callable[[], Fold[State]]
     ) -> None:
         """`new_fold` makes what an empty topic amounts to: each reading begins with a new one."""
+        super().__init__(f"follow {topic}", stop_s=CALL_S + POLL_S)
         self.topic = topic
         self.state: State = new_fold().state
         self.ready = threading.Event()
@@ -70,21 +71,6 @@ class Follower(Generic[State]):
         self._kafka = kafka
         self._new_fold = new_fold
         self._backoff_s = BACKOFF_FIRST_S
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"follow {topic}", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join(CALL_S + POLL_S)
 
     def await_ready(self, timeout_s: float) -> bool:
         """Wait until the topic has been read to its end once; False where that takes longer."""

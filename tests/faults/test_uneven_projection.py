@@ -1,5 +1,6 @@
 """A projector that has a backlog in one partition, and in another none."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from enrichment.feature.reader import FeatureReader
 from enrichment.lab.servers import LocalServers
 from enrichment.records import FeatureUpdate, VerdictName
 from enrichment.stream.topics import FEATURES, partition_for
+from enrichment.stream.transaction import Message, TransactionalProducer
 from enrichment.wiring import now_ms
 from tests.feature.cached import PARTITIONS, heartbeat, ring, update
 from tests.integration.stages import Stream, eventually
@@ -20,6 +22,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 LONG_AGO_MS = 60_000  # twice as long as a shard of payments may be silent
 BACKLOG = 300_000  # a second's work, so that it can be seen
+FRESH_MS = 4_000
 
 
 @pytest.fixture
@@ -86,3 +89,52 @@ def test_a_heartbeat_does_not_overtake_what_it_vouches_for(projection: Projectio
 
     eventually("new", caught_up)
     assert ("old", VerdictName.FRESH) not in seen
+
+
+def test_what_an_open_transaction_holds_back_is_not_vouched_for(
+    servers: LocalServers, tmp_path: Path
+) -> None:
+    """A value that a committed reader cannot see yet makes the one before it no longer fresh."""
+    stream = Stream(
+        tmp_path,
+        like="payments",
+        bootstrap=servers.bootstrap,
+        redis_url=servers.redis_url,
+        changes={"fresh_ms = 30_000": f"fresh_ms = {FRESH_MS}"},
+    )
+    projection = Projection(stream)
+    beat = partition_for(projection.key("shard", "eu", "graph"), PARTITIONS)
+    account, partition = behind(projection, beat)
+    projection.start()
+    eventually("ready", projection.ready)
+    projection.publish(heartbeat(at_ms=now_ms(), pipeline=stream.name, version=1))
+    projection.publish(*told(stream.name, account, "old", now_ms()))
+    reader = FeatureReader(projection.cache, stream.pipeline)
+
+    def is_fresh(subgraph: str) -> bool:
+        found = reader.read("account", account, "ring")
+        return (found.subgraph, found.verdict.name) == (subgraph, VerdictName.FRESH)
+
+    eventually("fresh", lambda: is_fresh("old"))
+    held = TransactionalProducer.open(
+        {"bootstrap.servers": stream.bootstrap}, stream.name, timeout_ms=60_000
+    )
+    held.begin()
+    other = f"other|account|{account}|graph".encode()
+    held.produce(Message(topic=FEATURES, partition=partition, key=other, value=b"{}"))
+    assert held.producer.flush(10) == 0
+    changed_ms = now_ms()
+    projection.publish(*told(stream.name, account, "new", changed_ms))
+    wrong = []
+    while (at_ms := now_ms()) < changed_ms + 2 * FRESH_MS:
+        projection.publish(heartbeat(at_ms=at_ms, pipeline=stream.name, version=at_ms))
+        if is_fresh("old"):
+            wrong.append(at_ms - changed_ms)
+        time.sleep(0.2)
+    assert wrong, "it was not fresh at any time"
+    assert max(wrong) <= FRESH_MS
+    held.abort()
+    held.close()
+    projection.publish(heartbeat(at_ms=now_ms(), pipeline=stream.name, version=now_ms()))
+    eventually("new", lambda: is_fresh("new"))
+    stream.close()

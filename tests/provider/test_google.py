@@ -291,12 +291,15 @@ def test_slow_queue(service: QuantumEngine, provider: Google) -> None:
 
 def test_hanging_service_ends_at_the_deadline(service: QuantumEngine, provider: Google) -> None:
     """A call that is never answered holds nobody up; what it began is cancelled."""
+    result_of(provider, request_of("first"))  # it is connected, and not only about to be
+    service.jobs.clear()
     service.queue_s = 60.0
-    service.fail("CreateQuantumJob", Fault(hang_s=1.0))
+    service.fail("CreateQuantumJob", Fault(hang_s=2.0))
     began = time.monotonic()
-    provider.submit(request_of("hangs", deadline_ms=NOW_MS + 300))
+    provider.submit(request_of("hangs", deadline_ms=NOW_MS + 1_000))
+    until(lambda: service.calls["CreateQuantumJob"] == 2)
     assert failure_of(provider, "hangs").kind is FailureKind.CANCELLED
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 1.9
     until(lambda: service.jobs)  # the call was served in the end, when nobody listened any more
     until(service.all_cancelled)
 
