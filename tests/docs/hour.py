@@ -64,6 +64,11 @@ class Terminals:
                 process.wait(END_S)
         self.behind.clear()
 
+    def take_down(self) -> None:
+        """End the servers, where a page has not come to it."""
+        if (self.folder / ".venv").exists():
+            self._shell(". .venv/bin/activate; enrichment down --discard").wait(END_S)
+
     def _run(self, block: Block, text: str) -> None:
         self.tell(block.text)
         begun_s = time.monotonic()
@@ -79,7 +84,7 @@ class Terminals:
 
     def _shell(self, text: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            ["bash", "-euo", "pipefail", "-c", text],
+            ["bash", "-eu", "-c", text],
             cwd=self.folder,
             env=_plain_environment(),
             stdin=subprocess.DEVNULL,
@@ -129,6 +134,7 @@ def main() -> int:
                     return 1
                 finally:
                     terminals.end()
+                    terminals.take_down()
     return 0
 
 
