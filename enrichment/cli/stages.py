@@ -57,8 +57,8 @@ def _stage(stage: str, function: str) -> Callable[[typer.Context, str], None]:
             wiring.check_profile(settings, definition, stage)
             if settings.metrics_port is not None:
                 wiring.serve_metrics(settings.metrics_port, str(settings.metrics_host))
-            wiring.export_spans(settings, definition, stage)
-            getattr(wiring, function)(settings, definition)
+            with wiring.exported_spans(settings, definition, stage):
+                getattr(wiring, function)(settings, definition)
         except wiring.ConfigurationError as error:
             fail(str(error), 2)
         except wiring.StageEndedError as error:
