@@ -26,6 +26,10 @@ demo: setup prerequisites ## A minute of payments through everything, on servers
 story: setup prerequisites ## A path let in on evidence and taken out again, told by commands (some ten minutes; story/)
 	$(BIN)/enrichment story
 
+.PHONY: hour
+hour: setup prerequisites ## A newcomer's hour: what the tutorial and "your own stream" say, typed in a fresh clone (half an hour; hour/)
+	$(BIN)/python -m tests.docs.hour
+
 .PHONY: test
 test: setup peers prerequisites toxiproxy ## All tests, on servers of their own (TESTS="tests/lab -k ports" for some, "-n 0" for one process)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)

@@ -77,6 +77,9 @@ def run(
 ) -> None:
     """Start every stage as its own process, restart one that dies, stop all on Ctrl-C or SIGTERM.
 
+    With ENRICHMENT_METRICS_PORT each has a port of its own: that one the first, the next one the
+    second, in the order project, guard, sample, window, enrich, or that of --only.
+
     Example: enrichment run --pipeline payments
     """
     from enrichment.lab.processes import StageProcesses
