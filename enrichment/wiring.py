@@ -131,6 +131,12 @@ def exported_spans(settings: Settings, pipeline: Pipeline, stage: str) -> Iterat
         made.shutdown()
 
 
+def check_spans(settings: Settings) -> None:
+    """Raise ConfigurationError where spans cannot go where the settings say. Nothing is sent."""
+    if settings.traces is Traces.OTLP:
+        _collector().exporter.shutdown()
+
+
 def _collector() -> "Destination":
     try:
         from enrichment.telemetry import otlp

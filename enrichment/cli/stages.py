@@ -84,7 +84,12 @@ def run(
     """
     from enrichment.lab.processes import StageProcesses
     from enrichment.telemetry.log import configure
-    from enrichment.wiring import ConfigurationError, check_profile, stop_on_signals
+    from enrichment.wiring import (
+        ConfigurationError,
+        check_profile,
+        check_spans,
+        stop_on_signals,
+    )
 
     settings = settings_of(context)
     definition = pipeline_or_fail(pipeline, settings)
@@ -95,6 +100,7 @@ def run(
     configure(stage="run", pipeline=definition.name, text=settings.log_text)
     try:
         check_profile(settings, definition, *stages)
+        check_spans(settings)
     except ConfigurationError as error:
         # Once, and not by each stage at each of its starts.
         fail(str(error), 2)

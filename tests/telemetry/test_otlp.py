@@ -14,10 +14,12 @@ from opentelemetry import trace as api
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.util._once import Once
 from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra otlp is not here")
 
 from enrichment import wiring
+from enrichment.cli.app import build
 from enrichment.pipelines import load
 from enrichment.settings import Settings, Traces
 from enrichment.telemetry import delivery, otlp, trace
@@ -258,6 +260,16 @@ def test_variables_that_cannot_be_meant_end_the_start(
         pass
     assert name in str(refused.value)
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("command", ["enrich", "run"])
+def test_a_command_ends_with_what_is_wrong(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 2 before any server is asked, of `run` too, which would start stages for ever."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    settings = Settings(traces=Traces.OTLP, log_text=True)
+    result = CliRunner().invoke(build(), [command], obj=settings)
+    assert result.exit_code == 2
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL is grpc" in result.stderr
 
 
 def test_nothing_of_it_is_imported_unless_it_is_asked_for() -> None:
