@@ -123,7 +123,7 @@ requirements: $(UV) ## Compile requirements/ anew from pyproject.toml
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/all.txt
 	$(UV) pip compile --quiet pyproject.toml --extra stream --extra window --extra sample \
-	  --extra registry --extra console --constraint requirements/all.txt --universal \
+	  --extra registry --extra otlp --extra console --constraint requirements/all.txt --universal \
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/image.txt
 	echo 'hatchling>=1.27' | $(UV) pip compile --quiet - --constraint requirements/all.txt --universal \

@@ -57,8 +57,8 @@ def _stage(stage: str, function: str) -> Callable[[typer.Context, str], None]:
             wiring.check_profile(settings, definition, stage)
             if settings.metrics_port is not None:
                 wiring.serve_metrics(settings.metrics_port, str(settings.metrics_host))
-            wiring.export_spans(settings, definition, stage)
-            getattr(wiring, function)(settings, definition)
+            with wiring.exported_spans(settings, definition, stage):
+                getattr(wiring, function)(settings, definition)
         except wiring.ConfigurationError as error:
             fail(str(error), 2)
         except wiring.StageEndedError as error:
@@ -84,7 +84,12 @@ def run(
     """
     from enrichment.lab.processes import StageProcesses
     from enrichment.telemetry.log import configure
-    from enrichment.wiring import ConfigurationError, check_profile, stop_on_signals
+    from enrichment.wiring import (
+        ConfigurationError,
+        check_profile,
+        check_spans,
+        stop_on_signals,
+    )
 
     settings = settings_of(context)
     definition = pipeline_or_fail(pipeline, settings)
@@ -95,6 +100,7 @@ def run(
     configure(stage="run", pipeline=definition.name, text=settings.log_text)
     try:
         check_profile(settings, definition, *stages)
+        check_spans(settings)
     except ConfigurationError as error:
         # Once, and not by each stage at each of its starts.
         fail(str(error), 2)
