@@ -16,8 +16,6 @@ from opentelemetry.util._once import Once
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra otlp is not here")
-
 from enrichment import wiring
 from enrichment.cli.app import build
 from enrichment.pipelines import load
