@@ -42,10 +42,10 @@ def of_calls(tables: dict[str, Any], file: str) -> dict[str, Any]:
             said = "is about events, and with [calls] there are none"
             raise PipelineError(f"{file}: stream.{key}: {said}")
     return {
-        "calls": calls,  # first: what is wrong with it is said of it, and not of its entity
         "cases": NO_CASES,
         **tables,
         "stream": {**dict.fromkeys(("id", "key", "time"), NO_FIELD), **stream},
+        # Behind `calls`: what is wrong with its entity is said of it.
         "entities": {str(calls.get("entity", "node")): NO_FIELD},
         "score": NO_SCORE,
     }

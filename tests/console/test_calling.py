@@ -13,7 +13,14 @@ from enrichment.console.folds import Jobs
 from enrichment.console.limits import CALL_BYTES_MAX, CALLS, CALLS_OPEN_MAX, PROJECTED_MS
 from enrichment.feature.reader import Features
 from enrichment.feature.verdict import NEVER_SEEN, SUBGRAPH_UNKNOWN, TOO_OLD, UNAVAILABLE
-from enrichment.records import FeatureUpdate, JobEvent, JobState, Source, Verdict
+from enrichment.records import (
+    FeatureUpdate,
+    JobEvent,
+    JobState,
+    MicroBatch,
+    Source,
+    Verdict,
+)
 from enrichment.records.job import JobRun
 from tests.console.desks import CALLS as PIPELINE
 from tests.console.desks import TOKEN, Console, MemoryTopic, job
@@ -84,6 +91,29 @@ def test_who_came_second_under_a_key_is_told_so() -> None:
     assert len(topic.batches) == 1
 
 
+def test_a_call_that_is_being_taken_is_not_taken_twice() -> None:
+    """Whoever sends it again meanwhile is told to wait: only then is its id known to be good."""
+    made, _ = console()
+    told: list[Any] = []
+
+    class Asked(MemoryTopic):
+        """A broker that takes its time, in which the same call comes again."""
+
+        def publish(self, batch: MicroBatch) -> None:
+            """Take it, after the other was answered."""
+            if not told:
+                told.append(None)
+                told.append(post(client))
+            self.batches.append(batch)
+
+    topic = made.topic = Asked()
+    client = made.client()
+    assert post(client).status_code == 202
+    assert is_problem(told[1], 409, "being taken")
+    assert "retry-after" in told[1].headers
+    assert len(topic.batches) == 1
+
+
 @pytest.mark.parametrize(
     "error",
     [TimeoutError("not acknowledged"), KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT))],
@@ -132,6 +162,17 @@ def test_calls_are_bounded_in_rate_and_size_and_need_the_token() -> None:
     assert is_problem(refused, 429, "call")
     assert "retry-after" in refused.headers
     assert not topic.batches
+
+
+def test_a_call_may_be_larger_than_an_action() -> None:
+    """As many problems as a pipeline allows, of as many nodes, all of them tied."""
+    made, topic = console()
+    edges = [[i, j, 0.5] for i in range(12) for j in range(i)]
+    problems = [{"nodes": [f"{n}-{i}" for i in range(12)], "edges": edges} for n in range(64)]
+    body = {"problems": problems}
+    assert 50_000 < len(msgspec.json.encode(body)) < CALL_BYTES_MAX
+    assert post(made.client(), body).status_code == 202
+    assert len(topic.batches[0].problems) == 64
 
 
 @pytest.mark.parametrize(
