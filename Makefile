@@ -26,6 +26,10 @@ demo: setup prerequisites ## A minute of payments through everything, on servers
 story: setup prerequisites ## A path let in on evidence and taken out again, told by commands (some ten minutes; story/)
 	$(BIN)/enrichment story
 
+.PHONY: hour
+hour: setup prerequisites ## A newcomer's hour: what the tutorial and "your own stream" say, typed in a fresh clone (half an hour; hour/)
+	$(BIN)/python -m tests.docs.hour
+
 .PHONY: test
 test: setup peers prerequisites toxiproxy ## All tests, on servers of their own (TESTS="tests/lab -k ports" for some, "-n 0" for one process)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
@@ -119,7 +123,7 @@ requirements: $(UV) ## Compile requirements/ anew from pyproject.toml
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/all.txt
 	$(UV) pip compile --quiet pyproject.toml --extra stream --extra window --extra sample \
-	  --extra registry --extra console --constraint requirements/all.txt --universal \
+	  --extra registry --extra otlp --extra console --constraint requirements/all.txt --universal \
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/image.txt
 	echo 'hatchling>=1.27' | $(UV) pip compile --quiet - --constraint requirements/all.txt --universal \

@@ -44,6 +44,7 @@ class Traces(Enum):
 
     NONE = "none"
     CONSOLE = "console"
+    OTLP = "otlp"
 
 
 def _address(value: object) -> Address:
@@ -227,8 +228,8 @@ class Settings(BaseSettings):
     )
     traces: Traces = Field(
         default=Traces.NONE,
-        description="Where spans go: none, or console, which writes each as a line of JSON to "
-        "standard error",
+        description="Where spans go: none; console, which writes each as a line of JSON to "
+        "standard error; or otlp, to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names",
     )
 
     @classmethod

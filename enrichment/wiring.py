@@ -5,6 +5,7 @@ import gc
 import hashlib
 import hmac
 import json
+import os
 import random
 import signal
 import threading
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from enrichment.sample.teller import Teller
     from enrichment.stream.follow import Follower
     from enrichment.stream.registry import Registry
+    from enrichment.telemetry.delivery import Destination
 
 BACKOFF_FIRST_S = 0.5
 CACHE_S = (
@@ -113,22 +115,52 @@ def kafka_config(settings: Settings, client_id: str) -> dict[str, Any]:
 def serve_metrics(port: int, host: str = "127.0.0.1") -> None:
     """Let the counters be scraped by Prometheus: /metrics at that port of that address."""
     from opentelemetry import metrics
-    from opentelemetry.exporter.prometheus import PrometheusMetricReader
     from opentelemetry.sdk.metrics import MeterProvider
     from prometheus_client import start_http_server
 
-    metrics.set_meter_provider(MeterProvider(metric_readers=[PrometheusMetricReader()]))
+    from enrichment.telemetry import exposition
+
+    metrics.set_meter_provider(MeterProvider(metric_readers=[exposition.reader()]))
     start_http_server(port, addr=host)
 
 
-def export_spans(settings: Settings, pipeline: Pipeline, stage: str) -> None:
-    """Let spans go where the settings say; without that nothing makes any."""
+@contextmanager
+def exported_spans(settings: Settings, pipeline: Pipeline, stage: str) -> Iterator[None]:
+    """Spans go where the settings say meanwhile, the last within seconds of the end.
+
+    Without that nothing makes any. Raises ConfigurationError.
+    """
     if settings.traces is Traces.NONE:
+        yield
         return
     from enrichment.telemetry import spans
 
+    to = spans.console() if settings.traces is Traces.CONSOLE else _collector()
     made = spans.provider(stage=stage, pipeline=pipeline.name, instance=settings.instance)
-    spans.open_spans(spans.console(), made)
+    spans.open_spans(to, made)
+    try:
+        yield
+    finally:
+        made.shutdown()
+
+
+def check_spans(settings: Settings) -> None:
+    """Raise ConfigurationError where spans cannot go where the settings say. Nothing is sent."""
+    if settings.traces is Traces.OTLP:
+        _collector().exporter.shutdown()
+
+
+def _collector() -> "Destination":
+    try:
+        from enrichment.telemetry import otlp
+    except ModuleNotFoundError as missing:
+        raise ConfigurationError(
+            f"ENRICHMENT_TRACES=otlp needs pip install 'enrichment[otlp]' ({missing.name})"
+        ) from missing
+    try:
+        return otlp.collector(os.environ)
+    except otlp.CollectorError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def redis_address(settings: Settings) -> Address:

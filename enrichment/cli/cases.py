@@ -238,7 +238,9 @@ def _print(chosen: "list[Case]", amount_scale: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("case", "status", "members", "tied by", "at risk", "last seen", "said by")
+    from enrichment.cli.columns import whole
+
+    table = Table(whole("case"), "status", "members", "tied by", "at risk", "last seen", "said by")
     for case in chosen:
         table.add_row(
             case.case_id,

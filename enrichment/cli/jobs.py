@@ -173,10 +173,18 @@ def _time(at_ms: int) -> str:
 
 
 def _print_jobs(jobs: "list[Job]") -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("job", "state", "attempt", "provider", "problems", "took", "detail")
+    from enrichment.cli.columns import whole
+
+    ids, states, details = whole("job"), whole("state", 9), whole("detail")
+    table = Table(
+        ids, states, "attempt", "provider", "problems", "took", details,
+        # So that all of it fits on a terminal 80 wide.
+        box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False,
+    )  # fmt: skip
     for job in jobs:
         took = f"{job.updated_ms - job.created_ms} ms"
         table.add_row(

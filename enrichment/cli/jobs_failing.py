@@ -48,7 +48,11 @@ def _print(ranked: "list[tuple[tuple[str, str], list[Job]]]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("jobs", "quarantined", "state", "how it failed", "the newest")
+    from enrichment.cli.columns import whole
+
+    table = Table(
+        "jobs", "quarantined", whole("state", 9), whole("how it failed"), whole("the newest")
+    )
     for (state, shape), group in ranked:
         aside = sum(job.quarantined for job in group)
         table.add_row(str(len(group)), str(aside or ""), state, shape, group[0].job_id)

@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
+import typer
+
 from enrichment.cli.app import fail
 
 if TYPE_CHECKING:
@@ -138,7 +140,6 @@ def reading(
 def placed(settings: "Settings") -> "dict[str, tuple[int, Job]]":
     """Partition and newest entry of each job."""
     from enrichment.records import Job
-    from enrichment.stream.framing import unframed
     from enrichment.stream.topics import JOBS
 
     decode = _decoder(Job)
@@ -147,8 +148,8 @@ def placed(settings: "Settings") -> "dict[str, tuple[int, Job]]":
         value = record.value()
         if value is None:
             jobs.pop(_key(record), None)
-        else:
-            jobs[_key(record)] = (record.partition() or 0, decode(unframed(value)))
+        elif (job := _readable(record, value, decode)) is not None:
+            jobs[_key(record)] = (record.partition() or 0, job)
     return jobs
 
 
@@ -156,13 +157,13 @@ def _decoded(
     settings: "Settings", topic: str, partitions: Iterable[int], keys: set[str], kind: type[T]
 ) -> Iterator[T]:
     """The records of a topic with one of the keys."""
-    from enrichment.stream.framing import unframed
-
     decode = _decoder(kind)
     for record in _scanned(settings, topic, partitions):
         value = record.value()
         if value is not None and _key(record) in keys:
-            yield decode(unframed(value))
+            found = _readable(record, value, decode)
+            if found is not None:
+                yield found
 
 
 def _scanned(settings: "Settings", topic: str, partitions: Iterable[int]) -> "Iterator[Message]":
@@ -194,6 +195,20 @@ def partitions_of(settings: "Settings", topic: str) -> int:
     except KafkaException as error:
         where, why = settings.kafka_bootstrap, error.args[0].str()
         fail(f"Kafka at {where} does not answer: {why}; `enrichment up` starts a local one")
+
+
+def _readable(record: "Message", value: bytes, decode: Callable[[bytes], T]) -> T | None:
+    """What the record says, or None and a word: one that is broken keeps nobody from the others."""
+    import msgspec
+
+    from enrichment.stream.framing import unframed
+
+    try:
+        return decode(unframed(value))
+    except (msgspec.DecodeError, ValueError) as error:
+        where = f"{record.topic()}/{record.partition()}/{record.offset()}"
+        typer.echo(f"{where} cannot be read and is left out: {error}", err=True)
+        return None
 
 
 def _decoder(kind: type[T]) -> Callable[[bytes], T]:

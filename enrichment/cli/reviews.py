@@ -165,7 +165,11 @@ def _print(chosen: "list[Waiting]", amount_scale: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("event", "score", "level", "path", "entities", "amount", "reasons", "answer")
+    from enrichment.cli.columns import whole
+
+    table = Table(
+        whole("event"), "score", "level", "path", "entities", "amount", whole("reasons"), "answer"
+    )
     for waiting in chosen:
         review, outcome = waiting.review, waiting.outcome
         said = "" if outcome is None else f"{outcome.kind.value} {outcome.decided_by}".strip()

@@ -58,8 +58,8 @@ def _stage(stage: str, function: str) -> Callable[[typer.Context, str], None]:
             wiring.check_profile(settings, definition, stage)
             if settings.metrics_port is not None:
                 wiring.serve_metrics(settings.metrics_port, str(settings.metrics_host))
-            wiring.export_spans(settings, definition, stage)
-            getattr(wiring, function)(settings, definition)
+            with wiring.exported_spans(settings, definition, stage):
+                getattr(wiring, function)(settings, definition)
         except wiring.ConfigurationError as error:
             fail(str(error), 2)
         except wiring.StageEndedError as error:
@@ -80,6 +80,9 @@ def run(
 
     Of a pipeline with [calls] in its file: `project` and `sample`, which are all that it has.
 
+    With ENRICHMENT_METRICS_PORT each has a port of its own: that one the first, the next one the
+    second, in the order project, guard, sample, window, enrich, or that of --only.
+
     Example: enrichment run --pipeline payments
     """
     from enrichment.lab.processes import StageProcesses
@@ -88,6 +91,7 @@ def run(
     from enrichment.wiring import (
         ConfigurationError,
         check_profile,
+        check_spans,
         check_stages,
         stop_on_signals,
     )
@@ -103,6 +107,7 @@ def run(
     try:
         check_stages(definition, *stages)
         check_profile(settings, definition, *stages)
+        check_spans(settings)
     except ConfigurationError as error:
         # Once, and not by each stage at each of its starts.
         fail(str(error), 2)

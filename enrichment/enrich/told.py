@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Final
 
 from confluent_kafka import Consumer
+from opentelemetry.context import Context
 
 from enrichment.enrich.batch import Outputs, Record
 from enrichment.stream import lag
@@ -64,13 +65,14 @@ class Told:
         """Count it, and make its spans: it is committed."""
         took_ms = (self._at_s - self._began_s) * 1000
         outputs = self.outputs
+        within = self._trace(topic, group, took_ms)
         metrics.transactions.add(1, _COMMITTED)
-        metrics.batch_duration.record(took_ms)
+        metrics.batch_duration.record(took_ms, context=within)
         metrics.batch_records.record(self.records)
         if "wait" in self.steps_ms:
-            metrics.latency.record(self.steps_ms["wait"] + took_ms)
+            metrics.latency.record(self.steps_ms["wait"] + took_ms, context=within)
         for step, step_ms in self.steps_ms.items():
-            metrics.batch_step.record(step_ms, {"step": step})
+            metrics.batch_step.record(step_ms, {"step": step}, within)
         for verdict, count in outputs.verdicts.items():
             metrics.events.add(count, {"verdict": verdict})
         for outcome, count in outputs.outcomes.items():
@@ -80,18 +82,22 @@ class Told:
             metrics.dead_letters.add(count, {"reason": reason})
         if outputs.reviews:
             metrics.reviews.add(len(outputs.reviews))
-        if outputs.followed and trace.opened():
-            steps = {name: self.steps_ms[name] for name in _STEPS if name in self.steps_ms}
-            work = trace.Work(
-                topic=topic,
-                group=group,
-                messages=self.records,
-                start_ms=self.taken_ms,
-                end_ms=self.taken_ms + took_ms,
-                attributes={"enrichment.events.sampled": outputs.sampled},
-                steps=steps,
-            )
-            trace.tell(work, outputs.followed)
+
+    def _trace(self, topic: str, group: str, took_ms: float) -> Context | None:
+        """Its spans, and what leads to them; None where nobody follows an event of it."""
+        outputs = self.outputs
+        if not outputs.followed or not trace.opened():
+            return None
+        work = trace.Work(
+            topic=topic,
+            group=group,
+            messages=self.records,
+            start_ms=self.taken_ms,
+            end_ms=self.taken_ms + took_ms,
+            attributes={"enrichment.events.sampled": outputs.sampled},
+            steps={name: self.steps_ms[name] for name in _STEPS if name in self.steps_ms},
+        )
+        return trace.tell(work, outputs.followed)
 
 
 # In the order of their spans.

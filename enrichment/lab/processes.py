@@ -19,6 +19,7 @@ RESTART_MAX_S: Final = 10.0
 IDLE: Final = frozenset({"sample"})
 NICENESS: Final = {"window": 5, "guard": 5}
 STEADY_S: Final = 30.0  # a stage that ran this long is restarted at once again
+METRICS_PORT: Final = "ENRICHMENT_METRICS_PORT"
 
 
 def make_yield(stage: str, pid: int) -> None:
@@ -121,9 +122,20 @@ class StageProcesses:
             log = (self._log_folder / f"{stage}.log").open("ab")
         # A session of its own: Ctrl-C reaches us alone, and we stop the stages in order.
         self._running[stage] = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            command, env=self._environment, stderr=log, stdout=log, start_new_session=True
+            command,
+            env=self._environment | self._metrics(stage),
+            stderr=log,
+            stdout=log,
+            start_new_session=True,
         )
         if log is not None:
             log.close()
         make_yield(stage, self._running[stage].pid)
         self._started_s[stage] = time.monotonic()
+
+    def _metrics(self, stage: str) -> dict[str, str]:
+        """A port of its own for its metrics: the one that was set is the first stage's."""
+        first = self._environment.get(METRICS_PORT)
+        if not first:
+            return {}
+        return {METRICS_PORT: str(int(first) + self._stages.index(stage))}

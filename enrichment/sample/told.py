@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from opentelemetry.context import Context
+
 from enrichment.records.job import Job, JobEvent, JobState
 from enrichment.sample.cases import Change
 from enrichment.stream.topics import MICRO_BATCHES
@@ -38,9 +40,10 @@ def tell_ended(ended: Ended) -> None:
     job, event = ended.job, ended.event
     provider = {"provider": event.provider}
     took_ms = max(0, event.at_ms - ended.began_ms)
-    metrics.job_duration.record(took_ms, provider | {"state": job.state.value})
+    within = _trace(ended, took_ms) if trace.opened() else None
+    metrics.job_duration.record(took_ms, provider | {"state": job.state.value}, within)
     for step, step_ms in event.durations_ms.items():
-        metrics.job_step.record(step_ms, provider | {"step": step})
+        metrics.job_step.record(step_ms, provider | {"step": step}, within)
     if event.run is not None:
         drawn = job.problems - len(event.kept)
         metrics.shots.add(event.run.shots * max(0, drawn), provider)
@@ -59,11 +62,9 @@ def tell_ended(ended: Ended) -> None:
             and (not ended.again_ms or charge.attempt == job.attempt)
         ):
             metrics.cost.add(charge.micro, {"provider": charge.provider})
-    if trace.opened():
-        _trace(ended, took_ms)
 
 
-def _trace(ended: Ended, took_ms: int) -> None:
+def _trace(ended: Ended, took_ms: int) -> Context:
     job, event = ended.job, ended.event
     work = trace.Work(
         topic=MICRO_BATCHES,
@@ -83,7 +84,7 @@ def _trace(ended: Ended, took_ms: int) -> None:
         problem="no provider answered" if job.state is JobState.FAILED else "",
     )
     followed = [trace.Followed(traceparent=sent) for sent in ended.traces]
-    trace.tell(work, followed, job_id=job.job_id, again=ended.again_ms > 0)
+    return trace.tell(work, followed, job_id=job.job_id, again=ended.again_ms > 0)
 
 
 def tell_cases(changes: Sequence[Change]) -> None:

@@ -163,6 +163,9 @@ dead_letters = _counter(
     S, "enrichment.dead_letters", "{record}", "Invalid records, by reason", "reason"
 )
 read_failures = _counter(S, "enrichment.read.failures", "{read}", "Cache reads failed")
+spans_lost = _counter(
+    S, "enrichment.spans.lost", "{span}", "Spans that nobody took, by reason", "reason"
+)
 lag = _gauge(
     S, "enrichment.lag", "{record}", "Records behind what was read, by topic and partition",
     "topic", "partition",

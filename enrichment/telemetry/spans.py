@@ -5,7 +5,7 @@ and jobs, which are few, all are told.
 """
 
 import sys
-from typing import Final, TextIO
+from typing import TextIO
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import (
@@ -15,13 +15,11 @@ from opentelemetry.sdk.resources import (
     Resource,
 )
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
+from enrichment.telemetry.delivery import Destination, Queue
 from enrichment.telemetry.trace import LINKS_MAX, chosen_ids
-
-QUEUE_MAX: Final = 8_192
-"""Spans that wait for the exporter: some 20 MB. Beyond that they are dropped, never waited for."""
 
 
 class Ids(RandomIdGenerator):
@@ -51,18 +49,24 @@ def provider(*, stage: str, pipeline: str, instance: str) -> TracerProvider:
             }
         ),
         span_limits=SpanLimits(max_links=LINKS_MAX),
-        shutdown_on_exit=True,
+        # Whoever opens it closes it: at the interpreter's exit no thread can be started any more,
+        # and without one the wait for a collector that is away has no end (`delivery.Queue`).
+        shutdown_on_exit=False,
     )
 
 
-def console(to: TextIO | None = None) -> SpanExporter:
-    """An exporter that writes each span as a line of JSON, to standard error like the logs."""
-    return ConsoleSpanExporter(out=to or sys.stderr, formatter=_line)
+def console(to: TextIO | None = None) -> Destination:
+    """Each span as a line of JSON, on standard error like the logs."""
+    exporter = ConsoleSpanExporter(out=to or sys.stderr, formatter=_line)
+    return Destination(exporter=exporter, where="standard error")
 
 
-def open_spans(exporter: SpanExporter, made: TracerProvider) -> None:
-    """Export every span of this process from now on, in a thread of its own."""
-    made.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=QUEUE_MAX))
+def open_spans(to: Destination, made: TracerProvider) -> None:
+    """Send every span of this process there from now on, in a thread of its own.
+
+    `made.shutdown()` sends what is queued then, for some seconds at most.
+    """
+    made.add_span_processor(Queue(to))
     trace.set_tracer_provider(made)
 
 

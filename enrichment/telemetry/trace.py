@@ -113,10 +113,13 @@ class Work:
 
 def tell(
     work: Work, followed: Sequence[Followed], *, job_id: str = "", again: bool = False
-) -> None:
+) -> Context:
     """Make the spans of one batch. With a `job_id`, the batch's span is that job's.
 
     `again`: the job has been over before, and its span is there already: this one is below it.
+
+    Returns the context to record the batch's figures in, so that they lead to a trace: that of the
+    job, or of the first event that has a span, whose trace says more than the batch's own.
     """
     found = [
         (context, event)
@@ -142,6 +145,7 @@ def tell(
         batch.set_status(Status(StatusCode.ERROR, work.problem))
     _tell_steps(work, batch)
     batch.end(_ns(work.end_ms))
+    leading = batch
     for context, event in found[:SPANS_MAX]:
         links = [Link(batch.get_span_context()), *(Link(job_context(job)) for job in event.jobs)]
         span = tracer.start_span(
@@ -153,6 +157,9 @@ def tell(
             start_time=_ns(work.start_ms),
         )
         span.end(_ns(work.end_ms))
+        if leading is batch and not job_id:
+            leading = span
+    return trace.set_span_in_context(leading, Context())
 
 
 def _tell_steps(work: Work, batch: Span) -> None:

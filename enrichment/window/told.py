@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from opentelemetry.context import Context
+
 from enrichment.records import MicroBatch
 from enrichment.stream.topics import DIGESTS
 from enrichment.telemetry import metrics, trace
@@ -20,14 +22,16 @@ def tell_close(batch: MicroBatch, now_ms: int) -> None:
 
     The micro-batch's id is its job's: whoever follows an event this far is led on to that.
     """
+    within = _trace(batch, now_ms) if trace.opened() else None
     metrics.windows.add(1, {"cause": batch.cause.value})
-    metrics.window_close.record(max(0, now_ms - batch.closed_at_ms))
+    metrics.window_close.record(max(0, now_ms - batch.closed_at_ms), context=within)
     if batch.problems:
         metrics.window_problems.add(len(batch.problems))
     for reason, count in batch.left_out.items():
         metrics.window_left_out.add(count, {"reason": reason})
-    if not trace.opened():
-        return
+
+
+def _trace(batch: MicroBatch, now_ms: int) -> Context:
     jobs = (batch.micro_batch_id,) if batch.problems else ()
     work = trace.Work(
         topic=DIGESTS,
@@ -41,7 +45,8 @@ def tell_close(batch: MicroBatch, now_ms: int) -> None:
             "enrichment.problems": len(batch.problems),
         },
     )
-    trace.tell(work, [trace.Followed(traceparent=sent, jobs=jobs) for sent in batch.traces])
+    followed = [trace.Followed(traceparent=sent, jobs=jobs) for sent in batch.traces]
+    return trace.tell(work, followed)
 
 
 def tell_counts(counts: Counts, partition: int) -> None:

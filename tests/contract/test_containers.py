@@ -102,6 +102,16 @@ def test_prometheus_scrapes_every_role(services: dict[str, dict[str, Any]]) -> N
     assert all(each.startswith("/etc/prometheus/") for each in config["rule_files"])
 
 
+def test_prometheus_keeps_what_leads_to_traces(services: dict[str, dict[str, Any]]) -> None:
+    """Exemplars are kept where that is asked for, beside what the image is started with."""
+    command = services["prometheus"]["command"]
+    assert "--enable-feature=exemplar-storage" in command
+    assert "--config.file=/etc/prometheus/prometheus.yml" in command
+    folder = next(each for each in command if each.startswith("--storage.tsdb.path="))
+    mounted = {volume.split(":")[1] for volume in services["prometheus"]["volumes"]}
+    assert folder.partition("=")[2] in mounted
+
+
 def test_grafana_finds_prometheus_and_its_dashboards(services: dict[str, dict[str, Any]]) -> None:
     """Its source is the service beside it; dashboards are looked for where they are mounted."""
     provisioning = ROOT / "deploy" / "grafana" / "provisioning"

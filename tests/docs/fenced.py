@@ -17,10 +17,14 @@ LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block: its language, whether it runs without servers, and the file it shows."""
+    """One fenced block: its language, how it is run, and the file it shows.
+
+    One that is `offline` needs no servers; one in the `background` has a terminal of its own.
+    """
 
     language: str
     offline: bool
+    background: bool
     file: str | None
     text: str
 
@@ -34,7 +38,8 @@ def blocks(text: str) -> Iterator[Block]:
     """The fenced blocks of a page, in order."""
     for found in FENCE.finditer(text):
         language, _, rest = found["info"].strip().partition(" ")
-        yield Block(language, rest == "offline", found["file"], found["text"])
+        offline, background = rest == "offline", rest == "background"
+        yield Block(language, offline, background, found["file"], found["text"])
 
 
 def commands(text: str) -> Iterator[str]:

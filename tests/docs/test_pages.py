@@ -20,7 +20,7 @@ from tests.docs.fenced import ROOT, anchors, blocks, commands, links, pages
 RUN_S: Final = 60
 # Pages whose blocks marked `offline` are carried out, in a folder that has what a clone's top has.
 CARRIED_OUT: Final = ("own-stream.md", "sizing.md", "tutorial.md")
-TOP: Final = ("topics", "schemas", "requirements")
+TOP: Final = ("topics", "schemas", "requirements", "enrichment/pipelines")
 
 
 @pytest.fixture(scope="module")

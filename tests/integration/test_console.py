@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from enrichment.lab.ports import free_port
 from enrichment.lab.servers import LocalServers
-from enrichment.records import Outcome, OutcomeKind
+from enrichment.records import Job, Outcome, OutcomeKind
 from enrichment.stream.manifests import load_manifests
 from enrichment.stream.to_end import read_to_end
 from enrichment.stream.topics import (
@@ -133,7 +133,8 @@ def test_the_console_shows_what_topics_say_and_does_what_it_is_told(stream: Stre
     job_id, shard = f"{stream.name}|eu/west|1700000000000|0", "eu/west"
     now_ms = time.time_ns() // 1_000_000
     row = job(job_id, pipeline=stream.name, created_ms=now_ms, updated_ms=now_ms)
-    put(stream, JOBS, job_id, shard, row)
+    entry = msgspec.to_builtins(row) | {"micro_batch_id": job_id}
+    put(stream, JOBS, job_id, shard, msgspec.convert(entry, Job))
     step = msgspec.structs.replace(event(), job_id=job_id, pipeline=stream.name)
     put(stream, JOB_EVENTS, job_id, shard, step)
     put(stream, CASES, f"{stream.name}|case-1", shard, case(pipeline=stream.name))

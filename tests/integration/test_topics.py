@@ -15,6 +15,7 @@ from enrichment.settings import Settings
 from enrichment.stream.topics import partition_for
 from tests.cli.commands import runner_of
 
+NO_TOPIC = "kustomization.yaml"  # what kubectl applies the others by
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.servers
 run = runner_of(topics.register)
@@ -25,7 +26,7 @@ def settings(servers: LocalServers, tmp_path: Path) -> Settings:
     """The shipped manifests under names of this test's own, against the session's broker."""
     prefix = f"t{secrets.token_hex(4)}"
     folder = tmp_path / "topics"
-    shutil.copytree(ROOT / "topics", folder)
+    shutil.copytree(ROOT / "topics", folder, ignore=shutil.ignore_patterns(NO_TOPIC))
     for path in folder.glob("*.yaml"):
         text = path.read_text().replace(f"name: {path.stem}", f"name: {prefix}.{path.stem}")
         path.write_text(text)

@@ -84,7 +84,7 @@ def test_an_unknown_group_names_the_known(path: Path) -> None:
     """A slip is a message and exit code 2."""
     done = run(path, "server")
     assert done.returncode == 2
-    assert "unknown group 'server' (python, servers, faults)" in done.stderr
+    assert "unknown group 'server' (python, servers, faults, browser)" in done.stderr
 
 
 @pytest.fixture

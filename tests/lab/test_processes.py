@@ -53,3 +53,14 @@ def test_an_unreachable_broker_is_one_clear_line(tmp_path: Path) -> None:
     assert "Kafka at 127.0.0.1:1 does not answer" in text
     assert "enrichment up" in text
     assert "Traceback" not in text
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_each_stage_has_a_port_of_its_own_for_its_metrics(tmp_path: Path) -> None:
+    """The port that was set is the first stage's, and the ones behind it are the others'."""
+    given = NOWHERE | {"ENRICHMENT_METRICS_PORT": "9464"}
+    stages = ["project", "enrich"]
+    with StageProcesses(stages, "payments", environment=given, log_folder=tmp_path) as processes:
+        told = [Path(f"/proc/{processes.pid(stage)}/environ").read_bytes() for stage in stages]
+    found = [dict(each.split(b"=", 1) for each in one.split(b"\0") if each) for one in told]
+    assert [one[b"ENRICHMENT_METRICS_PORT"] for one in found] == [b"9464", b"9465"]

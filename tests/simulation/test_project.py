@@ -143,14 +143,17 @@ def test_who_is_cut_off_for_long_says_that_he_is_behind(
 ) -> None:
     """From eleven seconds on, until it has caught up: other partitions' heartbeats may be new."""
     projection.run(5_000)
-    consumer = projection.stage._projector._consumer  # type: ignore[union-attr]
+    assert projection.stage is not None
+    projector = projection.stage._projector
+    assert projector is not None
+    consumer, asker = projector._consumer, projector._asker
     marker = Layout(PIPELINE).projection(0)
 
     def silent(*_: object, **__: object) -> int:
         raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     with monkeypatch.context() as cut:
-        cut.setattr(consumer, "get_watermark_offsets", silent)
+        cut.setattr(asker, "get_watermark_offsets", silent)
         cut.setattr(consumer, "poll", lambda _: None)
         cut.setattr(consumer, "consume", lambda *_: [])
         projection.run(8_000)

@@ -9,6 +9,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from enrichment.telemetry import exposition
 from enrichment.telemetry import spans as sdk
 from tests.telemetry.heard import Heard
 
@@ -16,14 +17,12 @@ from tests.telemetry.heard import Heard
 @pytest.fixture(scope="session")
 def meter() -> InMemoryMetricReader:
     """A reader of all that this process counts from now on: there is one provider a process."""
-    from opentelemetry.exporter.prometheus import PrometheusMetricReader
-
     since_last: dict[type, AggregationTemporality] = {
         Counter: AggregationTemporality.DELTA,
         Histogram: AggregationTemporality.DELTA,
     }
     reader = InMemoryMetricReader(preferred_temporality=since_last)
-    api.set_meter_provider(MeterProvider(metric_readers=[reader, PrometheusMetricReader()]))
+    api.set_meter_provider(MeterProvider(metric_readers=[reader, exposition.reader()]))
     return reader
 
 

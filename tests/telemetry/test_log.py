@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -112,11 +113,13 @@ def test_a_line_about_a_job_leads_to_its_trace(
 
 
 def test_json_lines_bear_stage_pipeline_level_and_time() -> None:
-    """What a collector looks for is where it looks."""
+    """What a collector looks for is where it looks, from whichever thread a line is."""
     before, to = structlog.get_config(), io.StringIO()
     try:
         configure(stage="sample", pipeline="payments", text=False, to=to)
-        structlog.get_logger().info("opened", jobs=3)
+        thread = Thread(target=lambda: structlog.get_logger().info("opened", jobs=3))
+        thread.start()
+        thread.join()
     finally:
         structlog.contextvars.clear_contextvars()
         structlog.configure(**before)

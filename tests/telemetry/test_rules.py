@@ -148,6 +148,22 @@ def test_the_waterfall_takes_the_steps_in_their_order() -> None:
     assert before == ["|".join(steps[:number]) for number in range(1, len(steps))]
 
 
+def test_panels_of_latency_ask_for_exemplars() -> None:
+    """One query of each: Grafana asks for the exemplars of all buckets that a query names."""
+    asked = {
+        (path.stem, panel["title"]): [target.get("exemplar", False) for target in panel["targets"]]
+        for path in BOARDS
+        for panel in panels(json.loads(path.read_text()))
+    }
+    assert {place: sum(each) for place, each in asked.items() if any(each)} == {
+        ("system", "Latency of a batch's oldest event"): 1,
+        ("system", "From a close to its micro-batch"): 1,
+        ("algorithm", "Jobs that are over"): 1,
+        ("algorithm", "Execution"): 1,
+        ("algorithm", "Queue"): 1,
+    }
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on this machine")
 def test_promtool_takes_the_rules_and_their_replay() -> None:
     """Prometheus' own parser reads them, and the alerts fire and end as the replay says."""

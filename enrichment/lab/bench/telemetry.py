@@ -20,7 +20,6 @@ from typing import Final
 
 import msgspec
 from opentelemetry import metrics
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -39,7 +38,7 @@ from enrichment.pipelines import load
 from enrichment.settings import Settings
 from enrichment.stream.envelope import read_envelope
 from enrichment.stream.topics import StreamTopics
-from enrichment.telemetry import spans
+from enrichment.telemetry import exposition, spans
 from enrichment.wiring import open_reads
 
 NAME: Final = "telemetry"
@@ -75,7 +74,7 @@ def measured(redis_url: str, options: BenchOptions) -> tuple[Row, ...]:
     shards = frozenset(payment.region for payment in payments)
     known = frozenset().union(*map(entities_of, payments))
     cache.fill(Entities(known, shards), scenario, ground.now_ms())
-    metrics.set_meter_provider(MeterProvider(metric_readers=[PrometheusMetricReader()]))
+    metrics.set_meter_provider(MeterProvider(metric_readers=[exposition.reader()]))
     made = spans.provider(stage="bench", pipeline=STREAM, instance="0")
     spans.open_spans(spans.console(StringIO()), made)
     rows: list[Row] = []

@@ -34,7 +34,7 @@ from enrichment.sample.budget import NoMoney
 from enrichment.sample.ledger import Arrival, Ledger, LedgerState
 from enrichment.sample.outbox import Addresses
 from enrichment.sample.worker import Worker
-from enrichment.stream.topics import FEATURES, JOB_EVENTS
+from enrichment.stream.topics import FEATURES, JOB_EVENTS, MICRO_BATCHES
 from enrichment.stream.transaction import Message, Outcome
 
 SIZE: Final = 12
@@ -193,6 +193,10 @@ class MemoryLedger:
             arrivals.append(Arrival(partition=0, offset=self._offset, batch=batch))
             self._offset += 1
         return arrivals
+
+    def lags(self) -> dict[tuple[str, int], int]:
+        """What waits here, by topic and partition."""
+        return {(MICRO_BATCHES, 0): len(self.waiting)}
 
     def outcomes(self) -> Iterator[tuple[int, OutcomeRecord]]:
         """Nothing turns out of them."""
