@@ -24,6 +24,7 @@ from enrichment.feature.cluster import ClusterCache
 from enrichment.feature.connection import open_cache
 from enrichment.feature.store import Layout
 from enrichment.pipelines import Pipeline
+from enrichment.pipelines.definition import STAGES_OF_CALLS
 from enrichment.profile import Weight, breaches
 from enrichment.settings import Delivery, Settings, Traces
 from enrichment.stream import topics
@@ -31,6 +32,7 @@ from enrichment.stream.framing import BARE, Framing
 from enrichment.telemetry.log import logger
 
 if TYPE_CHECKING:
+    from enrichment.console.desk import Calling
     from enrichment.feature.reads import TrackedReads
     from enrichment.provider.contract import Description, Provider
     from enrichment.provider.pool import Pool
@@ -70,6 +72,17 @@ class ConfigurationError(ValueError):
 
 class StageEndedError(RuntimeError):
     """A stage that can go no further, though another start of it can, said in one line."""
+
+
+def check_stages(pipeline: Pipeline, *stages: str) -> None:
+    """Raise ConfigurationError where the pipeline has no such stage."""
+    if pipeline.calls is None:
+        return
+    if strange := [stage for stage in stages if stage not in STAGES_OF_CALLS]:
+        raise ConfigurationError(
+            f"{pipeline.name} has no stage {strange[0]}: its micro-batches come from callers "
+            f"([calls] in its file), to a console; its stages are {' and '.join(STAGES_OF_CALLS)}"
+        )
 
 
 def check_profile(settings: Settings, pipeline: Pipeline, *stages: str) -> None:
@@ -548,7 +561,7 @@ def run_console(settings: Settings, pipeline: Pipeline, argument: str) -> None:
     from enrichment.console.app import application
     from enrichment.console.commands import Commands
     from enrichment.console.desk import Clocks, Desk, Ports
-    from enrichment.console.history import history
+    from enrichment.console.history import history, micro_batch
     from enrichment.console.serve import listening, serve
     from enrichment.console.watch import watching
     from enrichment.feature.reader import FeatureReader
@@ -565,12 +578,19 @@ def run_console(settings: Settings, pipeline: Pipeline, argument: str) -> None:
     token = settings.console_token
     kafka = kafka_config(settings, "console")
     cache = open_redis(settings, CONSOLE_READ_S)
-    with listener, contextlib.closing(cache), watching(kafka, pipeline.name) as known:
+    with (
+        listener,
+        contextlib.closing(cache),
+        open_calling(settings, pipeline) as calling,
+        watching(kafka, pipeline.name) as known,
+    ):
 
         def app() -> Any:
             ports = Ports(
                 features=FeatureReader(cache, pipeline),
                 history=lambda job: history(kafka, job),
+                micro_batch=lambda job: micro_batch(kafka, job),
+                calling=calling,
                 commands=Commands(),
                 stopping=stop.is_set,
             )
@@ -583,6 +603,23 @@ def run_console(settings: Settings, pipeline: Pipeline, argument: str) -> None:
             return application(desk, settings.console_hosts)
 
         serve(app, listener, stop)
+
+
+@contextmanager
+def open_calling(settings: Settings, pipeline: Pipeline) -> "Iterator[Calling | None]":
+    """What takes calls of a pipeline of calls; None for another's. Raises ConfigurationError."""
+    import secrets
+
+    from enrichment.console.desk import Calling
+    from enrichment.console.sending import Sender
+
+    if pipeline.calls is None:
+        yield None
+        return
+    framing = framing_of(settings, pipeline, topics.MICRO_BATCHES)
+    with contextlib.closing(Sender(kafka_config(settings, "calls"), framing)) as sender:
+        # Keyed shards begin otherwise: a drawn one is nobody's key.
+        yield Calling(publish=sender.publish, new_shard=lambda: f"r-{secrets.token_hex(16)}")
 
 
 def run_sample(settings: Settings, pipeline: Pipeline) -> None:

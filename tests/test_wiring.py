@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from enrichment.pipelines import load
-from enrichment.pipelines.definition import Budget
+from enrichment.pipelines.definition import Budget, Calls
 from enrichment.provider.ionq import Ionq
 from enrichment.provider.kept import Kept
 from enrichment.provider.pool import Pool
@@ -20,6 +20,7 @@ from enrichment.wiring import (
     ConfigurationError,
     allowance_of,
     check_budget,
+    check_stages,
     collect_young,
     opened_providers,
 )
@@ -156,3 +157,14 @@ def test_limits_come_from_the_settings_and_the_pipelines_file() -> None:
     allowance = allowance_of(settings, payments)
     assert allowance.limits("payments", "ionq") == (3_000_000, 2_000_000, 1_500_000)
     assert allowance_of(Settings(), payments).limits("payments", "ionq") == (None, 2_000_000, None)
+
+
+def test_a_pipeline_of_calls_has_a_sampler_and_a_projector_alone() -> None:
+    """Its micro-batches are no window's: a window stage would take them for its own closes."""
+    payments = load("payments")
+    calls = msgspec.structs.replace(payments, calls=Calls())
+    check_stages(payments, "enrich", "window", "sample", "guard", "project")
+    check_stages(calls, "sample", "project")
+    for stage in ("enrich", "window", "guard"):
+        with pytest.raises(ConfigurationError, match=f"has no stage {stage}: its micro-batches"):
+            check_stages(calls, "sample", stage)

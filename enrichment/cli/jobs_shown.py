@@ -59,7 +59,9 @@ def _job(explanation: "Explanation") -> Iterator[str]:
     )
     if job["detail"]:
         yield f"  {job['detail']}"
-    if "closed_by" in job:
+    if job.get("closed_by") == "call":  # of no window
+        yield f"called at {_time(job['closed_at_ms'])}"
+    elif "closed_by" in job:
         yield (
             f"window {_time(job['window_start_ms'])} to {_time(job['window_end_ms'])}, closed by "
             f"{job['closed_by']}, {job['events']} events"

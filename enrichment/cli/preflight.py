@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from enrichment.cli.app import JsonOption, PipelineOption, pipeline_or_fail, settings_of
+from enrichment.cli.app import JsonOption, PipelineOption, fail, pipeline_or_fail, settings_of
 
 if TYPE_CHECKING:
     from enrichment.preflight.questions import Asked
 
 EXIT_FAILED: Final = 1
+EXIT_MISUSE: Final = 2
 WIDTH_MIN: Final = 80
 WIDTH_MAX: Final = 140  # longer lines are not read but searched
 OUTCOME_WIDTH: Final = 6
@@ -76,6 +77,9 @@ def preflight(
 
     settings = settings_of(context)
     definition = pipeline_or_fail(pipeline, settings)
+    if definition.calls is not None:
+        said = "these questions are of a stream that is scored, and a pipeline of calls has none"
+        fail(f"{definition.name}: {said}", EXIT_MISUSE)
     named = written(pipeline, settings.pipelines_dir)
     errors = Console(stderr=True)
     with errors.status("asking ...") as status:

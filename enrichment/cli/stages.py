@@ -54,6 +54,7 @@ def _stage(stage: str, function: str) -> Callable[[typer.Context, str], None]:
         definition = pipeline_or_fail(pipeline, settings)
         configure(stage=stage, pipeline=definition.name, text=settings.log_text)
         try:
+            wiring.check_stages(definition, stage)
             wiring.check_profile(settings, definition, stage)
             if settings.metrics_port is not None:
                 wiring.serve_metrics(settings.metrics_port, str(settings.metrics_host))
@@ -77,28 +78,34 @@ def run(
 ) -> None:
     """Start every stage as its own process, restart one that dies, stop all on Ctrl-C or SIGTERM.
 
+    Of a pipeline with [calls] in its file: `project` and `sample`, which are all that it has.
+
     With ENRICHMENT_METRICS_PORT each has a port of its own: that one the first, the next one the
     second, in the order project, guard, sample, window, enrich, or that of --only.
 
     Example: enrichment run --pipeline payments
     """
     from enrichment.lab.processes import StageProcesses
+    from enrichment.pipelines.definition import STAGES_OF_CALLS
     from enrichment.telemetry.log import configure
     from enrichment.wiring import (
         ConfigurationError,
         check_profile,
         check_spans,
+        check_stages,
         stop_on_signals,
     )
 
     settings = settings_of(context)
     definition = pipeline_or_fail(pipeline, settings)
-    stages = list(STAGES) if only is None else only
+    all_stages = STAGES if definition.calls is None else STAGES_OF_CALLS
+    stages = list(all_stages) if only is None else only
     for stage in stages:
         if stage not in STAGES:
             fail(f"there is no stage '{stage}'; stages: {', '.join(STAGES)}", 2)
     configure(stage="run", pipeline=definition.name, text=settings.log_text)
     try:
+        check_stages(definition, *stages)
         check_profile(settings, definition, *stages)
         check_spans(settings)
     except ConfigurationError as error:

@@ -140,6 +140,7 @@ def new(
 ) -> None:
     """Write the five manifests of another stream, to be looked over and applied.
 
+    A pipeline with [calls] in its file has no events: it gets that of its outcomes alone.
     They get as many partitions as `enrichment.digests` has. A manifest that exists is left alone.
 
     For example:
@@ -156,7 +157,10 @@ def new(
     partitions = {manifest.name: manifest.partitions for manifest in manifests}
     if topics.DIGESTS not in partitions:
         fail(f"there is no manifest of '{topics.DIGESTS}' in '{folder}', whose partitions to copy")
+    outcomes = topics.StreamTopics(pipeline.name).outcomes
     for name, content in render(pipeline.name, partitions[topics.DIGESTS]).items():
+        if pipeline.calls is not None and name != outcomes:
+            continue
         path = folder / f"{name}.yaml"
         if name in partitions or path.exists():
             typer.echo(f"there already: {name}")

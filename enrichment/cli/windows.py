@@ -47,7 +47,12 @@ def replay(
     from enrichment.lab.publish import explained
     from enrichment.lab.windows import replay_windows
     from enrichment.stream.topics import DIGESTS
-    from enrichment.wiring import ConfigurationError, kafka_config, partition_count
+    from enrichment.wiring import (
+        ConfigurationError,
+        check_stages,
+        kafka_config,
+        partition_count,
+    )
 
     settings = settings_of(context)
     definition = pipeline_or_fail(pipeline, settings)
@@ -56,6 +61,7 @@ def replay(
         fail("--from must lie before --to", EXIT_MISUSE)
     started_s = time.monotonic()
     try:
+        check_stages(definition, "window")
         with progress("replaying digests", None) as advance:
             done = replay_windows(
                 kafka_config(settings, "window-replay"),

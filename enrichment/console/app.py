@@ -84,7 +84,7 @@ def _called(desk: Desk, of: dict[str, Endpoint]) -> Callable[[Request], Awaitabl
     async def endpoint(request: Request) -> Response:
         one = of["GET" if request.method == "HEAD" else request.method]
         desk.admit(one.cost, client_of(request))
-        if one.cost is Cost.ACTION:
+        if one.cost in {Cost.ACTION, Cost.CALL}:
             may_act(desk, request)
         try:
             return await one.handler(desk, request)

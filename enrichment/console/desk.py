@@ -10,15 +10,18 @@ from typing import Final, Protocol
 import msgspec
 
 from enrichment.console.access import Access
+from enrichment.console.calls import CallBook
 from enrichment.console.commands import Said
 from enrichment.console.folds import JobRow
 from enrichment.console.limits import (
     ACTIONS,
+    CALLS,
     CLIENTS_MAX,
     DRAWN_MAX,
     HISTORIES_MAX,
     LOOKUPS,
     READS,
+    RESULTS,
     SIGN_INS,
 )
 from enrichment.console.problems import Problem
@@ -26,7 +29,7 @@ from enrichment.console.rates import Limiter
 from enrichment.console.watch import Known, board_of
 from enrichment.feature.reader import Features
 from enrichment.pipelines import Pipeline
-from enrichment.records import JobEvent
+from enrichment.records import JobEvent, MicroBatch
 
 BOARD_S: Final = 1.0  # pages that follow are told of the same second by the same bytes
 
@@ -38,6 +41,8 @@ class Cost(Enum):
     READ = "read"  # from memory, or one read of the cache
     LOOKUP = "lookup"  # a process that reads topics
     ACTION = "action"  # the same, and somebody who may
+    CALL = "call"  # a sampler's time, or money, and somebody who may
+    RESULT = "result"  # from memory while a job is open, and then read from topics
     SIGN_IN = "sign_in"
 
 
@@ -92,12 +97,27 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Calling:
+    """What a console needs to take calls: where they go, and a shard for one that has no key.
+
+    `publish` raises KafkaException or TimeoutError where nobody can tell whether it is there.
+    """
+
+    publish: Callable[[MicroBatch], None]
+    new_shard: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """Whom the console asks: the cache, a job's history, the project's commands."""
 
     features: ReadsFeatures
     history: Callable[[JobRow], list[JobEvent]]
     commands: Runs
+    # A job's micro-batch, None where its topic has it no more.
+    micro_batch: Callable[[JobRow], MicroBatch | None] = lambda _: None
+    # None: the pipeline's micro-batches are its window stage's.
+    calling: Calling | None = None
     # Whether the process has been told to end.
     stopping: Callable[[], bool] = lambda: False
 
@@ -111,9 +131,11 @@ class Desk:
     ) -> None:  # fmt: skip
         self.pipeline, self.pipeline_argument = pipeline, pipeline_argument
         self.known, self.ports, self.access, self.clocks = known, ports, access, clocks
-        self.kept = Kept()
-        limits = {Cost.READ: READS, Cost.LOOKUP: LOOKUPS, Cost.ACTION: ACTIONS}
-        limits[Cost.SIGN_IN] = SIGN_INS
+        self.kept, self.calls = Kept(), CallBook()
+        limits = {
+            Cost.READ: READS, Cost.LOOKUP: LOOKUPS, Cost.ACTION: ACTIONS, Cost.CALL: CALLS,
+            Cost.RESULT: RESULTS, Cost.SIGN_IN: SIGN_INS,
+        }  # fmt: skip
         self._limiters = {
             cost: Limiter(per_s, burst, CLIENTS_MAX) for cost, (per_s, burst) in limits.items()
         }

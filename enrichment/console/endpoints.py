@@ -7,17 +7,24 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from enrichment.console import acting, health, live, reading, shapes
+from enrichment.console import acting, calling, health, live, reading, results, shapes
 from enrichment.console.board import Board
+from enrichment.console.calls import Call
 from enrichment.console.desk import Cost, Desk
-from enrichment.console.limits import ID_CHARACTERS_MAX, LIST, LIST_MAX, PRINTABLE
+from enrichment.console.limits import (
+    ID_CHARACTERS_MAX,
+    KEY_CHARACTERS_MAX,
+    LIST,
+    LIST_MAX,
+    PRINTABLE,
+)
 
 Handler = Callable[[Desk, Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One parameter of a request; `where` is path or query."""
+    """One parameter of a request; `where` is path, query or header."""
 
     name: str
     what: str
@@ -36,7 +43,10 @@ class Endpoint:
     parameters: tuple[Parameter, ...] = ()
     body: type[Any] | None = None
     answer: type[Any] | str = "application/json"
-    # Statuses beside 200 and those of `cost` and `body`.
+    # The status that it is answered with where all is well, and what is said by 202 until then.
+    status: int = 200
+    pending: type[Any] | None = None
+    # Statuses beside these and those of `cost` and `body`.
     problems: tuple[int, ...] = ()
 
     @property
@@ -72,6 +82,17 @@ _PROBLEM: Final = _query(
     "Which of its problems, from 0; that of the lowest energy where not given",
     {"type": "integer", "minimum": 0, "maximum": reading.PROBLEMS_MAX - 1},
 )
+_FALLBACK: Final = _query(
+    "fallback",
+    "Whether the answer of a fallback will do, where the provider that was asked gave none",
+    {"type": "boolean", "default": False},
+)
+_KEY: Final = Parameter(
+    name="Idempotency-Key",
+    what="The same call under the same key is the same job, however often it is sent",
+    where="header",
+    schema=TEXT | {"maxLength": KEY_CHARACTERS_MAX},
+)
 _GROUP: Final = _query(
     "group",
     "Only these groups",
@@ -103,9 +124,19 @@ ENDPOINTS: Final = (
         answer=shapes.JobsListed, problems=(400,),
     ),
     Endpoint(
+        method="POST", path="/v1/jobs", cost=Cost.CALL, handler=calling.call, body=Call,
+        answer=shapes.CallTaken, status=202, parameters=(_KEY,),
+    ),
+    # Before the job itself, whose id may have slashes.
+    Endpoint(
+        method="GET", path="/v1/jobs/{id}/result", cost=Cost.RESULT, handler=calling.result,
+        parameters=(_path("id", "The job's id"), _FALLBACK), answer=results.JobResult,
+        pending=shapes.JobStanding, problems=(404, 409, 410),
+    ),
+    Endpoint(
         method="GET", path="/v1/jobs/{id}", cost=Cost.LOOKUP, handler=reading.job,
         parameters=(_path("id", "The job's id"),), answer=shapes.JobShown,
-        problems=(400, 404, 502, 504),
+        problems=(400, 404, 409, 502, 504),
     ),
     Endpoint(
         method="GET", path="/v1/drawn/{id}", cost=Cost.LOOKUP, handler=reading.drawn,

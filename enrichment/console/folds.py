@@ -43,6 +43,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     published: bool = False
     check_of: str = ""
     chosen: str = ""
+    content_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

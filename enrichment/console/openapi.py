@@ -17,6 +17,8 @@ BY_COST: Final = {
     Cost.READ: (400, 414, 429),
     Cost.LOOKUP: (400, 414, 429, 502, 503, 504),
     Cost.ACTION: (401, 403, 409, 429, 502, 503, 504),
+    Cost.CALL: (401, 403, 409, 429, 503),
+    Cost.RESULT: (400, 414, 429, 502, 503, 504),
     Cost.SIGN_IN: (429,),
 }
 OF_BODY: Final = (400, 408, 413, 415, 422)
@@ -26,7 +28,9 @@ def document(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
     """The whole document."""
     types: list[Any] = [ProblemBody]
     for one in endpoints:
-        types += [each for each in (one.body, one.answer) if each and not isinstance(each, str)]
+        named = (one.body, one.answer, one.pending)
+        types += [each for each in named if each and not isinstance(each, str)]
+    types = list(dict.fromkeys(types))
     refs, schemas = msgspec.json.schema_components(types, ref_template=REF)
     of = dict(zip(types, refs, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -58,8 +62,13 @@ def _operation(one: Endpoint, of: dict[Any, Any]) -> dict[str, Any]:
     if one.answer == "application/json":
         schema = {"type": "object"}
     answers: dict[str, Any] = {
-        "200": {"description": "As asked", "content": {media: {"schema": schema}}}
+        str(one.status): {"description": "As asked", "content": {media: {"schema": schema}}}
     }
+    if one.pending is not None:
+        answers["202"] = {
+            "description": "Not yet",
+            "content": {media: {"schema": of[one.pending]}},
+        }
     if one.cost is Cost.ACTION:
         answers["202"] = {
             "description": "Given, and not yet heard of",
@@ -100,6 +109,6 @@ def _operation(one: Endpoint, of: dict[Any, Any]) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": of[one.body]}},
         }
-    if one.cost is Cost.ACTION:
+    if one.cost in {Cost.ACTION, Cost.CALL}:
         operation["security"] = [{"token": []}]
     return operation

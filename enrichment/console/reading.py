@@ -17,6 +17,7 @@ from enrichment.console.board import (
     jobs_newest,
     row_of,
 )
+from enrichment.console.calls import ACCEPTED
 from enrichment.console.desk import Desk, Drawn
 from enrichment.console.folds import ENDED, JobRow
 from enrichment.console.limits import COMMAND_BYTES_MAX, EVIDENCE_S
@@ -32,6 +33,7 @@ from enrichment.console.shapes import (
     JobsListed,
 )
 from enrichment.pipelines.definition import CLASSICAL_PROVIDERS, RANDOM_PROVIDER
+from enrichment.records import JobEvent
 from enrichment.rollout.shown import shown
 
 GROUPS: Final = ("graph", "ring")
@@ -110,13 +112,9 @@ async def jobs(desk: Desk, request: Request) -> Response:
 
 
 async def job(desk: Desk, request: Request) -> Response:
-    """One job and its transitions."""
-    row = _job(desk, id_of(request, "id"))
-    async with desk.kept.histories:
-        try:
-            events = await asyncio.to_thread(desk.ports.history, row)
-        except TimeoutError as error:
-            raise Problem(504, str(error)) from error
+    """One job and its transitions; a call that no sampler has begun is `accepted`."""
+    row = job_of(desk, id_of(request, "id"))
+    events = [] if row.state == ACCEPTED else await transitions(desk, row)
     return json_response(JobShown(job=row, events=tuple(events)))
 
 
@@ -201,16 +199,33 @@ async def flow(desk: Desk, _: Request) -> Response:
     )
 
 
-def _job(desk: Desk, job_id: str) -> JobRow:
-    row = desk.known.jobs.rows.get(job_id)
-    if row is None:
+def job_of(desk: Desk, job_id: str) -> JobRow:
+    """A job of the ledger, or a call that was accepted here. Raises Problem where it is neither.
+
+    And where another content came first, at another console, under the key of the call.
+    """
+    row, taken = desk.known.jobs.rows.get(job_id), desk.calls.row(job_id)
+    if row is None and taken is None:
         raise Problem(404, f"there is no job '{job_id}' in the ledger of {desk.pipeline.name}")
-    return row
+    if row is not None and taken is not None and row.content_hash != taken.content_hash:
+        raise Problem(409, "another content came first under its key, and this one is not solved")
+    found = row or taken
+    assert found is not None  # noqa: S101  # one of them is
+    return found
+
+
+async def transitions(desk: Desk, row: JobRow) -> list[JobEvent]:
+    """A job's transitions in order. Raises Problem where they do not come in time."""
+    async with desk.kept.histories:
+        try:
+            return await asyncio.to_thread(desk.ports.history, row)
+        except TimeoutError as error:
+            raise Problem(504, str(error)) from error
 
 
 async def _drawn(desk: Desk, request: Request) -> Drawn:
     """The job drawn again, by the command; kept, for an ended job stays as it is."""
-    row = _job(desk, id_of(request, "id"))
+    row = job_of(desk, id_of(request, "id"))
     if row.state not in ENDED:
         raise Problem(409, f"the job is {row.state}: it can be drawn once it has ended")
     problem = number_of(request, "problem", -1, PROBLEMS_MAX - 1)

@@ -66,13 +66,29 @@ def limit_of(request: Request) -> int:
     return number_of(request, "limit", LIST, LIST_MAX, lowest=1)
 
 
-async def body_of(request: Request, kind: type[T]) -> T:
+def flag_of(request: Request, name: str) -> bool:
+    """A yes or no of the query; no where it is not there. Raises Problem where it is neither."""
+    text = request.query_params.get(name, "false")
+    if text not in {"true", "false"}:
+        raise Problem(400, f"{name}: wanted true or false")
+    return text == "true"
+
+
+def header_of(request: Request, name: str, characters_max: int) -> str | None:
+    """A header's text, None where there is none. Raises Problem for an empty or too long one."""
+    text = request.headers.get(name)
+    if text is not None and not (0 < len(text) <= characters_max and _is_printable(text)):
+        raise Problem(400, f"{name}: wanted 1 to {characters_max} characters, none of control")
+    return text
+
+
+async def body_of(request: Request, kind: type[T], *, bytes_max: int = BODY_BYTES_MAX) -> T:
     """The body as that type. Raises Problem where it is too large, too slow, or something else."""
     sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if sent != MEDIA_TYPE:
         # A form of another site can send neither this nor our header: see `access`.
         raise Problem(415, f"wanted {MEDIA_TYPE}")
-    raw = await _raw(request)
+    raw = await _raw(request, bytes_max)
     if _depth(raw) > DEPTH_MAX:
         raise Problem(400, f"nested deeper than {DEPTH_MAX}")
     try:
@@ -83,14 +99,14 @@ async def body_of(request: Request, kind: type[T]) -> T:
         raise Problem(400, f"not JSON: {error}") from error
 
 
-async def _raw(request: Request) -> bytes:
+async def _raw(request: Request, bytes_max: int) -> bytes:
     raw = bytearray()
     try:
         async with asyncio.timeout(BODY_S):
             async for part in request.stream():
                 raw += part
-                if len(raw) > BODY_BYTES_MAX:
-                    raise Problem(413, f"a body of more than {BODY_BYTES_MAX} bytes")
+                if len(raw) > bytes_max:
+                    raise Problem(413, f"a body of more than {bytes_max} bytes")
     except TimeoutError:
         raise Problem(408, f"the body did not come within {BODY_S:.0f} s") from None
     except ClientDisconnect:

@@ -66,6 +66,20 @@ class JobShown(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[JobEvent, ...]
 
 
+class CallTaken(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that is on its topic: the job that it becomes, found at the answer's `Location`."""
+
+    job_id: str
+    state: str
+
+
+class JobStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """A job whose result is not there yet: where it stands."""
+
+    job_id: str
+    state: str
+
+
 class CasesListed(msgspec.Struct, frozen=True, kw_only=True):
     """Cases to work, open ones with the largest amount at risk first."""
 

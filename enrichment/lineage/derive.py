@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from enrichment.pipelines import Pipeline
-from enrichment.records import Digest, MicroBatch
-from enrichment.window.candidates import subgraph_hash
+from enrichment.records import Cause, Digest, MicroBatch
+from enrichment.records.micro_batch import subgraph_hash
 from enrichment.window.content import HASH_SCHEME, Content
 
 
@@ -21,6 +21,7 @@ class Finding(Enum):
     DIFFERENT = "different"
     GONE = "gone"  # not all of its digests are there any more
     UNKNOWN = "unknown"  # 0.1.0 hashed it, otherwise than we do
+    CALLED = "called"  # a caller gave it: it was made of no digests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Derived:
-    """What came of it. `content_hash` is "" where not all digests are there."""
+    """What came of it. `content_hash` is "" where not all digests are there, or none ever was."""
 
     finding: Finding
     content_hash: str
@@ -54,8 +55,8 @@ class Derived:
 
 
 def extent(batch: MicroBatch) -> tuple[int, int, int]:
-    """Partition, first and last offset of the digests that the close covers."""
-    return batch.digest_offsets[0]
+    """Partition, first and last offset of the digests that the close covers; -1 where none are."""
+    return batch.digest_offsets[0] if batch.digest_offsets else (0, -1, -1)
 
 
 def covered(pipeline: Pipeline, batch: MicroBatch, digests: Iterable[Written]) -> Iterator[Written]:
@@ -86,7 +87,9 @@ def derived(
         offsets.append(one.offset)
     hashed = content.hash()
     _, first, last = extent(batch)
-    if not offsets or (min(offsets), max(offsets)) != (first, last):
+    if batch.cause is Cause.CALL:
+        finding = Finding.CALLED
+    elif not offsets or (min(offsets), max(offsets)) != (first, last):
         finding = Finding.GONE
     elif not batch.content_hash.startswith(HASH_SCHEME):
         finding = Finding.UNKNOWN
@@ -94,7 +97,7 @@ def derived(
         finding = Finding.SAME if hashed == batch.content_hash else Finding.DIFFERENT
     return Derived(
         finding=finding,
-        content_hash="" if finding is Finding.GONE else hashed,
+        content_hash="" if finding in {Finding.GONE, Finding.CALLED} else hashed,
         digests=len(offsets),
         events=content.events,
         altered=altered(batch),
@@ -104,7 +107,7 @@ def derived(
 
 def altered(batch: MicroBatch) -> tuple[str, ...]:
     """Problems that no longer give the hash under which they were solved."""
-    if not batch.content_hash.startswith(HASH_SCHEME):
+    if batch.cause is not Cause.CALL and not batch.content_hash.startswith(HASH_SCHEME):
         return ()
     return tuple(
         problem.problem_id

@@ -193,6 +193,8 @@ def in_words(reader: Reader, again: Derived, batch: MicroBatch) -> str:
         return "another content stands under the same identity"
     if again.altered:
         return f"{len(again.altered)} of {len(batch.problems)} problems do not give their own hash"
+    if again.finding is Finding.CALLED:
+        return "a caller gave it: there are no digests to derive it from"
     if again.finding is Finding.GONE:
         return f"not all of its digests are there: {gone(reader, DIGESTS)}"
     if again.finding is Finding.UNKNOWN:

@@ -10,7 +10,8 @@ from enrichment.pipelines.definition import (
     Pipeline,
     Term,
 )
-from enrichment.pipelines.loader import PipelineError, load, names, written
+from enrichment.pipelines.loader import load, names, written
+from enrichment.pipelines.table import PipelineError
 
 __all__ = [
     "AggregateDefinition",

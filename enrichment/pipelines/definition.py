@@ -15,6 +15,7 @@ EXACT_MAX: Final = 16
 CLASSICAL_PROVIDERS: Final = frozenset({"exact", "annealing"})
 """Whose samples are the classical path's. Whatever else is no null is a circuit's."""
 RANDOM_PROVIDER: Final = "random"
+VARIABLES_MAX: Final = 20  # 16 MiB of complex128 amplitudes
 
 PositiveMs = Annotated[int, Meta(gt=0)]
 SpanMs = Annotated[int, Meta(ge=0)]
@@ -129,7 +130,7 @@ class ProblemDefinition(Table, frozen=True):
     """`[problem]`: what a candidate subgraph is turned into."""
 
     kind: Name = "ring"
-    variables_max: Annotated[int, Meta(ge=3, le=20)] = 12
+    variables_max: Annotated[int, Meta(ge=3, le=VARIABLES_MAX)] = 12
     problems_max: Annotated[int, Meta(gt=0, le=1_000)] = 64
     # The least adjacency that counts: below it, sharing is coincidence.
     weight_min: Annotated[float, Meta(ge=0, le=1)] = 0.35
@@ -163,6 +164,21 @@ class Budget(Table, frozen=True):
 
     # In a UTC day. Nothing where nothing is said: then only what is free is used.
     day: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+
+
+STAGES_OF_CALLS: Final = ("project", "sample")
+"""The stages that a pipeline of calls has. The others are of events, and the window stage would
+take callers' micro-batches for its own closes."""
+
+
+class Calls(Table, frozen=True):
+    """`[calls]`: micro-batches come from callers of the console's API, and from no window stage.
+
+    The stream has no events then: nothing is windowed and nothing is scored.
+    """
+
+    # The kind of a problem's nodes, under which what is found of them is cached.
+    entity: Name = "node"
 
 
 class Cases(Table, frozen=True):
@@ -291,6 +307,8 @@ class Pipeline(Table, frozen=True):
     budget: Budget = Budget()
     rollout: RolloutDefinition = RolloutDefinition()
     cases: Cases = Cases()
+    # None: micro-batches are the window stage's.
+    calls: Calls | None = None
     features: Features = Features()
     replay: Replay = Replay()
     limits: Limits = Limits()
@@ -319,6 +337,8 @@ class Pipeline(Table, frozen=True):
     @property
     def node_kind(self) -> str | None:
         """The kind of a problem's nodes, or None where the stream links nothing."""
+        if self.calls is not None:
+            return self.calls.entity
         return self.kind(self.links[0].roles[0]) if self.links else None
 
     def sampled(self, path: str) -> Sampled | None:

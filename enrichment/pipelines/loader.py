@@ -16,8 +16,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from enrichment.pipelines.called import of_calls
 from enrichment.pipelines.definition import Pipeline, ScoreTable, Term
 from enrichment.pipelines.probability import RingProbability
+from enrichment.pipelines.table import PipelineError
 
 SUFFIX: Final = ".toml"
 TABLE_SUFFIX: Final = ".score.toml"
@@ -29,10 +31,6 @@ BESIDE: Final = {
 """Files beside a pipeline's: the table and the key that name one, and what it is."""
 
 Root = TypeVar("Root", bound=msgspec.Struct)
-
-
-class PipelineError(ValueError):
-    """A pipeline that cannot be used, said in one line that tells what to change."""
 
 
 def names(folder: Path | None = None) -> list[str]:
@@ -112,8 +110,9 @@ def parse(content: bytes, file: str, folder: Traversable | None = None) -> Pipel
         # What stands in the table's file was checked under that file's name.
         tables["score"] |= _toml(*table)
     known = _beside(tables, file, folder, PROBABILITY_SUFFIX)
+    whole = of_calls(tables, file) if "calls" in tables else tables
     try:
-        pipeline = msgspec.convert(tables, Pipeline)
+        pipeline = msgspec.convert(whole, Pipeline)
     except msgspec.ValidationError as error:
         raise PipelineError(f"{file}: {_explained(str(error), tables, Pipeline)}") from error
     for key, problem in _contradictions(pipeline):

@@ -9,6 +9,10 @@ Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
 Field = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
+class PipelineError(ValueError):
+    """A pipeline that cannot be used, said in one line that tells what to change."""
+
+
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One table of a pipeline file. An unknown key is an error, not a shrug."""
 

@@ -1,21 +1,28 @@
 """A micro-batch: what one closed window of one shard left to solve, and why it closed."""
 
 from enum import Enum
+from hashlib import sha256
 from typing import Final
 
 import msgspec
+
+SUBGRAPH_HASH_DIGITS: Final = 16
 
 TRACES_MAX: Final = 16
 """Sampled events whose trace a micro-batch carries on: 1 kB, and as many links of its job's."""
 
 
+_ENCODER: Final = msgspec.json.Encoder()
+
+
 class Cause(Enum):
-    """Why a window closed."""
+    """Why a window closed; a caller's micro-batch is of no window, and closes with its call."""
 
     WATERMARK = "watermark"
     COUNT = "count"
     IDLE = "idle"
     MAXIMUM_AGE = "maximum_age"
+    CALL = "call"
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,12 +57,22 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     last_seen_ms: int = 0
 
 
+def subgraph_hash(
+    nodes: tuple[str, ...], weights: tuple[tuple[int, int, int], ...], known_bad: tuple[int, ...]
+) -> str:
+    """The hash of exactly what a model is built from: equal hashes, equal models."""
+    return sha256(_ENCODER.encode((nodes, weights, known_bad))).hexdigest()[:SUBGRAPH_HASH_DIGITS]
+
+
 class MicroBatch(msgspec.Struct, frozen=True, kw_only=True):
     """One closed window [start, end) of one shard.
 
     Its identity is (pipeline, shard, start, sequence). The record is also the log of closes: cause
     and input offsets are facts that a rebuild follows and never decides again. Two contents under
     one identity are a conflict.
+
+    A caller's (`Cause.CALL`) covers no digests: its shard is the call's own, it begins at 0 and
+    ends when it was accepted.
     """
 
     micro_batch_id: str

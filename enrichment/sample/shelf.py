@@ -191,6 +191,12 @@ class Shelf:
             del self.done[job_id]
             self.ended.pop(job_id, None)
         if dropped:
+            # As whoever takes the partition over would know them: each call is a shard of its own,
+            # and shards that are over would be remembered for good.
+            gone = frozenset(dropped)
+            self.published = {
+                shard: job_id for shard, job_id in self.published.items() if job_id not in gone
+            }
             self.outbox.dropped.extend(dropped)
             self.outbox.touch(now_ms, urgent=False)
 

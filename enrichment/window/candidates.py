@@ -7,13 +7,12 @@ community, until each piece fits. An account is in one piece.
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import chain
 from typing import Final
 
-import msgspec
 import networkx as nx
 
+from enrichment.records.micro_batch import subgraph_hash
 from enrichment.window.horizon import Horizon
 from enrichment.window.limits import SIXTEENTHS, Limits
 from enrichment.window.neighbourhood import Neighbourhood, Weights
@@ -21,19 +20,9 @@ from enrichment.window.neighbourhood import Neighbourhood, Weights
 MEMBERS_MIN: Final = 3  # two accounts that share something are a pair, not a ring
 COMMUNITY_NODES_MAX: Final = 256  # Louvain in Python takes some 20 ms at this size
 SHARED_MAX: Final = 64  # attributes listed with a piece; those that tie most come first
-HASH_DIGITS: Final = 16
 _SEED: Final = 7  # of the community search: any, but always the same
 
-_ENCODER: Final = msgspec.json.Encoder()
-
 Piece = tuple[str, ...]
-
-
-def subgraph_hash(
-    nodes: tuple[str, ...], weights: tuple[tuple[int, int, int], ...], known_bad: tuple[int, ...]
-) -> str:
-    """The hash of exactly what a model is built from: equal hashes, equal models."""
-    return sha256(_ENCODER.encode((nodes, weights, known_bad))).hexdigest()[:HASH_DIGITS]
 
 
 def components(weights: Weights, nodes: Iterable[str], weight_min: int = 1) -> Iterator[Piece]:

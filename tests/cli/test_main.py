@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +64,16 @@ def test_what_is_misspelt_is_met_with_the_nearest_valid(
     done = _run(*arguments)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_a_pipeline_of_calls_has_no_stages_of_events(tmp_path: Path) -> None:
+    """What it has not is refused before anything starts; questions about a stream are not asked."""
+    file = tmp_path / "calls.toml"
+    file.write_text('[stream]\nname = "calls"\n\n[calls]\n')
+    for arguments, said in (
+        (("run", "--only", "sample", "--only", "enrich"), "calls has no stage enrich"),
+        (("guard",), "calls has no stage guard"),
+        (("preflight", "--offline"), "a pipeline of calls has none"),
+    ):
+        done = _run(*arguments, "--pipeline", str(file))
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr

@@ -89,3 +89,11 @@ def test_new_manifests_need_a_pipeline(settings: Settings) -> None:
     result = run("topics", "new", "paymets", settings=settings)
     assert result.exit_code == 2
     assert "did you mean 'payments'?" in result.stderr
+
+
+def test_a_pipeline_of_calls_gets_its_outcomes_topic_alone(settings: Settings) -> None:
+    """It has no events to publish, answer or review."""
+    file = settings.topics_dir.parent / "calls.toml"
+    file.write_text('[stream]\nname = "calls"\n\n[calls]\n')
+    assert run("topics", "new", str(file), settings=settings).exit_code == 0
+    assert [path.name for path in settings.topics_dir.glob("calls.*")] == ["calls.outcomes.yaml"]

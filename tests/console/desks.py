@@ -10,12 +10,13 @@ from enrichment.console.access import Access
 from enrichment.console.answers import AnswersSample
 from enrichment.console.app import application
 from enrichment.console.commands import Said
-from enrichment.console.desk import Clocks, Desk, Ports
+from enrichment.console.desk import Calling, Clocks, Desk, Ports
 from enrichment.console.flow import Reading, flow_of
 from enrichment.console.folds import Cases, Controls, JobRow, Jobs
 from enrichment.console.gauge import Gauged
 from enrichment.feature.reader import Features
-from enrichment.pipelines import load
+from enrichment.pipelines import Pipeline, load
+from enrichment.pipelines.loader import parse
 from enrichment.records import (
     Case,
     CaseMember,
@@ -23,6 +24,7 @@ from enrichment.records import (
     Control,
     JobEvent,
     JobState,
+    MicroBatch,
     Verdict,
     VerdictName,
 )
@@ -30,6 +32,7 @@ from enrichment.records.case import Evidence
 
 TOKEN: Final = "sixteen characters, or more"  # noqa: S105  # of a test
 PIPELINE: Final = load("payments")
+CALLS: Final = parse(b'[stream]\nname = "calls"\n[calls]\nentity = "account"\n', "calls.toml")
 JOB: Final = "payments|eu/west|1700000000000|0"
 HOST: Final = "127.0.0.1"
 
@@ -140,6 +143,20 @@ class MemoryCommands:
         return self.says
 
 
+@dataclass(slots=True)
+class MemoryTopic:
+    """Where calls go: a broker that takes all of them, or fails as a test says."""
+
+    batches: list[MicroBatch] = field(default_factory=list)
+    fails: Exception | None = None
+
+    def publish(self, batch: MicroBatch) -> None:
+        """Take it, or fail."""
+        if self.fails is not None:
+            raise self.fails
+        self.batches.append(batch)
+
+
 def event() -> JobEvent:
     """The transition with which the job ended."""
     return JobEvent(
@@ -165,6 +182,10 @@ class Console:
     commands: Any = field(default_factory=MemoryCommands)
     features: Any = field(default_factory=MemoryFeatures)
     history: Callable[[JobRow], list[JobEvent]] = lambda _: [event()]
+    micro_batch: Callable[[JobRow], MicroBatch | None] = lambda _: None
+    pipeline: Pipeline = PIPELINE
+    # Where calls go, where the pipeline is one of calls.
+    topic: MemoryTopic | None = None
     now_s: float = 1_000.0
     stopping: Callable[[], bool] = lambda: False
     # A clock that goes on by itself, for who cannot move this one.
@@ -173,14 +194,20 @@ class Console:
     def desk(self) -> Desk:
         """What its endpoints are handed."""
         drawn = iter(range(1_000_000))
+        calling = None
+        if self.topic is not None:
+            shards = iter(range(1_000_000))
+            calling = Calling(publish=self.topic.publish, new_shard=lambda: f"r-{next(shards)}")
         return Desk(
-            PIPELINE,
-            "payments",
+            self.pipeline,
+            self.pipeline.name,
             self.known,
             Ports(
                 features=self.features,
                 history=self.history,
                 commands=self.commands,
+                micro_batch=self.micro_batch,
+                calling=calling,
                 stopping=self.stopping,
             ),
             Access(self.token, new_secret=lambda: f"secret-{next(drawn)}"),

@@ -1,7 +1,8 @@
 """A console over hand-made state, to look at and to fuzz: `python -m tests.console.served 8180`.
 
-No broker and no cache: jobs, cases and a flow are made up, and commands answer what `told` says.
-Its clock runs a minute for each look, so that no rate is in the way of whoever fuzzes it.
+With `calls` behind the port it is of a pipeline of calls, and takes them. No broker and no cache:
+jobs, cases and a flow are made up, and commands answer what `told` says. Its clock runs a minute
+for each look, so that no rate is in the way of whoever fuzzes it.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from enrichment.console.app import application
 from enrichment.console.commands import Said
 from enrichment.console.folds import Cases, Jobs
 from enrichment.console.serve import listening, serve
-from tests.console.desks import Console, case, gauged, job
+from tests.console.desks import CALLS, Console, MemoryTopic, case, gauged, job
 from tests.console.told import DRAWN, EVENT, EVIDENCE, Estimates, told_svg
 
 
@@ -53,9 +54,11 @@ def made_up() -> tuple[Console, Answers]:
     return made, answers
 
 
-def main(port: int) -> None:
+def main(port: int, *, calls: bool = False) -> None:
     """Serve it until a signal ends it."""
     made, _ = made_up()
+    if calls:
+        made.pipeline, made.topic = CALLS, MemoryTopic()
     minutes = count(1)
     made.now = lambda: 60.0 * next(minutes)
     stop = threading.Event()
@@ -67,4 +70,4 @@ def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), calls="calls" in sys.argv[2:])

@@ -9,8 +9,7 @@ import pytest
 from enrichment.lineage.derive import Finding, Written, altered, covered, derived
 from enrichment.pipelines import load
 from enrichment.records import Cause, Digest, Links, MicroBatch, Problem, Tallies
-from enrichment.records.micro_batch import micro_batch_id
-from enrichment.window.candidates import subgraph_hash
+from enrichment.records.micro_batch import micro_batch_id, subgraph_hash
 from enrichment.window.content import Content
 
 PIPELINE: Final = load("payments")
@@ -161,3 +160,21 @@ def test_what_another_version_hashed_is_not_known() -> None:
     old = msgspec.structs.replace(batch(DIGESTS), content_hash="f" * 32)
     again = derived(old, DIGESTS, [])
     assert (again.finding, again.same) == (Finding.UNKNOWN, None)
+
+
+def test_a_callers_micro_batch_has_no_digests_and_its_models_are_held_to_their_hashes() -> None:
+    """What nobody derived cannot be derived again: that is not known, and not gone."""
+    nodes, weights = ("a", "b", "c"), ((0, 1, 8), (1, 2, 16))
+    problem = Problem(
+        problem_id="p0",
+        subgraph=subgraph_hash(nodes, weights, ()),
+        entity="account",
+        nodes=nodes,
+        weights=weights,
+    )
+    changes: dict[str, Any] = {"cause": Cause.CALL, "digest_offsets": (), "content_hash": "call.1"}
+    called = msgspec.structs.replace(batch(DIGESTS, (problem,)), **changes)
+    again = derived(called, [])
+    assert (again.finding, again.same, again.content_hash) == (Finding.CALLED, None, "")
+    other = msgspec.structs.replace(problem, weights=((0, 1, 9), (1, 2, 16)))
+    assert altered(msgspec.structs.replace(called, problems=(other,))) == ("p0",)

@@ -1,6 +1,7 @@
 """The loader of pipeline files: shipped ones, and what is said of wrong ones."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enrichment.pipelines import PipelineError, load, names, written
-from enrichment.pipelines.definition import EXACT_MAX
+from enrichment.pipelines.definition import EXACT_MAX, VARIABLES_MAX
 from enrichment.pipelines.loader import parse
 from enrichment.provider.contract import CLASSICAL_EXACT_MAX
 
@@ -381,3 +382,34 @@ def test_what_a_file_says_is_told_from_defaults(tmp_path: Path) -> None:
     assert written(str(file)) == {"rollout", "rollout.gate", "rollout.gate.margin"}
     with pytest.raises(PipelineError, match="did you mean"):
         written("paymets")
+
+
+CALLS = '[stream]\nname = "calls"\n\n[calls]\nentity = "account"\n'
+
+
+def test_a_pipeline_of_calls_need_not_say_what_events_mean() -> None:
+    """Two lines are enough: the kind of the nodes is the file's, and no ring becomes a case."""
+    pipeline = parse(CALLS.encode(), "calls.toml")
+    assert (pipeline.name, pipeline.node_kind) == ("calls", "account")
+    assert pipeline.cases.members_min > VARIABLES_MAX
+    assert pipeline.files == {"calls.toml": CALLS}
+    wanted = parse(f"{CALLS}[cases]\nmembers_min = 4\n".encode(), "calls.toml")
+    assert wanted.cases.members_min == 4
+    assert load("payments").calls is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{CALLS}[window]\nsize_ms = 1000\n", "window: is about events"),
+        (f"{CALLS}[score]\ntable = 'x.score.toml'\n", "score"),
+        (CALLS.replace("[calls]", 'key = "a"\n[calls]'), "stream.key: is about events"),
+        (CALLS.replace("account", "Account"), "calls.entity: wanted str matching"),
+        (CALLS.replace("entity", "entety"), "calls.entety: there is no such key, did you mean"),
+        (CALLS.replace("name", "amount_scale"), "stream.amount_scale"),
+    ],
+)
+def test_what_is_of_events_is_refused_where_there_are_none(text: str, said: str) -> None:
+    """A key that would change nothing is an error, and the file's own words are in it."""
+    with pytest.raises(PipelineError, match=re.escape(said)):
+        parse(text.encode(), "calls.toml")

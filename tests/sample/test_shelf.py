@@ -47,6 +47,19 @@ def test_what_is_a_week_old_is_dropped_from_the_ledger(shelf: Shelf) -> None:
     assert shelf.outbox.due(START_MS + 2 * DONE_MS)
 
 
+def test_a_shard_whose_jobs_are_all_dropped_is_forgotten(shelf: Shelf) -> None:
+    """Where each call is a shard of its own, memory is bounded by what the ledger keeps."""
+    for number in range(30):
+        job_id = f"calls|c{number}|0|0"
+        job = msgspec.structs.replace(
+            ended(number), job_id=job_id, micro_batch_id=job_id, shard=f"c{number}", problems=1
+        )
+        shelf.remember(job)
+    shelf.forget(START_MS + 100)
+    assert len(shelf.done) == 10
+    assert set(shelf.published.values()) == set(shelf.done)
+
+
 def test_beyond_so_many_the_oldest_go_but_not_what_the_budget_counts(shelf: Shelf) -> None:
     """Whatever was paid for is kept for two days, though there are too many."""
     for number in range(14):

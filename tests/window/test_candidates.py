@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enrichment.records.micro_batch import subgraph_hash
 from enrichment.window.candidates import (
     MEMBERS_MIN,
     Candidate,
@@ -17,7 +18,6 @@ from enrichment.window.candidates import (
     edges_of,
     pieces,
     split,
-    subgraph_hash,
 )
 from enrichment.window.graph import DIRECT
 from enrichment.window.horizon import Horizon
