@@ -16,7 +16,7 @@ from enrichment.lab.certificates import Authority
 from enrichment.settings import Settings
 from enrichment.stream.security import PLAIN, Mechanism, Security, SecurityProtocol
 from enrichment.window.driver import credentials
-from enrichment.wiring import kafka_config
+from enrichment.wiring.clients import kafka_config
 
 WORDS = "correct-horse-battery"
 LOGIN: dict[str, Any] = {

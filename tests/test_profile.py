@@ -10,7 +10,8 @@ from enrichment import profile
 from enrichment.pipelines import Pipeline, load
 from enrichment.profile import RULES, Profile, Weight, breaches
 from enrichment.settings import Settings
-from enrichment.wiring import ConfigurationError, check_profile
+from enrichment.wiring.errors import ConfigurationError
+from enrichment.wiring.stages import check_profile
 
 ROOT = Path(__file__).resolve().parents[1]
 PAYMENTS = load("payments")

@@ -15,15 +15,10 @@ from enrichment.provider.ionq import Ionq
 from enrichment.provider.kept import Kept
 from enrichment.provider.pool import Pool
 from enrichment.settings import Settings
-from enrichment.wiring import (
-    GC_OBJECTS,
-    ConfigurationError,
-    allowance_of,
-    check_budget,
-    check_stages,
-    collect_young,
-    opened_providers,
-)
+from enrichment.wiring.errors import ConfigurationError
+from enrichment.wiring.money import allowance_of, check_budget
+from enrichment.wiring.providers import opened_providers
+from enrichment.wiring.stages import GC_OBJECTS, check_stages, collect_young
 
 
 class Node:

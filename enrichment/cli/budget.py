@@ -82,7 +82,7 @@ def show(
     """
     from enrichment.sample.budget import BudgetAwayError
     from enrichment.sample.spending import spending
-    from enrichment.wiring import kafka_config
+    from enrichment.wiring.clients import kafka_config
 
     settings = settings_of(context)
     number = _day(day)
@@ -123,7 +123,7 @@ def _limits(settings: "Settings", chosen: "Pipeline | None") -> dict[str, int]:
     """Scope -> millionths, for every scope that has a limit."""
     from enrichment.pipelines import PipelineError, load, names
     from enrichment.sample.budget import ALL
-    from enrichment.wiring import allowance_of
+    from enrichment.wiring.money import allowance_of
 
     pipelines = [] if chosen is None else [chosen]
     for name in names(settings.pipelines_dir) if chosen is None else ():
@@ -155,7 +155,7 @@ def _scopes(
 def _counter(settings: "Settings", day: int, names: list[str]) -> CounterSeen:
     """What the counter has of these sums."""
     from enrichment.sample.budget import BudgetAwayError
-    from enrichment.wiring import open_counter
+    from enrichment.wiring.money import open_counter
 
     try:
         found = open_counter(settings).seen(day, names)

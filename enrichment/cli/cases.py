@@ -153,7 +153,8 @@ def _answer(
     from enrichment.stream.cases import CaseAnswer, outcomes_of
     from enrichment.stream.reviews import ReviewError, UnwrittenError, publish
     from enrichment.stream.topics import StreamTopics
-    from enrichment.wiring import ConfigurationError, framing_of, kafka_config
+    from enrichment.wiring.clients import framing_of, kafka_config
+    from enrichment.wiring.errors import ConfigurationError
 
     given = CaseAnswer(**{**answer, "by": answer["by"].strip()})
     if not given.by:
@@ -207,7 +208,7 @@ def _cases(settings: "Settings", pipeline: "Pipeline") -> "dict[str, Case]":
     from enrichment.lab.publish import explained
     from enrichment.stream.cases import read_cases
     from enrichment.stream.reviews import ReviewError
-    from enrichment.wiring import kafka_config
+    from enrichment.wiring.clients import kafka_config
 
     try:
         return read_cases(kafka_config(settings, "cases"), pipeline.name)

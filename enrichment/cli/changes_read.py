@@ -20,7 +20,7 @@ T = TypeVar("T")
 def read_changes(settings: "Settings") -> "Recorded":
     """All that is on record; ends the command where the topic is missing or nobody answers."""
     from enrichment.stream.changes import recorded
-    from enrichment.wiring import kafka_config
+    from enrichment.wiring.clients import kafka_config
 
     changes_topic_or_fail(settings)
     return asked(settings, lambda: recorded(kafka_config(settings, "changes")))
@@ -29,7 +29,7 @@ def read_changes(settings: "Settings") -> "Recorded":
 def changes_topic_or_fail(settings: "Settings") -> None:
     """End the command where no change can be recorded: what it does would be on no record."""
     from enrichment.stream.topics import CHANGES
-    from enrichment.wiring import partition_count
+    from enrichment.wiring.clients import partition_count
 
     asked(settings, lambda: partition_count(settings, CHANGES))
 
@@ -38,7 +38,7 @@ def standing_controls(settings: "Settings") -> "dict[str, Control]":
     """What stands on the control topic, by key."""
     from enrichment.rollout import instruct
     from enrichment.stream.topics import CONTROL
-    from enrichment.wiring import kafka_config, partition_count
+    from enrichment.wiring.clients import kafka_config, partition_count
 
     return asked(
         settings,
@@ -55,7 +55,7 @@ def asked(settings: "Settings", call: Callable[[], T]) -> T:
     from confluent_kafka import KafkaException
 
     from enrichment.stream.reviews import UnwrittenError
-    from enrichment.wiring import ConfigurationError
+    from enrichment.wiring.errors import ConfigurationError
 
     try:
         return call()
@@ -72,7 +72,7 @@ def asked(settings: "Settings", call: Callable[[], T]) -> T:
 
 def framing_or_fail(settings: "Settings", *written: str) -> "Framing":
     """What stands before these topics' values where there is a schema registry."""
-    from enrichment.wiring import framing_of
+    from enrichment.wiring.clients import framing_of
 
     return asked(settings, lambda: framing_of(settings, None, *written))
 

@@ -34,18 +34,21 @@ def console(context: typer.Context, pipeline: PipelineOption = "payments") -> No
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
 
-        from enrichment import wiring
+        from enrichment.wiring.looking import run_console
     except ModuleNotFoundError as missing:
         fail(f"{missing.name} is not installed: pip install 'enrichment[console]'", 2)
     from enrichment.telemetry.log import configure
+    from enrichment.wiring.errors import ConfigurationError, StageEndedError
+    from enrichment.wiring.stages import check_profile
+    from enrichment.wiring.telling import serve_metrics
 
     configure(stage="console", pipeline=definition.name, text=settings.log_text)
     try:
-        wiring.check_profile(settings, definition, "console")
+        check_profile(settings, definition, "console")
         if settings.metrics_port is not None:
-            wiring.serve_metrics(settings.metrics_port, str(settings.metrics_host))
-        wiring.run_console(settings, definition, pipeline)
-    except wiring.ConfigurationError as error:
+            serve_metrics(settings.metrics_port, str(settings.metrics_host))
+        run_console(settings, definition, pipeline)
+    except ConfigurationError as error:
         fail(str(error), 2)
-    except wiring.StageEndedError as error:
+    except StageEndedError as error:
         fail(str(error))

@@ -125,7 +125,7 @@ def show(
       enrichment dead-letters show 1 --pipeline cards
     """
     from enrichment.stream.dead_letters import Records
-    from enrichment.wiring import kafka_config
+    from enrichment.wiring.clients import kafka_config
 
     settings = settings_of(context)
     definition = pipeline_or_fail(pipeline, settings)
@@ -239,7 +239,7 @@ def _foretell(
     from enrichment.stream.dead_letters import Records
     from enrichment.stream.replay import judge
     from enrichment.stream.topics import REPLAYS
-    from enrichment.wiring import kafka_config, partition_count
+    from enrichment.wiring.clients import kafka_config, partition_count
 
     partition_count(settings, REPLAYS)  # a clear word where it does not exist
     records = Records(kafka_config(settings, "dead-letters"))
@@ -263,7 +263,8 @@ def _replay(
     from enrichment.stream.dead_letters import Records
     from enrichment.stream.replay import ReplayConfig, Replayer
     from enrichment.stream.topics import CHANGES, REPLAYS, StreamTopics
-    from enrichment.wiring import framing_of, kafka_config, now_ms, partition_count
+    from enrichment.wiring.clients import framing_of, kafka_config, partition_count
+    from enrichment.wiring.clock import now_ms
 
     kafka = kafka_config(settings, "dead-letters")
     for topic in (REPLAYS, CHANGES):
@@ -318,7 +319,7 @@ def _told(settings: "Settings") -> Iterator[None]:
     from confluent_kafka import KafkaException
 
     from enrichment.stream.replay import ReplayError
-    from enrichment.wiring import ConfigurationError
+    from enrichment.wiring.errors import ConfigurationError
 
     try:
         yield
@@ -333,7 +334,7 @@ def _told(settings: "Settings") -> Iterator[None]:
 def _letters(settings: "Settings", pipeline: "Pipeline") -> "Letters":
     from enrichment.stream.dead_letters import Letters
     from enrichment.stream.topics import StreamTopics
-    from enrichment.wiring import kafka_config, partition_count
+    from enrichment.wiring.clients import kafka_config, partition_count
 
     topic = StreamTopics(pipeline.name).dead_letters
     count = partition_count(settings, topic)
@@ -344,7 +345,8 @@ def _done(settings: "Settings") -> set[str]:
     """The letters that were replayed; none where nothing ever was."""
     from enrichment.stream.replay import replayed
     from enrichment.stream.topics import REPLAYS
-    from enrichment.wiring import ConfigurationError, kafka_config, partition_count
+    from enrichment.wiring.clients import kafka_config, partition_count
+    from enrichment.wiring.errors import ConfigurationError
 
     try:
         partition_count(settings, REPLAYS)

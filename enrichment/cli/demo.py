@@ -51,7 +51,7 @@ def demo(
     from enrichment.lab.local_run import LocalRunError
     from enrichment.lab.servers import ServerError
     from enrichment.telemetry.log import configure
-    from enrichment.wiring import stop_on_signals
+    from enrichment.wiring.waiting import stop_on_signals
 
     settings = settings_of(context)
     logs = settings.state_dir / "demo-logs"

@@ -48,7 +48,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  # each is an option of the judgement
     from enrichment.lab.evaluate import evaluate as judge
     from enrichment.lab.publish import explained
     from enrichment.lab.tables import TableError
-    from enrichment.wiring import kafka_config
+    from enrichment.wiring.clients import kafka_config
 
     settings = settings_of(context)
     definition = pipeline_or_fail(pipeline, settings)

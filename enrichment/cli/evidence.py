@@ -150,7 +150,7 @@ def _asked(context: typer.Context, pipeline: str, which: Which) -> "tuple[Gather
     from enrichment.lab.publish import explained
     from enrichment.rollout.gather import GatherError, gather
     from enrichment.rollout.redraw import sampler_of
-    from enrichment.wiring import kafka_config
+    from enrichment.wiring.clients import kafka_config
 
     settings = settings_of(context)
     definition = pipeline_or_fail(pipeline, settings)
@@ -230,7 +230,8 @@ def _running(settings: "Settings", pipeline: str) -> "Experiment | None":
     from enrichment.rollout.control import in_force
     from enrichment.rollout.instruct import standing
     from enrichment.stream.topics import CONTROL
-    from enrichment.wiring import ConfigurationError, kafka_config, partition_count
+    from enrichment.wiring.clients import kafka_config, partition_count
+    from enrichment.wiring.errors import ConfigurationError
 
     try:
         count = partition_count(settings, CONTROL)

@@ -186,7 +186,7 @@ def _write(settings: "Settings", control: "Control") -> "Written":
     from enrichment.rollout import instruct
     from enrichment.rollout.control import MalformedControlError
     from enrichment.stream.topics import CHANGES, CONTROL
-    from enrichment.wiring import kafka_config, partition_count
+    from enrichment.wiring.clients import kafka_config, partition_count
 
     framing = framing_or_fail(settings, CONTROL, CHANGES)
     count = asked(settings, lambda: partition_count(settings, CONTROL))

@@ -176,7 +176,7 @@ def _score_table(asked: Asked, recorded: "Recorded") -> None:
 def _read(settings: "Settings", pipeline: "Pipeline", sources: "Sources") -> "Recorded":
     """The recordings, with a bar for each that takes a while."""
     from enrichment.lab import fit_run
-    from enrichment.wiring import kafka_config
+    from enrichment.wiring.clients import kafka_config
 
     client = None if sources.files else kafka_config(settings, "fit")
     with progress("reading", 1.0) as advance:

@@ -61,7 +61,8 @@ def on_kafka(settings: "Settings", call: Callable[[dict[str, Any], int], T]) -> 
     from enrichment.rollout.control import MalformedControlError
     from enrichment.rollout.instruct import OvertakenError, UnrecordedError
     from enrichment.stream.topics import CONTROL
-    from enrichment.wiring import ConfigurationError, kafka_config, partition_count
+    from enrichment.wiring.clients import kafka_config, partition_count
+    from enrichment.wiring.errors import ConfigurationError
 
     try:
         return call(kafka_config(settings, "control"), partition_count(settings, CONTROL))
@@ -80,7 +81,8 @@ def on_kafka(settings: "Settings", call: Callable[[dict[str, Any], int], T]) -> 
 def framing_or_fail(settings: "Settings") -> "Framing":
     """What stands before the record where there is a schema registry."""
     from enrichment.stream.topics import CONTROL
-    from enrichment.wiring import ConfigurationError, framing_of
+    from enrichment.wiring.clients import framing_of
+    from enrichment.wiring.errors import ConfigurationError
 
     try:
         return framing_of(settings, None, CONTROL)
@@ -103,7 +105,7 @@ def mirrored(
     from enrichment.feature.mirror import mirrored_after_s
     from enrichment.feature.store import Layout
     from enrichment.rollout.control import EVERY, in_force
-    from enrichment.wiring import open_redis
+    from enrichment.wiring.clients import open_redis
 
     if pipeline == EVERY:
         return None

@@ -113,7 +113,7 @@ def _drawn_again(recorded: "Recorded", pipeline: "Pipeline") -> "Again | str":
     """The job drawn again, or why it was not."""
     from enrichment.lineage.reproduce import Redraw
     from enrichment.sample.again import options_of, refusal
-    from enrichment.wiring import now_ms
+    from enrichment.wiring.clock import now_ms
 
     if why_not := refusal(recorded):
         return why_not

@@ -119,7 +119,7 @@ def give(settings: "Settings", plan: Plan, wait_s: float) -> list[Given]:
     from enrichment.stream.job_orders import Answers, publish
     from enrichment.stream.reviews import UnwrittenError
     from enrichment.stream.topics import CHANGES, JOB_EVENTS, ORDERS
-    from enrichment.wiring import kafka_config
+    from enrichment.wiring.clients import kafka_config
 
     partitions_of(settings, ORDERS)  # says how to create it where it is not there
     partitions_of(settings, CHANGES)

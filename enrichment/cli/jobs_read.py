@@ -125,7 +125,7 @@ def reading(
     from confluent_kafka import KafkaException
 
     from enrichment.stream.slices import Reader
-    from enrichment.wiring import kafka_config
+    from enrichment.wiring.clients import kafka_config
 
     try:
         with Reader(kafka_config(settings, "lineage"), on_read=on_read) as reader:
@@ -171,7 +171,7 @@ def _scanned(settings: "Settings", topic: str, partitions: Iterable[int]) -> "It
     from confluent_kafka import KafkaException, TopicPartition
 
     from enrichment.stream.to_end import scan_to_end
-    from enrichment.wiring import kafka_config
+    from enrichment.wiring.clients import kafka_config
 
     wanted = [TopicPartition(topic, number) for number in partitions]
     try:
@@ -186,7 +186,8 @@ def partitions_of(settings: "Settings", topic: str) -> int:
     """How many partitions a topic has; ends the command where there is none."""
     from confluent_kafka import KafkaException
 
-    from enrichment.wiring import ConfigurationError, partition_count
+    from enrichment.wiring.clients import partition_count
+    from enrichment.wiring.errors import ConfigurationError
 
     try:
         return partition_count(settings, topic)

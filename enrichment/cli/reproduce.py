@@ -62,7 +62,7 @@ def reproduce(
     from enrichment.cli.jobs_read import no_such_job, placed, reading
     from enrichment.cli.progress import progress
     from enrichment.lineage.reproduce import NoSuchJobError, reproduced
-    from enrichment.wiring import now_ms
+    from enrichment.wiring.clock import now_ms
 
     settings = settings_of(context)
 

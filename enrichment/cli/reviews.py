@@ -95,7 +95,8 @@ def answer(  # noqa: PLR0913, PLR0917  # each is a part of the answer
     from enrichment.lab.publish import explained
     from enrichment.stream.reviews import Answer, ReviewError, UnwrittenError, outcome_of, publish
     from enrichment.stream.topics import StreamTopics
-    from enrichment.wiring import ConfigurationError, framing_of, kafka_config
+    from enrichment.wiring.clients import framing_of, kafka_config
+    from enrichment.wiring.errors import ConfigurationError
 
     if not by.strip():
         fail("--by: wanted a name, found nothing", EXIT_UNKNOWN)
@@ -142,7 +143,7 @@ def _queue(settings: "Settings", pipeline: "Pipeline") -> "dict[str, Waiting]":
 
     from enrichment.lab.publish import explained
     from enrichment.stream.reviews import ReviewError, queue
-    from enrichment.wiring import kafka_config
+    from enrichment.wiring.clients import kafka_config
 
     try:
         return queue(kafka_config(settings, "reviews"), pipeline.name)

@@ -127,7 +127,8 @@ def look(settings: "Settings", pipeline: "Pipeline", state: "ControlState") -> "
     from enrichment.lab.publish import explained
     from enrichment.rollout.gather import GatherError, experimented, latest_look
     from enrichment.rollout.redraw import sampler_of
-    from enrichment.wiring import kafka_config, now_ms
+    from enrichment.wiring.clients import kafka_config
+    from enrichment.wiring.clock import now_ms
 
     if state.experiment is None:
         return None
@@ -225,7 +226,8 @@ def _keep(
     from enrichment.rollout.on_record import asked
     from enrichment.stream.changes import append, new_change_id
     from enrichment.stream.reviews import UnwrittenError
-    from enrichment.wiring import kafka_config, now_ms
+    from enrichment.wiring.clients import kafka_config
+    from enrichment.wiring.clock import now_ms
 
     at_ms = now_ms()
     against = override and not judgement.passed
@@ -242,7 +244,7 @@ def _control(judgement: "Judgement", by: str, reason: str, share: float) -> "Con
     """What lets the path in, marked where that is against the gate."""
     from enrichment.records import Control, Rollout
     from enrichment.rollout.control import ROLLOUT
-    from enrichment.wiring import now_ms
+    from enrichment.wiring.clock import now_ms
 
     return Control(
         pipeline=judgement.pipeline,

@@ -45,7 +45,7 @@ def _records(
     from enrichment.lab.publish import explained
     from enrichment.lab.verify import verify
     from enrichment.stream.topics import StreamTopics
-    from enrichment.wiring import kafka_config
+    from enrichment.wiring.clients import kafka_config
 
     assert question.experiment is not None  # noqa: S101  # `proofs` has looked
     kafka, topics = kafka_config(settings, "rollout"), StreamTopics(pipeline.name)
@@ -77,7 +77,7 @@ def jobs_run_again(
     from enrichment.lineage.jobs import of_job, with_published
     from enrichment.lineage.reproduce import Redraw
     from enrichment.sample.again import as_it_was, options_of, refusal
-    from enrichment.wiring import now_ms
+    from enrichment.wiring.clock import now_ms
 
     assert question.experiment is not None  # noqa: S101  # `proofs` has looked
     wanted = pipeline.rollout.gate.reproduced_jobs

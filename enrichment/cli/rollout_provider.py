@@ -143,7 +143,9 @@ def _missing(settings: "Settings", pipeline: "Pipeline", name: str) -> str:
         return ""
     from enrichment.provider import open_provider
     from enrichment.provider.pool import Pool
-    from enrichment.wiring import now_ms, price_per_shot, provider_options
+    from enrichment.wiring.clock import now_ms
+    from enrichment.wiring.money import price_per_shot
+    from enrichment.wiring.providers import provider_options
 
     options = provider_options(settings)[name]
     try:

@@ -194,7 +194,7 @@ def _records(
     from enrichment.lab.recorded import lines
     from enrichment.lab.verify import of_messages
     from enrichment.stream.topics import StreamTopics
-    from enrichment.wiring import kafka_config
+    from enrichment.wiring.clients import kafka_config
 
     if file is None:
         topic = StreamTopics(pipeline.name).enriched

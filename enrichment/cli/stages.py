@@ -1,6 +1,7 @@
 """`enrichment enrich | window | sample | guard | project`: one stage as one process; `run`: all."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated, Final
 
 import typer
@@ -8,26 +9,35 @@ import typer
 from enrichment.cli import windows
 from enrichment.cli.app import PipelineOption, fail, pipeline_or_fail, settings_of
 
-# Stage -> (function of the wiring, what it does). Also the order in which `run` starts them.
+# Stage -> (who runs it in `enrichment.wiring`, what it does). Also the order of `run`.
 STAGES: Final = {
-    "project": ("run_project", "Write feature updates to the Redis cache, versioned."),
-    "guard": ("run_guard", "Take out what was let in, once jobs or outcomes speak against it."),
-    "sample": ("run_sample", "Solve micro-batches with circuits and classical twins."),
-    "window": ("run_window", "Window digests into micro-batches and graph features (Faust)."),
-    "enrich": ("run_enrich", "Answer every event in milliseconds, exactly once: the hot path."),
+    "project": ("stages.run_project", "Write feature updates to the Redis cache, versioned."),
+    "guard": (
+        "looking.run_guard",
+        "Take out what was let in, once jobs or outcomes speak against it.",
+    ),
+    "sample": ("sampling.run_sample", "Solve micro-batches with circuits and classical twins."),
+    "window": (
+        "stages.run_window",
+        "Window digests into micro-batches and graph features (Faust).",
+    ),
+    "enrich": (
+        "stages.run_enrich",
+        "Answer every event in milliseconds, exactly once: the hot path.",
+    ),
 }
 
 
 def register(app: typer.Typer) -> None:
     """Add the stages and `run`."""
-    for name, (function, summary) in STAGES.items():
+    for name, (runner, summary) in STAGES.items():
         if name == "window":
             group = typer.Typer(help=_help(name, summary), invoke_without_command=True)
-            group.callback()(_stage(name, function))
+            group.callback()(_stage(name, runner))
             group.command("replay")(windows.replay)
             app.add_typer(group, name=name)
         else:
-            app.command(name, help=_help(name, summary))(_stage(name, function))
+            app.command(name, help=_help(name, summary))(_stage(name, runner))
     app.command("run")(run)
 
 
@@ -43,26 +53,30 @@ def _help(name: str, summary: str) -> str:
     )
 
 
-def _stage(stage: str, function: str) -> Callable[[typer.Context, str], None]:
+def _stage(stage: str, runner: str) -> Callable[[typer.Context, str], None]:
     def command(context: typer.Context, pipeline: PipelineOption = "payments") -> None:
         if context.invoked_subcommand is not None:
             return
-        from enrichment import wiring
         from enrichment.telemetry.log import configure
+        from enrichment.wiring.errors import ConfigurationError, StageEndedError
+        from enrichment.wiring.stages import check_profile, check_stages
+        from enrichment.wiring.telling import exported_spans, serve_metrics
 
+        module, _, function = runner.partition(".")
+        run_stage = getattr(import_module(f"enrichment.wiring.{module}"), function)
         settings = settings_of(context)
         definition = pipeline_or_fail(pipeline, settings)
         configure(stage=stage, pipeline=definition.name, text=settings.log_text)
         try:
-            wiring.check_stages(definition, stage)
-            wiring.check_profile(settings, definition, stage)
+            check_stages(definition, stage)
+            check_profile(settings, definition, stage)
             if settings.metrics_port is not None:
-                wiring.serve_metrics(settings.metrics_port, str(settings.metrics_host))
-            with wiring.exported_spans(settings, definition, stage):
-                getattr(wiring, function)(settings, definition)
-        except wiring.ConfigurationError as error:
+                serve_metrics(settings.metrics_port, str(settings.metrics_host))
+            with exported_spans(settings, definition, stage):
+                run_stage(settings, definition)
+        except ConfigurationError as error:
             fail(str(error), 2)
-        except wiring.StageEndedError as error:
+        except StageEndedError as error:
             fail(str(error))
 
     return command
@@ -88,13 +102,10 @@ def run(
     from enrichment.lab.processes import StageProcesses
     from enrichment.pipelines.definition import STAGES_OF_CALLS
     from enrichment.telemetry.log import configure
-    from enrichment.wiring import (
-        ConfigurationError,
-        check_profile,
-        check_spans,
-        check_stages,
-        stop_on_signals,
-    )
+    from enrichment.wiring.errors import ConfigurationError
+    from enrichment.wiring.stages import check_profile, check_stages
+    from enrichment.wiring.telling import check_spans
+    from enrichment.wiring.waiting import stop_on_signals
 
     settings = settings_of(context)
     definition = pipeline_or_fail(pipeline, settings)

@@ -36,7 +36,7 @@ def story(
     from enrichment.lab.servers import ServerError
     from enrichment.lab.story import Story, StoryOptions
     from enrichment.telemetry.log import configure
-    from enrichment.wiring import stop_on_signals
+    from enrichment.wiring.waiting import stop_on_signals
 
     settings = settings_of(context)
     to.mkdir(parents=True, exist_ok=True)

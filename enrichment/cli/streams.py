@@ -115,7 +115,8 @@ def _to_kafka(context: typer.Context, scenario: "SimulationSettings") -> dict[st
 
     from enrichment.lab.broadcast import broadcast
     from enrichment.lab.publish import PublishError, explained
-    from enrichment.wiring import await_kafka, kafka_config, stop_on_signals
+    from enrichment.wiring.clients import kafka_config
+    from enrichment.wiring.waiting import await_kafka, stop_on_signals
 
     settings = settings_of(context)
     stop = stop_on_signals()
@@ -164,7 +165,8 @@ def replay(  # each is an option of the replay
     from enrichment.lab.publish import PublishError, explained
     from enrichment.lab.replay import Replay, parse_rate
     from enrichment.lab.tables import TableError
-    from enrichment.wiring import await_kafka, kafka_config, stop_on_signals
+    from enrichment.wiring.clients import kafka_config
+    from enrichment.wiring.waiting import await_kafka, stop_on_signals
 
     settings = settings_of(context)
     definition = pipeline_or_fail(pipeline, settings)

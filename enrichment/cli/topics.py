@@ -173,7 +173,8 @@ def _register_schemas(settings: "Settings", names: list[str], *, quiet: bool) ->
     """Register what travels on these topics, where there is a registry, and say so."""
     from enrichment.pipelines import PipelineError
     from enrichment.stream.registry import RegistryError
-    from enrichment.wiring import ConfigurationError, open_registry
+    from enrichment.wiring.clients import open_registry
+    from enrichment.wiring.errors import ConfigurationError
 
     try:
         registry = open_registry(settings)
@@ -233,7 +234,7 @@ def _admin(settings: "Settings") -> "TopicAdmin":
     from confluent_kafka.admin import AdminClient
 
     from enrichment.stream import topic_admin
-    from enrichment.wiring import kafka_config
+    from enrichment.wiring.clients import kafka_config
 
     # An unreachable broker is one line of ours, not one per attempt of the client's.
     config = kafka_config(settings, "enrichment-topics") | {"log_level": 0}

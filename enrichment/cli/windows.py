@@ -47,12 +47,9 @@ def replay(
     from enrichment.lab.publish import explained
     from enrichment.lab.windows import replay_windows
     from enrichment.stream.topics import DIGESTS
-    from enrichment.wiring import (
-        ConfigurationError,
-        check_stages,
-        kafka_config,
-        partition_count,
-    )
+    from enrichment.wiring.clients import kafka_config, partition_count
+    from enrichment.wiring.errors import ConfigurationError
+    from enrichment.wiring.stages import check_stages
 
     settings = settings_of(context)
     definition = pipeline_or_fail(pipeline, settings)

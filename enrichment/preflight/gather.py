@@ -10,7 +10,7 @@ import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from enrichment import __version__, wiring
+from enrichment import __version__
 from enrichment.feature.address import Kind
 from enrichment.feature.connection import open_cache
 from enrichment.pipelines import Pipeline, load, names
@@ -34,6 +34,11 @@ from enrichment.stream import contract, topics
 from enrichment.stream.manifests import ManifestError, load_manifests
 from enrichment.stream.registry import RegistryError
 from enrichment.stream.topic_admin import BrokerError, TopicAdmin
+from enrichment.wiring.clients import kafka_config, open_registry, redis_address
+from enrichment.wiring.clock import now_ms
+from enrichment.wiring.errors import ConfigurationError
+from enrichment.wiring.money import price_per_shot
+from enrichment.wiring.waiting import LOGINS, brokers_of, is_refusal
 
 KAFKA_S: Final = 5.0  # for each of some five calls; a broker that is there answers in milliseconds
 REDIS_S: Final = 3.0
@@ -50,7 +55,7 @@ def facts_of(
     facts = Facts(
         profile=settings.profile,
         pipeline=pipeline,
-        now_ms=wiring.now_ms(),
+        now_ms=now_ms(),
         code_version=__version__,
         settings=_configured(settings),
         written=written,
@@ -84,7 +89,7 @@ def _configured(settings: Settings) -> Configured:
         ready.add("google")
     if settings.ionq_api_key is not None:
         ready.add("ionq")
-    prices = {name: wiring.price_per_shot(settings, name) for name in DEVICES}
+    prices = {name: price_per_shot(settings, name) for name in DEVICES}
     return Configured(
         batch_ms_max=settings.batch_ms_max,
         read_timeout_ms=settings.read_timeout_ms,
@@ -121,21 +126,21 @@ def _schema_problems(settings: Settings) -> tuple[str, ...] | None:
 def _kafka(settings: Settings, pipeline: Pipeline) -> Found:
     """Topics, the broker's own settings, and what the control topic says."""
     # One line of ours says that nobody answers, not one of the client's for each attempt.
-    kafka = wiring.kafka_config(settings, "preflight") | {"log_level": 0}
+    kafka = kafka_config(settings, "preflight") | {"log_level": 0}
     admin = AdminClient(kafka)
     where = settings.kafka_bootstrap
     try:
-        brokers = wiring.brokers_of(kafka, KAFKA_S)
+        brokers = brokers_of(kafka, KAFKA_S)
         states = TopicAdmin(admin, where, KAFKA_S).states(topic_names(pipeline.name))
     except KafkaException as error:
         lack = Lack(
             why=f"Kafka at {where} does not answer within {KAFKA_S:.0f} s",
             todo="start a local one with `enrichment up`, or set ENRICHMENT_KAFKA_BOOTSTRAP",
         )
-        if wiring.is_refusal(error):
+        if is_refusal(error):
             lack = Lack(
                 why=f"Kafka at {where} does not let us in: {error.args[0].str()}",
-                todo=f"look at {wiring.LOGINS['Kafka']}",
+                todo=f"look at {LOGINS['Kafka']}",
             )
         return {"lacks": {Part.KAFKA: lack, Part.CONTROL: lack}}
     except BrokerError as error:
@@ -181,7 +186,7 @@ def _broker(admin: AdminClient, numbers: list[int]) -> Mapping[str, str]:
 
 def _redis(settings: Settings) -> Found:
     """What the server says of itself; of a cluster or of sentinels, one node."""
-    address = wiring.redis_address(settings)
+    address = redis_address(settings)
     if address.kind is Kind.CLUSTER:
         # Its nodes are set alike, or it is not well for other reasons.
         address = replace(address, kind=Kind.SERVER, hosts=address.hosts[:1])
@@ -227,12 +232,12 @@ def _registry(settings: Settings, pipeline: Pipeline) -> Found:
         if name not in {topics.StreamTopics(pipeline.name).events, topics.CHANGES, topics.REPLAYS}
     ]
     try:
-        registry = wiring.open_registry(settings)
+        registry = open_registry(settings)
         if registry is None:
             return {}
         with registry:
             registry.resolve(written, {pipeline.name: pipeline})
-    except wiring.ConfigurationError as error:
+    except ConfigurationError as error:
         lack = Lack(why=str(error), todo="look at ENRICHMENT_SCHEMA_REGISTRY_*")
         return {"lacks": {Part.REGISTRY: lack}}
     except RegistryError as error:

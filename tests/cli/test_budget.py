@@ -17,7 +17,7 @@ from enrichment.records.job import Charge
 from enrichment.sample.budget import Answer, Grant
 from enrichment.settings import Settings
 from enrichment.stream.topics import JOBS
-from enrichment.wiring import open_budget
+from enrichment.wiring.money import open_budget
 from tests.cli.commands import own_pipeline, runner_of
 from tests.sample.entries import entry
 

@@ -10,7 +10,7 @@ from typer.testing import Result
 from enrichment.cli import changes, control, experiment
 from enrichment.lab.servers import LocalServers
 from enrichment.settings import Settings
-from enrichment.wiring import noticing
+from enrichment.wiring.control import noticing
 from tests.cli.commands import runner_of
 from tests.integration.stages import Stream
 

@@ -327,8 +327,8 @@ def test_every_pod_is_scraped_as_compose_scrapes_it(production: Built) -> None:
 @pytest.mark.parametrize(
     ("stage", "source"),
     [
-        ("enrich", "wiring.py"),
-        ("project", "wiring.py"),
+        ("enrich", "wiring/stages.py"),
+        ("project", "wiring/stages.py"),
         ("sample", "sample/ledger.py"),
     ],
 )

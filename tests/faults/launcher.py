@@ -14,6 +14,7 @@ import os
 import struct
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,13 +46,17 @@ if "FAULTS_CLOCK" in os.environ:
 
 def main() -> None:
     """Run the stage."""
-    from enrichment import provider, wiring
+    from enrichment import provider
     from enrichment.pipelines import load
     from enrichment.sample.ledger import Ledger
     from enrichment.sample.worker import Worker
     from enrichment.settings import Settings
     from tests.faults.kill_points import Diary, Strike, lay
 
+    try:
+        from enrichment.wiring.sampling import run_sample
+    except ModuleNotFoundError:  # an old version's, whose wiring was one file
+        run_sample = import_module("enrichment.wiring").run_sample
     known: Any = provider.PROVIDERS
     known["vendor"] = "tests.faults.vendor_client"
     pipeline = load(sys.argv[1])
@@ -66,7 +71,7 @@ def main() -> None:
     if "FAULTS_KILL_AT" in os.environ:
         strike = Strike.parse(os.environ["FAULTS_KILL_AT"], diary)
         lay(strike, _submitter(pipeline.sampling.provider))
-    wiring.run_sample(Settings(), pipeline)
+    run_sample(Settings(), pipeline)
     diary.note("ended")
 
 

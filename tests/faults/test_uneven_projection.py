@@ -13,7 +13,7 @@ from enrichment.lab.servers import LocalServers
 from enrichment.records import FeatureUpdate, VerdictName
 from enrichment.stream.topics import FEATURES, partition_for
 from enrichment.stream.transaction import Message, TransactionalProducer
-from enrichment.wiring import now_ms
+from enrichment.wiring.clock import now_ms
 from tests.feature.cached import PARTITIONS, heartbeat, ring, update
 from tests.integration.stages import Stream, eventually
 from tests.integration.test_project import Projection

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from enrichment.feature.address import Address, AddressError, Kind, Login, Tls
 from enrichment.settings import Settings
-from enrichment.wiring import redis_address
+from enrichment.wiring.clients import redis_address
 
 
 @pytest.mark.parametrize(

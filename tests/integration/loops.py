@@ -11,7 +11,7 @@ from enrichment.enrich.clients import Clients, LoopConfig
 from enrichment.enrich.lookup import Lookup
 from enrichment.enrich.loop import Loop
 from enrichment.feature.store import Layout
-from enrichment.wiring import now_ms
+from enrichment.wiring.clock import now_ms
 from tests.enrich.streams import payment
 from tests.feature.cached import PARTITIONS, MemoryCache
 from tests.integration.stages import Stream

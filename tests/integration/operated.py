@@ -16,7 +16,7 @@ from enrichment.lab.servers import LocalServers
 from enrichment.records import FeatureUpdate, Source, Verdict, VerdictName
 from enrichment.settings import Settings
 from enrichment.stream.topics import FEATURES, partition_for
-from enrichment.wiring import now_ms
+from enrichment.wiring.clock import now_ms
 from tests.cli.commands import runner_of
 from tests.enrich.streams import payment
 from tests.feature.cached import PARTITIONS, heartbeat, ring, update

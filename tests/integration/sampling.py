@@ -95,7 +95,7 @@ class Stage:
             "import sys, pathlib\n"
             "from enrichment.pipelines import load\n"
             "from enrichment.settings import Settings\n"
-            "from enrichment.wiring import run_sample\n"
+            "from enrichment.wiring.sampling import run_sample\n"
             "run_sample(Settings(), load(sys.argv[1]))\n"
         )
         env = os.environ | {

@@ -19,7 +19,8 @@ from enrichment.sample.calibrations import current_of
 from enrichment.settings import Settings
 from enrichment.stream.follow import Follower
 from enrichment.stream.topics import CONTROL
-from enrichment.wiring import calibration_watch, noting_devices, now_ms, opened_providers
+from enrichment.wiring.clock import now_ms
+from enrichment.wiring.providers import calibration_watch, noting_devices, opened_providers
 from tests.integration.stages import Stream, eventually
 from tests.rollout.test_control import sampled
 from tests.sample.test_calibrations import DEVICE, Device

@@ -22,7 +22,7 @@ from enrichment.lab.servers import LocalServers
 from enrichment.lab.tables import read_rows
 from enrichment.records import MicroBatch
 from enrichment.stream.topics import HORIZONS, MICRO_BATCHES
-from enrichment.wiring import now_ms
+from enrichment.wiring.clock import now_ms
 from tests.integration.stages import Stage, Stream, eventually
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]

@@ -18,7 +18,7 @@ from enrichment.stream.changes import message_of, new_change_id, recorded
 from enrichment.stream.follow import Follower
 from enrichment.stream.topics import CONTROL
 from enrichment.stream.transaction import Message, TransactionalProducer
-from enrichment.wiring import now_ms
+from enrichment.wiring.clock import now_ms
 from tests.integration.stages import Stream, eventually
 from tests.rollout.controls import control, record
 

@@ -21,7 +21,7 @@ from enrichment.lab.servers import LocalServers
 from enrichment.records import Enriched, VerdictName
 from enrichment.records import Path as ScorePath
 from enrichment.stream.headers import header
-from enrichment.wiring import now_ms
+from enrichment.wiring.clock import now_ms
 from tests.enrich.streams import payment
 from tests.feature.cached import heartbeat, ring, update
 from tests.integration.stages import Stream, eventually

@@ -22,7 +22,7 @@ from confluent_kafka.admin import (
 from enrichment.enrich.clients import Clients
 from enrichment.lab.servers import LocalServers
 from enrichment.stream.transaction import TransactionalProducer
-from enrichment.wiring import now_ms
+from enrichment.wiring.clock import now_ms
 from tests.enrich import fuzzed
 from tests.enrich.streams import PAYMENT, payment
 from tests.faults.answers import Account, Watch

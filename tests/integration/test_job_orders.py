@@ -35,7 +35,7 @@ import os, pathlib, signal, sys
 from enrichment.pipelines import load
 from enrichment.sample.sending import Sending
 from enrichment.settings import Settings
-from enrichment.wiring import run_sample
+from enrichment.wiring.sampling import run_sample
 
 submit = Sending._handed_over
 

@@ -10,7 +10,7 @@ from enrichment.lab.redis_server import RedisServer
 from enrichment.lab.servers import LocalServers
 from enrichment.records import Enriched
 from enrichment.records import Path as ServedPath
-from enrichment.wiring import now_ms
+from enrichment.wiring.clock import now_ms
 from tests.integration.operated import IN_FORCE_MS, Load, Operated
 from tests.integration.stages import Stream, eventually
 

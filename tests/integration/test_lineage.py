@@ -29,7 +29,7 @@ from enrichment.stream.topics import (
     ORDERS,
 )
 from enrichment.window.content import HASH_SCHEME
-from enrichment.wiring import now_ms
+from enrichment.wiring.clock import now_ms
 from tests.cli.commands import runner_of
 from tests.integration.stages import ROOT, Stream, eventually
 

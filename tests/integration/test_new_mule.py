@@ -19,7 +19,7 @@ from enrichment.records import Path as ScorePath
 from enrichment.stream.cases import read_cases
 from enrichment.stream.manifests import load_manifests
 from enrichment.stream.topics import CASES, HORIZONS, JOB_EVENTS, JOBS, MICRO_BATCHES, ORDERS
-from enrichment.wiring import now_ms
+from enrichment.wiring.clock import now_ms
 from tests.integration.stages import ROOT, Stream, eventually
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(120)]

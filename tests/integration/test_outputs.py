@@ -17,7 +17,7 @@ from enrichment.stream.framing import FRAMED_CONTENT_TYPE, unframed
 from enrichment.stream.headers import header
 from enrichment.stream.registry import Registry, RegistryConfig, schema_of
 from enrichment.stream.topics import DIGESTS, FEATURES, HORIZONS, MICRO_BATCHES
-from enrichment.wiring import now_ms
+from enrichment.wiring.clock import now_ms
 from tests.enrich.streams import payment
 from tests.integration.cloud_events import breaches
 from tests.integration.stages import Stream, eventually

@@ -13,7 +13,7 @@ from enrichment.lab.redis_server import RedisServer
 from enrichment.lab.servers import LocalServers
 from enrichment.records import FeatureUpdate
 from enrichment.stream.topics import FEATURES, partition_for
-from enrichment.wiring import now_ms
+from enrichment.wiring.clock import now_ms
 from tests.feature import deployments
 from tests.feature.cached import PARTITIONS, heartbeat, ring, update
 from tests.integration.stages import Stage, Stream, eventually

@@ -20,16 +20,10 @@ from enrichment.provider.kept_store import RedisAnswers
 from enrichment.sample.budget import Claim
 from enrichment.sample.counter import RedisCounter, Verdict
 from enrichment.stream.topics import CASES, CONTROL, FEATURES, JOBS
-from enrichment.wiring import (
-    ConfigurationError,
-    await_kafka,
-    brokers_of,
-    is_refusal,
-    kafka_config,
-    now_ms,
-    partition_count,
-    redis_address,
-)
+from enrichment.wiring.clients import kafka_config, partition_count, redis_address
+from enrichment.wiring.clock import now_ms
+from enrichment.wiring.errors import ConfigurationError
+from enrichment.wiring.waiting import await_kafka, brokers_of, is_refusal
 from tests.integration.guarded import Guarded
 from tests.integration.stages import eventually
 

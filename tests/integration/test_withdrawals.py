@@ -11,7 +11,7 @@ from enrichment.feature.store import Layout
 from enrichment.lab.redis_server import RedisServer
 from enrichment.lab.servers import LocalServers
 from enrichment.records import Enriched, FeatureUsed, Verdict, VerdictName
-from enrichment.wiring import now_ms
+from enrichment.wiring.clock import now_ms
 from tests.integration.operated import IN_FORCE_MS, UNCHANGED, Load, Operated
 from tests.integration.stages import eventually
 

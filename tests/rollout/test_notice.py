@@ -11,7 +11,7 @@ from enrichment.records import ChangeKind
 from enrichment.rollout.notice import Content, Finder, notice, unlike
 from enrichment.stream.changes import recorded
 from enrichment.stream.framing import BARE
-from enrichment.wiring import now_ms
+from enrichment.wiring.clock import now_ms
 from tests.integration.stages import Stream
 from tests.rollout.test_changes import change
 

@@ -9,11 +9,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from structlog.testing import capture_logs
 
-from enrichment import wiring
 from enrichment.pipelines import load
 from enrichment.settings import Settings, Traces
 from enrichment.telemetry import delivery, spans
 from enrichment.telemetry.delivery import Delivery, Destination, Queue
+from enrichment.wiring.errors import ConfigurationError
+from enrichment.wiring.telling import exported_spans
 from tests.telemetry.heard import Heard
 
 
@@ -104,6 +105,6 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import enrichment.telemetry
 
     monkeypatch.delattr(enrichment.telemetry, "otlp", raising=False)
-    opened = wiring.exported_spans(Settings(traces=Traces.OTLP), load("payments"), "enrich")
-    with pytest.raises(wiring.ConfigurationError, match=r"'enrichment\[otlp\]'"), opened:
+    opened = exported_spans(Settings(traces=Traces.OTLP), load("payments"), "enrich")
+    with pytest.raises(ConfigurationError, match=r"'enrichment\[otlp\]'"), opened:
         pass

@@ -16,11 +16,12 @@ from opentelemetry.util._once import Once
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from enrichment import wiring
 from enrichment.cli.app import build
 from enrichment.pipelines import load
 from enrichment.settings import Settings, Traces
 from enrichment.telemetry import delivery, otlp, trace
+from enrichment.wiring.errors import ConfigurationError
+from enrichment.wiring.telling import exported_spans
 from tests.telemetry.collector import Collected, collecting
 from tests.telemetry.way import TOPICS, Way, ring, traceparent
 
@@ -54,7 +55,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def exported() -> Any:
     """As a stage's process has it."""
-    return wiring.exported_spans(Settings(traces=Traces.OTLP), load("payments"), "enrich")
+    return exported_spans(Settings(traces=Traces.OTLP), load("payments"), "enrich")
 
 
 def provider() -> TracerProvider:
@@ -120,12 +121,13 @@ def test_the_sdk_says_nothing_of_its_own(away: str) -> None:
     code = (
         "import logging\n"
         "from opentelemetry import trace\n"
-        "from enrichment import pipelines, settings, wiring\n"
+        "from enrichment import pipelines, settings\n"
+        "from enrichment.wiring import telling\n"
         "from enrichment.telemetry import log\n"
         "logging.basicConfig()  # as whoever embeds us may\n"
         "log.configure(stage='enrich', pipeline='payments', text=False)\n"
         "told = settings.Settings(traces=settings.Traces.OTLP)\n"
-        "with wiring.exported_spans(told, pipelines.load('payments'), 'enrich'):\n"
+        "with telling.exported_spans(told, pipelines.load('payments'), 'enrich'):\n"
         "    for _ in range(3):\n"
         "        trace.get_tracer('test').start_span('one').end()\n"
         "        trace.get_tracer_provider().force_flush()\n"
@@ -212,7 +214,7 @@ def test_a_header_that_cannot_be_sent_is_not_shown(
         try:
             with exported():
                 span()
-        except wiring.ConfigurationError as error:
+        except ConfigurationError as error:
             refusal = str(error)
     assert said or refusal
     assert SECRET not in repr(said) + refusal
@@ -254,7 +256,7 @@ def test_variables_that_cannot_be_meant_end_the_start(
 ) -> None:
     """By their names, and in one line without a header's text."""
     monkeypatch.setenv(name, value)
-    with pytest.raises(wiring.ConfigurationError, match=said) as refused, exported():
+    with pytest.raises(ConfigurationError, match=said) as refused, exported():
         pass
     assert name in str(refused.value)
     assert SECRET not in str(refused.value)
@@ -274,7 +276,7 @@ def test_nothing_of_it_is_imported_unless_it_is_asked_for() -> None:
     """Neither requests nor protobuf are what a stage without a collector waits for."""
     code = (
         "import sys\n"
-        "import enrichment.cli, enrichment.wiring, enrichment.enrich.loop\n"
+        "import enrichment.cli, enrichment.wiring.stages, enrichment.enrich.loop\n"
         "import enrichment.telemetry.spans, enrichment.telemetry.exposition\n"
         "print(*sys.modules)"
     )

@@ -31,7 +31,7 @@ from enrichment.lab.simulate import Payment, simulate
 from enrichment.pipelines import Pipeline, load
 from enrichment.settings import Settings
 from enrichment.stream.topics import StreamTopics
-from enrichment.wiring import open_reads
+from enrichment.wiring.clients import open_reads
 
 NAME: Final = "reencode"
 EVENTS: Final = 100_000

@@ -39,7 +39,7 @@ from enrichment.settings import Settings
 from enrichment.stream.envelope import read_envelope
 from enrichment.stream.topics import StreamTopics
 from enrichment.telemetry import exposition, spans
-from enrichment.wiring import open_reads
+from enrichment.wiring.clients import open_reads
 
 NAME: Final = "telemetry"
 EVENTS: Final = 100_000
