@@ -66,6 +66,10 @@ fuzz: setup ## Fuzz the hot path, guided by coverage (SECONDS=60); atheris joins
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/fuzz.txt
 	$(BIN)/python -m tests.enrich.fuzz $(SECONDS)
 
+.PHONY: fuzz-api
+fuzz-api: setup .venv-fuzz-api/.done ## Fuzz the console's HTTP API by its OpenAPI document (schemathesis; minutes)
+	$(BIN)/python -m tests.console.fuzz .venv-fuzz-api/bin/schemathesis
+
 .PHONY: lint
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check
@@ -141,6 +145,9 @@ requirements: $(UV) ## Compile requirements/ anew from pyproject.toml
 	$(UV) pip compile --quiet --group fuzz --universal \
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/fuzz.txt
+	$(UV) pip compile --quiet --group fuzz-api --universal \
+	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+	  --output-file requirements/fuzz-api.txt
 	$(UV) pip compile --quiet --group audit --universal \
 	  --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 	  --output-file requirements/audit.txt
@@ -160,7 +167,7 @@ audit: .venv-audit/.done ## Known vulnerabilities of everything pinned; asks osv
 
 .PHONY: clean
 clean: ## Remove caches and environments; servers' data in .state stay
-	rm -rf .venv .venv-peers .venv-audit .venv-feast .venv-docs site .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers .venv-audit .venv-feast .venv-docs .venv-fuzz-api site .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(UV): requirements/tools.txt
 	@scripts/prerequisites python
@@ -178,6 +185,11 @@ $(UV): requirements/tools.txt
 .venv-audit/.done: $(UV) requirements/audit.txt
 	@test -x .venv-audit/bin/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv-audit
 	$(UV) pip sync --quiet --python .venv-audit/bin/python --require-hashes requirements/audit.txt
+	@touch $@
+
+.venv-fuzz-api/.done: $(UV) requirements/fuzz-api.txt
+	@test -x .venv-fuzz-api/bin/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv-fuzz-api
+	$(UV) pip sync --quiet --python .venv-fuzz-api/bin/python --require-hashes requirements/fuzz-api.txt
 	@touch $@
 
 .venv-peers/.done: $(UV) requirements/peers.txt pyproject.toml
