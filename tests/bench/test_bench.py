@@ -57,7 +57,7 @@ ARGUMENTS = {
 
 WITHOUT_SERVERS = ("rings", "devices", "sampling", "noise", "uplift")
 
-SLOWEST = ("isolation", "kill", "latency", "memory", "scale", "window")
+SLOWEST = ("hot-path", "isolation", "kill", "latency", "memory", "scale", "window")
 
 
 @pytest.mark.servers
@@ -72,7 +72,7 @@ def test_a_quick_run_gives_every_figure(
     The benchmarks themselves refuse outputs that are lost or doubled, and windows without answers.
     """
     if name in SLOWEST and "BENCHES" not in os.environ:
-        pytest.skip("five minutes together: run with BENCHES=1")
+        pytest.skip("six minutes together: run with BENCHES=1")
     monkeypatch.chdir(ROOT)
     state, path = tmp_path / "state", tmp_path / "results" / f"{name}.json"
     (state / "kafka").mkdir(parents=True)
