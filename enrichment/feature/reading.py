@@ -15,6 +15,7 @@ import msgspec
 import redis
 
 from enrichment.feature.features import Features
+from enrichment.feature.heads import Head, Shards, head_of, heads_of
 from enrichment.feature.mirror import MirroredWithdrawals
 from enrichment.feature.store import READY, SHARD_KIND, Layout, update_key
 from enrichment.feature.verdict import (
@@ -26,7 +27,7 @@ from enrichment.feature.verdict import (
     judge_ring,
 )
 from enrichment.pipelines import Pipeline
-from enrichment.records import FeatureUpdate, Source
+from enrichment.records import FeatureUpdate
 from enrichment.rollout.control import Withdrawals
 from enrichment.stream.topics import partition_for
 
@@ -47,27 +48,6 @@ _REBUILDING: Final = Judged(verdict=REBUILDING)
 _UNAVAILABLE: Final = Judged(verdict=UNAVAILABLE)
 
 
-class Stamp(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a verdict asks of a `ring`: the value without its figures, which are two thirds of it.
-
-    Decoding passes over those, which takes half the time; whoever looks at them has them decoded.
-    """
-
-    version: int
-    pipeline: str
-    entity: str
-    id: str
-    group: str
-    subgraph: str
-    event_time_ms: int
-    computed_at_ms: int
-
-    @property
-    def source(self) -> Source | None:
-        """Nobody's to ask: where anything is withdrawn, the whole value is decoded in its place."""
-        raise AssertionError("a stamp does not know how its value came to be")
-
-
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """The keys of one question's values, each once, and where each wanted group finds its own."""
@@ -82,13 +62,12 @@ class _Asked:
         graphs: dict[str, int] = {}
         others: dict[str, int] = {}
         places = []
-        feature = layout.feature
+        entity = layout.entity
         for kind, id_, group in groups:
+            name = entity(kind, id_)
             # A `ring` is judged beside the `graph` of the same entity.
-            graph = graphs.setdefault(feature(kind, id_, GRAPH), len(graphs))
-            other = -1
-            if group != GRAPH:
-                other = others.setdefault(feature(kind, id_, group), len(others))
+            graph = graphs.setdefault(name + GRAPH, len(graphs))
+            other = -1 if group == GRAPH else others.setdefault(name + group, len(others))
             places.append((kind, id_, group, graph, other))
         return cls(list(graphs), list(others), places)
 
@@ -104,14 +83,13 @@ class _Heads:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the answers say. Lists stand in the order of the keys; `shards` beside `graphs`."""
+    """What the answers say. Lists stand in the order of the keys; `beats` beside `graphs`."""
 
-    graphs: list[FeatureUpdate | None]
-    shards: list[str | None]
-    others: Sequence[FeatureUpdate | Stamp | None]
+    graphs: Sequence[FeatureUpdate | Head | None]
+    beats: list[FeatureUpdate | None]
+    others: Sequence[FeatureUpdate | Head | None]
     raw_graphs: Values
     raw_others: Values
-    heard: dict[str, FeatureUpdate]
     partitions: int
     # Partitions that are not fully projected; None: not even their number is known.
     behind: frozenset[int] | None
@@ -172,11 +150,13 @@ class Reading:
         self._rules = Rules.of(pipeline)
         self._clock_ns = clock_ns
         self._update: Callable[[bytes], FeatureUpdate] = msgspec.json.Decoder(FeatureUpdate).decode
-        self._stamp: Callable[[bytes], Stamp] = msgspec.json.Decoder(Stamp).decode
+        self._heads_of: Callable[[Values], list[Head | None]] = heads_of
+        self._shards = Shards()
         if keep_max:
             # By the bytes: once they are kept they know their hash, and are not read again.
             self._update = lru_cache(keep_max)(self._update)
-            self._stamp = lru_cache(keep_max)(self._stamp)
+            kept = lru_cache(keep_max)(head_of)
+            self._heads_of = lambda values: [None if v is None else kept(v) for v in values]
         self._mirror = MirroredWithdrawals()
         # Replaced as a whole and never changed: another thread sees the one or the other.
         self._heads = self._headed(0, ())
@@ -219,23 +199,22 @@ class Reading:
         beats = len(heads.keys) - len(heads.shards)
         graphs, others = len(heads.keys), len(heads.keys) + len(asked.graphs)
         raw_graphs, raw_others = answer[graphs:others], answer[others:]
-        update, stamp = self._update, self._stamp
-        found = [None if value is None else update(value) for value in raw_graphs]
-        shards = [None if value is None else self._shard(value) for value in found]
+        shards = self._shards_of(raw_graphs)
         heard = dict(zip(heads.shards, answer[beats:graphs], strict=True))
         if further := [each for each in dict.fromkeys(shards) if each and each not in heard]:
             heard |= zip(further, (yield self._beats(further)), strict=True)
             self._heads = self._headed(count, (*further, *heads.shards)[:SHARDS_MAX])
         marks, withdrawals = answer[2:beats], self._mirror.of(answer[1])
+        update = self._update
         # Only who asks whether a value is withdrawn asks how it came to be.
-        decode = stamp if withdrawals is None else update
+        decode = self._heads_of if withdrawals is None else self._whole
+        decoded = {shard: update(beat) for shard, beat in heard.items() if beat is not None}
         return _Seen(
-            graphs=found,
-            shards=shards,
-            others=[None if value is None else decode(value) for value in raw_others],
+            graphs=decode(raw_graphs),
+            beats=[None if shard is None else decoded.get(shard) for shard in shards],
+            others=decode(raw_others),
             raw_graphs=raw_graphs,
             raw_others=raw_others,
-            heard={shard: update(beat) for shard, beat in heard.items() if beat is not None},
             partitions=count,
             behind=frozenset(n for n, mark in enumerate(marks) if mark != READY) if marks else None,
             withdrawals=withdrawals,
@@ -250,31 +229,35 @@ class Reading:
     def _beats(self, shards: Iterable[str]) -> list[str]:
         return [self._layout.feature(SHARD_KIND, shard, GRAPH) for shard in shards]
 
-    def _shard(self, value: FeatureUpdate) -> str | None:
-        """The shard whose window stage stands behind the value, as its micro-batch's id says."""
+    def _whole(self, values: Values) -> list[FeatureUpdate | None]:
+        update = self._update
+        return [None if value is None else update(value) for value in values]
+
+    def _shards_of(self, values: Values) -> list[str | None]:
+        """The shard of each value's window stage."""
         if not self._sharded:
-            return SINGLE_SHARD
-        if value.source is None:
-            return None
-        # `{pipeline}|{shard}|{window_start_ms}|{sequence}`, and a shard may hold the separator.
-        return value.source.micro_batch_id.partition("|")[2].rsplit("|", 2)[0]
+            return [None if value is None else SINGLE_SHARD for value in values]
+        return self._shards.of(values)
 
     def _all(self, asked: _Asked, seen: _Seen, now_ms: int) -> list[Features]:
         rules, withdrawals, half_life_ms = self._rules, seen.withdrawals, self._rules.half_life_ms
         incomplete = seen.behind is None or bool(seen.behind)
+        graphs, others, beats = seen.graphs, seen.others, seen.beats
         found = []
         for kind, id_, group, graph_at, other_at in asked.places:
             if incomplete and self._rebuilding(kind, id_, group, seen):
                 found.append(self._nothing(kind, id_, group, _REBUILDING))
                 continue
-            graph, shard = seen.graphs[graph_at], seen.shards[graph_at]
-            beat = None if shard is None else seen.heard.get(shard)
-            value: FeatureUpdate | Stamp | None
+            graph, beat = graphs[graph_at], beats[graph_at]
+            value: FeatureUpdate | Head | None
             if other_at < 0:
                 value, raw = graph, seen.raw_graphs[graph_at]
                 judged = judge_graph(graph, beat, rules, now_ms=now_ms, withdrawals=withdrawals)
             else:
-                value, raw = seen.others[other_at], seen.raw_others[other_at]
+                value, raw = others[other_at], seen.raw_others[other_at]
+                if value is not None and graph is not None and value.subgraph != graph.subgraph:
+                    # Since when it is another is a figure.
+                    graph = self._update(seen.raw_graphs[graph_at] or b"")
                 judged = judge_ring(
                     value, graph, beat, rules, now_ms=now_ms, withdrawals=withdrawals
                 )

@@ -69,10 +69,14 @@ class Layout:
 
     def feature(self, kind: str, id_: str, group: str) -> str:
         """The key of one group of one entity's features."""
+        return self.entity(kind, id_) + group
+
+    def entity(self, kind: str, id_: str) -> str:
+        """What the keys of an entity's groups begin with: all but the group."""
         if self.cluster:
             bucket = zlib.crc32(f"{kind}:{id_}".encode()) % BUCKETS
-            return f"features:{self.pipeline}:{{{bucket}}}:{kind}:{id_}:{group}"
-        return f"features:{self.pipeline}:{kind}:{id_}:{group}"
+            return f"features:{self.pipeline}:{{{bucket}}}:{kind}:{id_}:"
+        return f"features:{self.pipeline}:{kind}:{id_}:"
 
     def entity_of(self, key: bytes) -> tuple[str, str] | None:
         """The (kind, id) whose features stand at that key; None for what is no entity's."""

@@ -11,6 +11,7 @@ seems to be from the future, and nothing is fresh whose shard has been silent fo
 `fresh_ms` and `skew_ms` together.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -51,6 +52,14 @@ class Sampled(Computed, Protocol):
     @property
     def event_time_ms(self) -> int:
         """The largest event time that it knows of."""
+
+
+class Shown(Sampled, Protocol):
+    """What a verdict asks of a `graph` value: a feature update, or as much of one."""
+
+    @property
+    def values(self) -> Mapping[str, float]:
+        """Facts about the subgraph; since when it is as it is. Asked where it has changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +119,7 @@ _NOT_SAMPLED: Final = Judged(verdict=NOT_SAMPLED)
 
 
 def judge_graph(
-    graph: FeatureUpdate | None,
+    graph: Shown | None,
     heard: FeatureUpdate | None,
     rules: Rules,
     *,
@@ -131,7 +140,7 @@ def judge_graph(
 
 def judge_ring(
     ring: Sampled | None,
-    graph: FeatureUpdate | None,
+    graph: Shown | None,
     heard: FeatureUpdate | None,
     rules: Rules,
     *,
@@ -165,7 +174,7 @@ def last_known(judged: Judged, known_age_ms: int, rules: Rules) -> Judged:
     return Judged(verdict=LAST_KNOWN, age_ms=age_ms, void=judged.void)
 
 
-def _graph(graph: FeatureUpdate, heard: FeatureUpdate | None, rules: Rules, now_ms: int) -> Judged:
+def _graph(graph: Shown, heard: FeatureUpdate | None, rules: Rules, now_ms: int) -> Judged:
     by_event_time = rules.by_event_time
     latest_ms = now_ms + rules.skew_ms
     shown_ms = graph.event_time_ms if by_event_time else graph.computed_at_ms
@@ -182,7 +191,7 @@ def _graph(graph: FeatureUpdate, heard: FeatureUpdate | None, rules: Rules, now_
 
 def _ring(
     ring: Sampled | None,
-    graph: FeatureUpdate | None,
+    graph: Shown | None,
     heard: FeatureUpdate | None,
     rules: Rules,
     now_ms: int,
