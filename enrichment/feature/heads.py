@@ -95,10 +95,8 @@ class Shards:
         source = _update(value).source
         if source is None:
             return None
-        front = source.micro_batch_id.rsplit("|", 2)[0]
-        shard = front.partition("|")[2]
-        if name == front.encode():  # else it is written in another way, or stands elsewhere
-            if len(self._known) >= SHARDS_MAX:
-                self._known.clear()
-            self._known[name] = shard
+        if len(self._known) >= SHARDS_MAX:
+            self._known.clear()
+        shard = source.micro_batch_id.partition("|")[2].rsplit("|", 2)[0]
+        self._known[name] = shard
         return shard

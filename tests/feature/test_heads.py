@@ -83,3 +83,16 @@ def test_what_is_no_value_is_said() -> None:
     for broken in (b"", b"{", b'{"version":1}', b"[]", b'{"version":1,"values":{}}'):
         with pytest.raises(msgspec.DecodeError):
             heads_of([good, broken])
+
+
+def test_a_shard_that_ends_like_another_is_itself() -> None:
+    """A quote inside of a shard's name does not begin the micro-batch's id."""
+    ends = ["north", 'x"payments|north', 'x:"payments|north', '"micro_batch_id":"payments|north']
+    values = []
+    for shard in ends:
+        source = Source(backend="window", micro_batch_id=f"payments|{shard}|1700000000000|0")
+        values.append(msgspec.json.encode(FeatureUpdate(
+            version=1, pipeline="p", entity="a", id="i", group="graph", subgraph="s",
+            event_time_ms=1, computed_at_ms=1, source=source,
+        )))  # fmt: skip
+    assert Shards().of(values) == ends
