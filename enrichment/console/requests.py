@@ -17,6 +17,7 @@ from enrichment.console.limits import (
     PRINTABLE,
 )
 from enrichment.console.problems import Problem
+from enrichment.stream.nesting import nesting_depth
 
 T = TypeVar("T")
 MEDIA_TYPE: Final = "application/json"
@@ -89,7 +90,7 @@ async def body_of(request: Request, kind: type[T], *, bytes_max: int = BODY_BYTE
         # A form of another site can send neither this nor our header: see `access`.
         raise Problem(415, f"wanted {MEDIA_TYPE}")
     raw = await _raw(request, bytes_max)
-    if _depth(raw) > DEPTH_MAX:
+    if nesting_depth(raw) > DEPTH_MAX:
         raise Problem(400, f"nested deeper than {DEPTH_MAX}")
     try:
         return msgspec.json.decode(raw, type=kind)
@@ -112,25 +113,3 @@ async def _raw(request: Request, bytes_max: int) -> bytes:
     except ClientDisconnect:
         raise Problem(400, "the body ended early") from None
     return bytes(raw)
-
-
-def _depth(raw: bytes) -> int:
-    """How deep brackets are nested outside of strings, without parsing anything."""
-    depth = deepest = 0
-    within = escaped = False
-    for byte in raw:
-        if within:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:  # backslash
-                escaped = True
-            elif byte == 0x22:  # quote
-                within = False
-        elif byte == 0x22:
-            within = True
-        elif byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest

@@ -18,6 +18,7 @@ import msgspec
 from enrichment.enrich.events import Event, Events
 from enrichment.pipelines import Pipeline
 from enrichment.records import DeadLetterReason
+from enrichment.stream.nesting import nesting_depth
 
 ID_MAX: Final = 256  # characters: an id is a key in Redis and in Kafka, not a document
 AMOUNT_MAX: Final = 1e12  # major units; its minor units still add up exactly in 64 bits
@@ -314,25 +315,3 @@ def _milliseconds(time: float | str) -> int | None:
         return None if moment.tzinfo is None else round(moment.timestamp() * 1000)
     except (ValueError, OverflowError):
         return None
-
-
-def nesting_depth(value: bytes) -> int:
-    """How deep a valid JSON text nests, brackets within strings not counted."""
-    deepest = depth = 0
-    in_string = escaped = False
-    for byte in value:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest

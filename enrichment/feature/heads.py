@@ -7,7 +7,7 @@ is the projector's; what stands in another is decoded as a whole.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -18,8 +18,6 @@ _FIGURES: Final = b',"values":{'
 _BEFORE: Final = len(_FIGURES) - 1
 _MICRO_BATCH: Final = b'"micro_batch_id":"'  # inside of a text there are no bare quotes
 SHARDS_MAX: Final = 1_000  # shards whose names are remembered: a stream has a few
-
-T = TypeVar("T")
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from enrichment.enrich.decode import Decoder, Invalid, nesting_depth
+from enrichment.enrich.decode import Decoder, Invalid
 from enrichment.enrich.events import Event
 from enrichment.pipelines import Pipeline
 from enrichment.records import DeadLetterReason as Reason
+from enrichment.stream.nesting import nesting_depth
 from tests.enrich.streams import (
     CARD,
     CARDS,

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from enrichment.stream.topics import CHANGES, CONTROL, DIGESTS, FEATURES, Stream
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SHARED: Final = (DIGESTS, FEATURES, CONTROL, CHANGES)  # what every stage needs
+OWN: Final = ("events", "enriched", "reviews", "dead-letters", "outcomes")  # of each stream
 PATIENCE_S: Final = 60.0  # a start takes two seconds on a quiet machine
 
 
@@ -59,6 +60,20 @@ class Stage:
         return self.process.wait(20)
 
 
+def create_missing(client: dict[str, Any], wanted: Mapping[str, str]) -> None:
+    """Create those topics that are not there, each like the shipped one that stands beside it."""
+    admin = AdminClient(client)
+    there = admin.list_topics(timeout=10).topics
+    manifests = {one.name: one for one in load_manifests(ROOT / "topics")}
+    missing = [
+        NewTopic(name, manifests[like].partitions, 1, config=dict(manifests[like].config))
+        for name, like in wanted.items()
+        if name not in there
+    ]
+    for future in admin.create_topics(missing).values() if missing else ():
+        future.result(30)
+
+
 class Stream:
     """A stream with a random name, shaped like a shipped one, and its topics on a broker."""
 
@@ -71,8 +86,9 @@ class Stream:
         redis_url: str,
         changes: dict[str, str] | None = None,
         client: dict[str, Any] | None = None,
+        also: Iterable[str] = (),
     ) -> None:
-        """`changes` are made in the text of the pipeline's file.
+        """`changes` are made in the text of the pipeline's file; `also` are topics that all share.
 
         `client` is what clients of the test's own are told, where that is not the address alone.
         """
@@ -92,20 +108,8 @@ class Stream:
         self.topics = StreamTopics(self.name)
         self._stages: list[Stage] = []
         self._client = client or {"bootstrap.servers": bootstrap}
-        self._create_topics(like)
-
-    def _create_topics(self, like: str) -> None:
-        """The stream's topics as the manifests of its model say, and the shared ones."""
-        admin = AdminClient(self._client)
-        there = admin.list_topics(timeout=10).topics
-        missing = []
-        for manifest in load_manifests(ROOT / "topics"):
-            stream, _, rest = manifest.name.partition(".")
-            name = f"{self.name}.{rest}" if stream == like else manifest.name
-            if name in {*SHARED, f"{self.name}.{rest}"} and name not in there:
-                missing.append(NewTopic(name, manifest.partitions, 1, config=dict(manifest.config)))
-        for future in admin.create_topics(missing).values() if missing else ():
-            future.result(30)
+        own = {f"{self.name}.{rest}": f"{like}.{rest}" for rest in OWN}
+        create_missing(self._client, own | {name: name for name in (*SHARED, *also)})
 
     def start(self, stage: str, **environment: str) -> Stage:
         """A process of that stage, by the command that an operator uses."""

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from enrichment.lab.ports import free_port
 from enrichment.lab.servers import LocalServers
 from enrichment.pipelines import load
-from enrichment.stream.manifests import load_manifests
 from enrichment.stream.topics import (
     CASES,
     CHANGES,
@@ -24,7 +22,7 @@ from enrichment.stream.topics import (
     StreamTopics,
 )
 from tests.console.desks import TOKEN
-from tests.integration.stages import ROOT, Stream, eventually
+from tests.integration.stages import Stream, create_missing, eventually
 from tests.integration.test_console import BEARER, Page
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(150)]
@@ -47,17 +45,8 @@ class Callers(Stream):
         self.topics = StreamTopics(self.name)
         self._stages = []
         self._client = {"bootstrap.servers": servers.bootstrap}
-        admin = AdminClient(self._client)
-        there = admin.list_topics(timeout=10).topics
-        manifests = {one.name: one for one in load_manifests(ROOT / "topics")}
-        wanted = {name: name for name in SHARED} | {self.topics.outcomes: "payments.outcomes"}
-        missing = [
-            NewTopic(name, manifests[like].partitions, 1, config=dict(manifests[like].config))
-            for name, like in wanted.items()
-            if name not in there
-        ]
-        for future in admin.create_topics(missing).values() if missing else ():
-            future.result(30)
+        own = {self.topics.outcomes: "payments.outcomes"}
+        create_missing(self._client, own | {name: name for name in SHARED})
 
 
 @pytest.fixture

@@ -12,12 +12,11 @@ from urllib.parse import quote
 import msgspec
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
 
 from enrichment.lab.ports import free_port
 from enrichment.lab.servers import LocalServers
 from enrichment.records import Job, Outcome, OutcomeKind
-from enrichment.stream.manifests import load_manifests
 from enrichment.stream.to_end import read_to_end
 from enrichment.stream.topics import (
     CASES,
@@ -29,7 +28,7 @@ from enrichment.stream.topics import (
     shard_key,
 )
 from tests.console.desks import TOKEN, case, event, job
-from tests.integration.stages import PATIENCE_S, ROOT, Stage, Stream, eventually
+from tests.integration.stages import PATIENCE_S, Stage, Stream, eventually
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(150)]
 
@@ -40,17 +39,12 @@ BEARER: Final = {"authorization": f"Bearer {TOKEN}"}
 @pytest.fixture
 def stream(servers: LocalServers, tmp_path: Path) -> Iterator[Stream]:
     """A stream like payments, with the topics that the console follows."""
-    admin = AdminClient({"bootstrap.servers": servers.bootstrap})
-    there = admin.list_topics(timeout=10).topics
-    missing = [
-        NewTopic(manifest.name, manifest.partitions, 1, config=dict(manifest.config))
-        for manifest in load_manifests(ROOT / "topics")
-        if manifest.name in SHARED and manifest.name not in there
-    ]
-    for future in admin.create_topics(missing).values() if missing else ():
-        future.result(30)
     one = Stream(
-        tmp_path, like="payments", bootstrap=servers.bootstrap, redis_url=servers.redis_url
+        tmp_path,
+        like="payments",
+        bootstrap=servers.bootstrap,
+        redis_url=servers.redis_url,
+        also=SHARED,
     )
     yield one
     one.close()

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 import typer
 from confluent_kafka import Message
-from confluent_kafka.admin import AdminClient, NewTopic
 from typer.testing import Result
 
 from enrichment.cli import lineage as cli_lineage
@@ -18,7 +17,6 @@ from enrichment.lab.servers import LocalServers
 from enrichment.records import Change, ChangeKind, Control, Enriched, Experiment, MicroBatch
 from enrichment.rollout.control import EXPERIMENT, in_force
 from enrichment.settings import Settings
-from enrichment.stream.manifests import load_manifests
 from enrichment.stream.topics import (
     CASES,
     CHANGES,
@@ -31,7 +29,7 @@ from enrichment.stream.topics import (
 from enrichment.window.content import HASH_SCHEME
 from enrichment.wiring.clock import now_ms
 from tests.cli.commands import runner_of
-from tests.integration.stages import ROOT, Stream, eventually
+from tests.integration.stages import Stream, eventually
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(150)]
 
@@ -56,17 +54,12 @@ def payment(event_id: str, account: str, at_ms: int) -> bytes:
 @pytest.fixture
 def stream(servers: LocalServers, tmp_path: Path) -> Iterator[Stream]:
     """A stream like payments, with all topics of its way."""
-    admin = AdminClient({"bootstrap.servers": servers.bootstrap})
-    there = admin.list_topics(timeout=10).topics
-    missing = [
-        NewTopic(manifest.name, manifest.partitions, 1, config=dict(manifest.config))
-        for manifest in load_manifests(ROOT / "topics")
-        if manifest.name in SHARED and manifest.name not in there
-    ]
-    for future in admin.create_topics(missing).values() if missing else ():
-        future.result(30)
     one = Stream(
-        tmp_path, like="payments", bootstrap=servers.bootstrap, redis_url=servers.redis_url
+        tmp_path,
+        like="payments",
+        bootstrap=servers.bootstrap,
+        redis_url=servers.redis_url,
+        also=SHARED,
     )
     yield one
     one.close()

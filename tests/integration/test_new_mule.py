@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from enrichment.feature.connection import open_cache
 from enrichment.feature.reader import FeatureReader, Features
@@ -17,10 +16,9 @@ from enrichment.lab.servers import LocalServers
 from enrichment.records import Enriched, FeatureUsed, VerdictName
 from enrichment.records import Path as ScorePath
 from enrichment.stream.cases import read_cases
-from enrichment.stream.manifests import load_manifests
 from enrichment.stream.topics import CASES, HORIZONS, JOB_EVENTS, JOBS, MICRO_BATCHES, ORDERS
 from enrichment.wiring.clock import now_ms
-from tests.integration.stages import ROOT, Stream, eventually
+from tests.integration.stages import Stream, eventually
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -46,17 +44,12 @@ def payment(event_id: str, account: str, device: str, at_ms: int) -> dict[str, A
 def stream(servers: LocalServers, tmp_path: Path) -> Iterator[Stream]:
     """A stream like payments that only this test knows, with all topics of its way."""
     one = Stream(
-        tmp_path, like="payments", bootstrap=servers.bootstrap, redis_url=servers.redis_url
+        tmp_path,
+        like="payments",
+        bootstrap=servers.bootstrap,
+        redis_url=servers.redis_url,
+        also=SHARED,
     )
-    admin = AdminClient({"bootstrap.servers": servers.bootstrap})
-    there = admin.list_topics(timeout=10).topics
-    missing = [
-        NewTopic(manifest.name, manifest.partitions, 1, config=dict(manifest.config))
-        for manifest in load_manifests(ROOT / "topics")
-        if manifest.name in SHARED and manifest.name not in there
-    ]
-    for future in admin.create_topics(missing).values() if missing else ():
-        future.result(30)
     yield one
     one.close()
 
