@@ -1,18 +1,17 @@
 """Offsets read and answers sampled every two seconds, in a thread, without joining any group."""
 
 import contextlib
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from enrichment.console.answers import AnswersSample, Shares
 from enrichment.console.flow import STAGES, Flow, Reading, flow_of
 from enrichment.console.limits import ANSWERS_READ_MAX
+from enrichment.stream.background import Background
 from enrichment.stream.framing import unframed
 from enrichment.stream.slices import Reader, Span
 from enrichment.stream.topics import CASES, DIGESTS, FEATURES, JOBS, MICRO_BATCHES, StreamTopics
@@ -32,10 +31,11 @@ class Gauged:
     shares: Shares = field(default_factory=Shares)
 
 
-class Gauge:
+class Gauge(Background):
     """A thread that reads offsets and samples answers. `with Gauge(...) as gauge: gauge.latest`."""
 
     def __init__(self, kafka: Mapping[str, Any], pipeline: str) -> None:
+        super().__init__("gauge", stop_s=CALL_S + SAMPLE_S)
         self.latest = Gauged()
         self.away = ""  # why the broker could not be read last time, or ""
         self._kafka = dict(kafka)
@@ -59,21 +59,6 @@ class Gauge:
         self._before: Reading | None = None
         self._sample = AnswersSample()
         self._sampled: dict[int, int] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="gauge", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join(CALL_S + SAMPLE_S)
 
     @property
     def alive(self) -> bool:
@@ -105,8 +90,9 @@ class Gauge:
         """Read until told to stop, or raise what is wrong."""
         with contextlib.ExitStack() as stack:
             reader = stack.enter_context(Reader(self._kafka, timeout_s=SAMPLE_S))
-            # Asked what their groups have committed; none of them joins. The admin client's own
-            # question for it ended the process now and then (SIGSEGV, confluent-kafka 2.16).
+            # Asked what their groups have committed; none of them joins. The admin client has a
+            # question for it, too: while it was asked, the process ended now and then (SIGSEGV,
+            # confluent-kafka 2.16), and has not since; that it was the cause is not shown.
             groups = {stage: self._group(group, stack) for stage, group in self._groups.items()}
             while not self._stop.is_set():
                 began_s = time.monotonic()
