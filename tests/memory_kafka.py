@@ -404,12 +404,15 @@ class MemoryConsumer:
         self._topics: list[str] = []
         self._positions: dict[Place, int] = {}
         self._joined = False
+        self._fenced = False
         self._on_revoke: Callable[[Any, list[TopicPartition]], None] = lambda *_: None
+        self._on_assign: Callable[[Any, list[TopicPartition]], None] = lambda *_: None
 
     def subscribe(
         self,
         topics: list[str],
         *,
+        on_assign: Callable[[Any, list[TopicPartition]], None] | None = None,
         on_revoke: Callable[[Any, list[TopicPartition]], None] | None = None,
         on_lost: Callable[[Any, list[TopicPartition]], None] | None = None,
     ) -> None:
@@ -417,6 +420,7 @@ class MemoryConsumer:
         assert on_lost == on_revoke
         self._topics = topics
         self._on_revoke = on_revoke or self._on_revoke
+        self._on_assign = on_assign or self._on_assign
 
     def _give_up(self, places: list[Place]) -> None:
         """Tell whoever asked, who may still commit, and let go."""
@@ -439,7 +443,8 @@ class MemoryConsumer:
                     found.append(Received(place, at, entry))
             self._positions[place] = max(self._positions[place], end)
         failure = self._process.call("consume", self._rebalance)
-        return found if failure is None else [Received(("", -1), -1, None, failure)]
+        # The real client's errors of no partition may say that they are of partition 0, too (seen).
+        return found if failure is None else [Received(("", 0), -1, None, failure)]
 
     def _rebalance(self) -> KafkaError | None:
         """Give up and take over; the error where another bears our name."""
@@ -448,8 +453,13 @@ class MemoryConsumer:
         if member is not self:
             self._give_up(sorted(self._positions))
             if member is not None and self._joined:
+                if self._fenced:
+                    return None  # it is said once
+                self._fenced = True
                 return KafkaError(KafkaError._FATAL, "fenced by another of the name")
             kafka.join(self)
+            if self._joined:
+                return None  # who comes anew is given partitions by a later call, as by a broker
             self._joined = True
         shares = kafka.shares(self._topics)
         if self.generation != kafka.generation:
@@ -461,10 +471,15 @@ class MemoryConsumer:
                     del kafka.owners[place]
             if kafka.members.get(self.instance) is not self:
                 return None  # removed while it gave up: nothing is given to it
-        for place, owner in shares.items():
-            if owner is self and place not in kafka.owners and kafka.stable(place):
-                kafka.owners[place] = self
-                self._positions[place] = kafka.offsets.get(place, 0)
+        come = [
+            place
+            for place, owner in shares.items()
+            if owner is self and place not in kafka.owners and kafka.stable(place)
+        ]
+        self._on_assign(self, [TopicPartition(*place) for place in come])
+        for place in come:
+            kafka.owners[place] = self
+            self._positions[place] = kafka.offsets.get(place, 0)
         return None
 
     def consumer_group_metadata(self) -> Any:

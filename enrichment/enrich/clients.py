@@ -31,11 +31,15 @@ class LoopConfig:
 class Clients:
     """What one enricher process consumes and produces with.
 
-    The producer of exactly-once delivery has a transactional id, and has initialised it.
+    The producer of exactly-once delivery has a transactional id, and has initialised it. The asker
+    is of the consumer's group, but no member of it: it is asked what is committed. Asked of the
+    consumer, that would be answered behind its joining anew, which in a rebalance takes as long as
+    the slowest member's heartbeat (measured), and nothing would be answered of what does not move.
     """
 
     consumer: Consumer
     producer: Producer
+    asker: Consumer
 
     @classmethod
     def open(cls, config: LoopConfig) -> Self:
@@ -58,6 +62,7 @@ class Clients:
                 "fetch.queue.backoff.ms": 5,
             }
         )
+        asker = Consumer(config.client | {"group.id": config.group_id})
         producing = config.client | {
             "enable.idempotence": True,
             "linger.ms": 1,
@@ -69,5 +74,5 @@ class Clients:
         }
         if config.exactly_once:
             transactions = TransactionalProducer.open(producing, config.instance)
-            return cls(consumer, transactions.producer)
-        return cls(consumer, Producer(producing))
+            return cls(consumer, transactions.producer, asker)
+        return cls(consumer, Producer(producing), asker)

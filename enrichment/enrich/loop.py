@@ -1,8 +1,8 @@
 """The loop of the hot path: consume a batch, answer it, and commit outputs and offsets as one.
 
 Exactly once: outputs, dead letters, digests and input offsets are one Kafka transaction. On any
-abortable error it is aborted and the batch is read again from the committed offsets; a fatal error
-ends the process, and whoever supervises it starts another.
+abortable error it is aborted and the batch is read again; a fatal error ends the process, and
+whoever supervises it starts another.
 
 While one batch is committed, in a thread of its own, the next is consumed and answered; it is
 produced when the commit is known to have gone through. At most one batch is under way, and what a
@@ -12,11 +12,10 @@ partition's next owner must see is committed before the partition is given up.
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from itertools import chain
 from typing import Final
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_INVALID,
     Consumer,
     KafkaError,
     KafkaException,
@@ -27,6 +26,7 @@ from confluent_kafka import (
 from enrichment.enrich.batch import Enricher, Record
 from enrichment.enrich.clients import Clients, LoopConfig
 from enrichment.enrich.outlet import Outlet, QueueFullError
+from enrichment.enrich.positions import LostInstanceError, Positions
 from enrichment.enrich.told import Levels, Told, given_up
 from enrichment.stream.aside import Aside
 from enrichment.stream.envelope import read_envelope
@@ -41,10 +41,6 @@ GATHER_S: Final = 0.001  # how late it may be noticed that a commit is done
 COMMIT_S: Final = 30.0  # all the tries of all the calls of one commit take some 20 s
 CLOSE_S: Final = 5.0  # nothing is lost where the group has to find out by itself that we have gone
 CALL_S: Final = 10.0  # the longest that one call to the broker may take before the batch is dropped
-
-
-class LostInstanceError(RuntimeError):
-    """This process can go no further; another start of it can."""
 
 
 class Loop:
@@ -71,6 +67,7 @@ class Loop:
         self._topic = StreamTopics(config.stream).events
         clients = clients or Clients.open(config)
         self._consumer, self._producer = clients.consumer, clients.producer
+        self._positions = Positions(clients.consumer, clients.asker, self._topic)
         self._transactions = TransactionalProducer(self._producer) if config.exactly_once else None
         self._outlet = Outlet(
             self._producer,
@@ -81,14 +78,16 @@ class Loop:
         )
         self._committer = committer or Aside("commit")
         self._tidy = tidy
-        # The commit that is under way, True where it went through, and the offsets in it.
+        # The commit that is under way, True where it went through, and what is in it.
         self._commit: Future[bool] | None = None
         self._offsets: list[TopicPartition] = []
+        self._under_way: list[Record] = []
+        # The batch that has not been produced yet.
+        self._at_hand: list[Record] = []
         # What the batch in it will tell, and what is told now and then.
         self._told: Told | None = None
         self._levels = Levels()
-        # What was read must be read again: a commit did not go through, or partitions were given up
-        # while records of theirs were at hand.
+        # Both must be read again: a commit did not go through.
         self._dropped = False
 
     def run(self, stop: threading.Event) -> None:
@@ -99,7 +98,10 @@ class Loop:
         """
         try:
             self._consumer.subscribe(
-                [self._topic], on_revoke=self._given_up, on_lost=self._given_up
+                [self._topic],
+                on_assign=self._positions.given,
+                on_revoke=self._given_up,
+                on_lost=self._given_up,
             )
             logger().info("enriching", topic=self._topic)
             while not stop.is_set():
@@ -108,7 +110,7 @@ class Loop:
         finally:
             self._committer.shutdown()
             self._commit = None  # nothing is begun any more
-            closing = threading.Thread(target=self._consumer.close, name="close", daemon=True)
+            closing = threading.Thread(target=self._close, name="close", daemon=True)
             closing.start()
             closing.join(CLOSE_S)
             if self._transactions is not None:
@@ -116,9 +118,15 @@ class Loop:
             else:
                 self._producer.flush(CALL_S)
 
+    def _close(self) -> None:
+        """Leave the group, which may take longer than anybody waits."""
+        self._consumer.close()
+        self._positions.close()
+
     def _iterate(self) -> None:
         """One batch. What could not be committed is read again."""
-        records, offsets = self._records(self._gathered())
+        records, offsets = self._records(self._positions.checked(self._gathered()))
+        self._at_hand = records
         if records and not self._dropped:
             told = Told.taken(records, self._now_ms())
             told.answered(self._enricher.process(records))
@@ -175,6 +183,7 @@ class Loop:
         told.mark("produce")
         group = self._consumer.consumer_group_metadata()
         self._offsets, self._told = offsets, told
+        self._under_way, self._at_hand = self._at_hand, []
         self._commit = self._committer.submit(self._delivered, told, offsets, group)
 
     def _delivered(self, told: Told, offsets: list[TopicPartition], group: object) -> bool:
@@ -220,6 +229,7 @@ class Loop:
         told, self._told = self._told, None
         if not done:
             return False
+        self._under_way = []
         if self._transactions is None:
             self._commit_offsets(last=last)
         if told is not None:
@@ -241,29 +251,23 @@ class Loop:
 
         Records may already have been taken from the client in the call that we are called from.
         """
-        logger().info("partitions given up", partitions=[each.partition for each in partitions])
+        gone = {each.partition for each in partitions}
+        logger().info("partitions given up", partitions=sorted(gone))
         self._settle(last=True)
-        self._dropped = True
+        self._under_way = [each for each in self._under_way if each.partition not in gone]
+        self._positions.given_up(gone)
 
     def _read_again(self) -> None:
-        """Forget what was not committed, and go back to what is."""
+        """Forget what was not committed, and go back to where it begins."""
         # One that has failed since it was begun must not be taken for the next batch's.
         self._settle()
         self._dropped = False
         given_up()
         self._enricher.forget()
         self._outlet.forget()
-        assigned = self._consumer.assignment()
-        try:
-            positions = self._consumer.committed(assigned, timeout=CALL_S) if assigned else []
-        except KafkaException as failure:
-            message = f"Kafka does not say what is committed ({failure.args[0].str()})"
-            raise LostInstanceError(f"{message}: starting again reads from there") from failure
-        logger().info("reading again from what is committed", partitions=len(positions))
-        for position in positions:
-            if position.offset == OFFSET_INVALID:
-                position.offset = OFFSET_BEGINNING
-            self._consumer.seek(position)
+        again = chain(self._under_way, self._at_hand)
+        self._under_way, self._at_hand = [], []
+        self._positions.go_back(again)
 
     def _complain(self, error: KafkaError) -> None:
         """A consumer error that the client mends itself is logged; a fatal one ends the process."""

@@ -65,7 +65,8 @@ def run_enrich(settings: Settings, pipeline: Pipeline) -> None:
     from enrichment.enrich.batch import Enricher
     from enrichment.enrich.clients import LoopConfig
     from enrichment.enrich.lookup import Lookup
-    from enrichment.enrich.loop import Loop, LostInstanceError
+    from enrichment.enrich.loop import Loop
+    from enrichment.enrich.positions import LostInstanceError
 
     stop = stop_on_signals()
     if not await_kafka(settings, stop):

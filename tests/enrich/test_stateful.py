@@ -25,7 +25,8 @@ from hypothesis.stateful import (
 )
 
 from enrichment.enrich.clients import Clients, LoopConfig
-from enrichment.enrich.loop import Loop, LostInstanceError
+from enrichment.enrich.loop import Loop
+from enrichment.enrich.positions import LostInstanceError
 from enrichment.stream.topics import DIGESTS, StreamTopics
 from tests.enrich.streams import PAYMENTS, enricher, payment
 from tests.faults.answers import origin_of
@@ -131,7 +132,8 @@ class Running:
             stream="payments", client={}, group_id="g", instance=name, exactly_once=exactly_once,
             batch_events_max=5, batch_ms_max=10, digest_partitions=2,
         )  # fmt: skip
-        clients = Clients(MemoryConsumer(kafka, self.process, name), producer)
+        consumer = MemoryConsumer(kafka, self.process, name)
+        clients = Clients(consumer, producer, consumer)
         self._loop = Loop(
             enricher(PAYMENTS), config, lambda: NOW_MS, clients=clients, committer=Unhurried()
         )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,7 @@ def test_a_full_queue_slows_down_and_loses_nothing(stream: Stream) -> None:
     producer = TransactionalProducer.open(narrow, settings.instance).producer
     stream.publish(good(2_000))
     running = Running(
-        hesitant(stream, lambda _: None), settings, Clients(opened.consumer, producer)
+        hesitant(stream, lambda _: None), settings, replace(opened, producer=producer)
     )
     eventually("all", lambda: answered(stream) >= 2_000 or running.failure is not None)
     running.end()

@@ -87,7 +87,8 @@ class Way:
             stream="payments", client={}, group_id="enrichment.enrich.payments", instance="one",
             exactly_once=True, batch_events_max=1_000, batch_ms_max=10, digest_partitions=1,
         )  # fmt: skip
-        clients = Clients(MemoryConsumer(self.kafka, process, "one"), producer)
+        consumer = MemoryConsumer(self.kafka, process, "one")
+        clients = Clients(consumer, producer, consumer)
         loop = Loop(
             enricher(PAYMENTS, self.cache), config, lambda: NOW_MS, clients=clients,
             committer=AtOnce(),
