@@ -281,8 +281,11 @@ def test_refused_fetch_has_its_kind_and_the_id_attaches(
 
 def test_slow_queue(service: QuantumEngine, provider: Google) -> None:
     """A job still in the queue at its deadline is CANCELLED, at the engine too."""
+    result_of(provider, request_of("first"))  # it is connected: the deadline is the queue's alone
+    service.jobs.clear()
     service.queue_s = 60.0
-    provider.submit(request_of("slow", deadline_ms=NOW_MS + 400))
+    provider.submit(request_of("slow", deadline_ms=NOW_MS + 1_500))
+    until(lambda: service.jobs)
     failure = failure_of(provider, "slow")
     assert (failure.kind, "deadline" in failure.detail) == (FailureKind.CANCELLED, True)
     until(lambda: service.calls["CancelQuantumJob"])
